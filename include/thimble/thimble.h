@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Thimble: inference of small causal transformers, for firmware. The whole C99 API of the engine.
+ *
+ * Order of calls: thimble_model_open, thimble_session_bytes, thimble_session_init, then any number
+ * of rounds of thimble_encode, thimble_feed, thimble_step, thimble_sample, thimble_decode.
+ *
+ * What holds for every call:
+ *  - Nothing is allocated, printed, aborted or thrown, and there is no global mutable state.
+ *    Two sessions may run in two threads; one session belongs to one thread at a time.
+ *  - The model image and the arena belong to the caller, must outlive the session, and must not
+ *    move. The image is only read.
+ *  - Strings that go in are (pointer, length) in bytes and need no terminating zero.
+ *  - A call that fails changes nothing.
+ *  - Counts are >= 0, errors are negative values of thimble_status.
+ *  - Results are the same bits on every chip, kernel and compiler. They need the floating-point
+ *    environment that C starts with: round to nearest, denormals kept.
+ */
+#ifndef THIMBLE_THIMBLE_H
+#define THIMBLE_THIMBLE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define THIMBLE_VERSION "0.1.0"
+
+/* The alignment in bytes that the model image and the arena must have. Every section of a model
+ * file is a multiple of it away from the file's start. */
+#define THIMBLE_ALIGNMENT 64
+
+typedef enum thimble_status {
+  THIMBLE_OK = 0,
+  THIMBLE_MORE = 1,                     /* thimble_step: the pass is not complete, call again */
+  THIMBLE_ERROR_ARGUMENT = -1,          /* null pointer, or a value outside its range */
+  THIMBLE_ERROR_MISALIGNED = -2,        /* image or arena is not aligned to THIMBLE_ALIGNMENT */
+  THIMBLE_ERROR_TRUNCATED = -3,         /* image length is not the length that its header states */
+  THIMBLE_ERROR_MAGIC = -4,             /* not a Thimble model */
+  THIMBLE_ERROR_VERSION = -5,           /* a format version that this engine does not know */
+  THIMBLE_ERROR_BYTE_ORDER = -6,        /* written for the other byte order */
+  THIMBLE_ERROR_HEADER_CHECKSUM = -7,   /* header or section table was damaged */
+  THIMBLE_ERROR_DATA_CHECKSUM = -8,     /* weights or tables were damaged (thimble_model_verify) */
+  THIMBLE_ERROR_HEADER = -9,            /* a header field is outside its range */
+  THIMBLE_ERROR_UNSUPPORTED = -10,      /* an architecture, type or flag that is not known */
+  THIMBLE_ERROR_SECTION = -11,          /* a section is not where or what the header implies */
+  THIMBLE_ERROR_TOKENIZER = -12,        /* a tokenizer table contradicts itself */
+  THIMBLE_ERROR_CONFIG = -13,           /* n_ctx or n_batch outside its range, or unknown ISA */
+  THIMBLE_ERROR_ARENA_TOO_SMALL = -14,  /* less than thimble_session_bytes */
+  THIMBLE_ERROR_CONTEXT_FULL = -15,     /* more tokens than positions left */
+  THIMBLE_ERROR_TOKEN = -16,            /* a token id outside [0, vocab_size) */
+  THIMBLE_ERROR_BUSY = -17,             /* a pass is under way: finish it, or thimble_rewind */
+  THIMBLE_ERROR_NO_LOGITS = -18,        /* no pass has completed since init or rewind */
+  THIMBLE_ERROR_NO_TOKENIZER = -19,     /* the model file has no tokenizer tables */
+  THIMBLE_ERROR_OUTPUT_TOO_SMALL = -20, /* the caller's buffer cannot hold the result */
+  THIMBLE_ERROR_TEXT_TOO_LONG = -21     /* one word is longer than the arena's scratch can merge */
+} thimble_status;
+
+/* One line of text for a status, without a full stop; never NULL. */
+const char* thimble_status_text(thimble_status status);
+
+/* ---- Model -------------------------------------------------------------------------------- */
+
+/* Why an image was refused: which field, what was found, what was expected, at which byte. */
+typedef struct thimble_fault {
+  const char* what;  /* a static string that names the field; NULL when nothing is wrong */
+  uint64_t found;    /* for floats: the bits */
+  uint64_t expected; /* the value, or the nearest limit, that would have been accepted */
+  uint64_t offset;   /* where in the image, in bytes */
+} thimble_fault;
+
+/* A checked, read-only view of a model image. All fields are for reading; thimble_model_open
+ * fills them. About 150 bytes; may be copied. */
+typedef struct thimble_model {
+  const uint8_t* image;     /* the flat file, in flash or memory-mapped */
+  size_t image_bytes;       /* its length */
+  uint64_t n_params;        /* trained parameters, a shared head counted once */
+  uint32_t dim;             /* width of the residual stream */
+  uint32_t hidden_dim;      /* width of the feed-forward layer */
+  uint32_t n_layers;        /* transformer blocks */
+  uint32_t n_heads;         /* query heads */
+  uint32_t n_kv_heads;      /* key/value heads; divides n_heads */
+  uint32_t head_dim;        /* width of one head; even */
+  uint32_t vocab_size;      /* number of tokens */
+  uint32_t n_ctx;           /* longest context the model was made for, in positions */
+  uint32_t weight_type;     /* 0: float32, 1: int8 in groups */
+  uint32_t group;           /* weights that share a scale along a row; 0: the whole row */
+  uint32_t row_tile;        /* rows of a weight tile */
+  uint32_t max_token_bytes; /* longest token text; 0 without a tokenizer */
+  int32_t bos_id;           /* beginning-of-text token, -1 if there is none */
+  int32_t eos_id;           /* end-of-text token, -1 if there is none */
+  thimble_fault fault;      /* after a refusal: why */
+} thimble_model;
+
+/*
+ * Checks `image_bytes` bytes at `image` and fills `*model`. Checked once, here: magic, version,
+ * byte order, length, the header's checksum, every hyper-parameter, every section's type, shape and
+ * place, and that tokenizer tables stay inside themselves. After THIMBLE_OK no content of the
+ * weights can make the engine read or write outside image and arena. Weights themselves are not
+ * read: see thimble_model_verify. Time: proportional to layers and vocabulary.
+ * Errors: ARGUMENT, MISALIGNED, TRUNCATED, MAGIC, VERSION, BYTE_ORDER, HEADER_CHECKSUM, HEADER,
+ * UNSUPPORTED, SECTION, TOKENIZER; model->fault then says which field, found and expected.
+ */
+thimble_status thimble_model_open(thimble_model* model, const void* image, size_t image_bytes);
+
+/*
+ * Reads the whole image and compares the checksum (CRC-32) of weights and tables.
+ * Errors: ARGUMENT, DATA_CHECKSUM (model->fault then holds both sums).
+ */
+thimble_status thimble_model_verify(thimble_model* model);
+
+/* True (1) if generation should stop at this token: end of text, or beginning of the next one. */
+int thimble_is_end(const thimble_model* model, int32_t token);
+
+/* ---- Session ------------------------------------------------------------------------------ */
+
+typedef struct thimble_session thimble_session; /* lies in the arena */
+
+/* Zero-initialise it for the defaults. */
+typedef struct thimble_config {
+  uint32_t n_ctx;   /* positions in the key/value cache, 1 to model.n_ctx; 0: model.n_ctx */
+  uint32_t n_batch; /* tokens of one pass over the weights in prefill, 1 to 1024; 0: 1 */
+  const char* isa;  /* kernels by name, as thimble_isa_at gives them; NULL or "": the best */
+} thimble_config;
+
+/*
+ * Bytes of arena that thimble_session_init needs, exactly; the same function lays the arena out.
+ * Grows with n_ctx * n_layers * n_kv_heads * head_dim * 8 (the cache) and with n_batch times the
+ * activations. 0: the configuration is not valid for the model (or a null pointer was given).
+ */
+size_t thimble_session_bytes(const thimble_model* model, const thimble_config* config);
+
+/*
+ * Lays a session out in `arena` (aligned to THIMBLE_ALIGNMENT) and sets *session. Writes no byte at
+ * or past arena + thimble_session_bytes(). To end a session, forget it.
+ * Errors: ARGUMENT, CONFIG, MISALIGNED, ARENA_TOO_SMALL.
+ */
+thimble_status thimble_session_init(thimble_session** session, const thimble_model* model,
+                                    const thimble_config* config, void* arena, size_t arena_bytes);
+
+/*
+ * Appends `count` tokens (copied) to the session's text and prepares the pass that computes them:
+ * one token for decoding, many for prefill. The logits that follow are those after the last one;
+ * how a text is cut into feeds does not change one bit of them.
+ * Errors: ARGUMENT (count is 0), BUSY, TOKEN, CONTEXT_FULL.
+ */
+thimble_status thimble_feed(thimble_session* session, const int32_t* tokens, size_t count);
+
+/*
+ * Runs the prepared pass. Budget 0: to its end. Otherwise returns THIMBLE_MORE after about
+ * `budget` multiply-accumulates (at worst one weight tile, or one KV head's attention at one
+ * position, more), so that a watchdog or another task gets its turn; call again. Slicing does not
+ * change one bit. Returns THIMBLE_OK when the pass is complete (or none was prepared).
+ * Errors: ARGUMENT.
+ */
+thimble_status thimble_step(thimble_session* session, uint64_t budget);
+
+/*
+ * Keeps the first `position` tokens and forgets the rest, an unfinished pass included: the way to
+ * start over (0), to cancel between slices, or to go back to a shared prompt. Logits are gone.
+ * Errors: ARGUMENT (position is beyond what has been computed).
+ */
+thimble_status thimble_rewind(thimble_session* session, uint32_t position);
+
+/* Tokens computed so far, 0 to n_ctx. */
+uint32_t thimble_position(const thimble_session* session);
+
+/* Positions of the key/value cache. */
+uint32_t thimble_context_size(const thimble_session* session);
+
+/* (vocab_size) floats, valid until the next feed or rewind; NULL if no pass has completed. */
+const float* thimble_logits(const thimble_session* session);
+
+/* FNV-1a 64 over the little-endian bits of the logits, continued from `hash`; start with
+ * THIMBLE_HASH_START. Equal hashes show equal bits on two chips. Without logits: `hash` itself. */
+#define THIMBLE_HASH_START UINT64_C(0xcbf29ce484222325)
+uint64_t thimble_logits_hash(const thimble_session* session, uint64_t hash);
+
+/* Names of the kernels that this machine can run, best first; NULL past the end. */
+const char* thimble_isa_at(size_t index);
+
+/* Name of the kernels that the session runs on. */
+const char* thimble_isa(const thimble_session* session);
+
+/* ---- Sampling ----------------------------------------------------------------------------- */
+
+/*
+ * How a token is drawn from the logits. Zero-initialised it is greedy. Applied in this order:
+ * repetition penalty, temperature, top-k, top-p (of what top-k left), min-p.
+ */
+typedef struct thimble_sampling {
+  float temperature;          /* 0: greedy; otherwise up to 100; 1 leaves the model's odds alone */
+  float top_p;                /* keep the likeliest tokens up to this mass; 0 or 1: all */
+  float min_p;                /* drop tokens less likely than min_p times the likeliest; 0: none */
+  float repetition_penalty;   /* > 1 makes recent tokens less likely (CTRL, 2019); 0 or 1: off */
+  uint32_t repetition_window; /* how many last tokens count as recent, up to 256; 0: 64 */
+  uint32_t top_k;             /* keep the k likeliest tokens; 0: all */
+  uint64_t seed;              /* same seed, same text, on every chip */
+} thimble_sampling;
+
+/*
+ * Draws the next token from the logits (which stay as they are; calling twice gives the same
+ * token: the random number depends on seed and position alone). Among equal logits the lowest
+ * token id counts as the likeliest. Time: proportional to vocab_size, whatever the settings.
+ * Returns the token id, or an error: ARGUMENT, NO_LOGITS.
+ */
+int32_t thimble_sample(thimble_session* session, const thimble_sampling* sampling);
+
+/* ---- Text --------------------------------------------------------------------------------- */
+
+#define THIMBLE_ENCODE_BOS 1u /* put the beginning-of-text token first */
+
+/*
+ * Text (UTF-8; other bytes become byte tokens) to at most `capacity` tokens. Uses the arena's
+ * scratch, so no pass may be under way. Writes nothing past tokens[capacity - 1].
+ * Returns the number of tokens, or an error: ARGUMENT, BUSY, NO_TOKENIZER, OUTPUT_TOO_SMALL (text
+ * of n bytes never needs more than n + 2), TEXT_TOO_LONG (a word beyond a few hundred bytes; see
+ * thimble_encode_word_bytes).
+ */
+int32_t thimble_encode(thimble_session* session, const char* text, size_t text_bytes,
+                       uint32_t flags, int32_t* tokens, size_t capacity);
+
+/* The longest stretch without a word boundary that thimble_encode can merge, in bytes; at least
+ * 256. It grows with the activations, since it uses their memory. */
+size_t thimble_encode_word_bytes(const thimble_session* session);
+
+/* State of one text stream; zero-initialise it at the start of a text. */
+typedef struct thimble_decoder {
+  uint8_t pending[4]; /* the bytes of a character that is not complete yet */
+  uint8_t n_pending;
+  uint8_t started; /* the text's first token has been seen */
+} thimble_decoder;
+
+/*
+ * Text of the next token, at most `capacity` bytes to `out`, never a part of a UTF-8 character:
+ * what is incomplete waits for the next token. 3 * model.max_token_bytes + 3 bytes always suffice
+ * (a byte that is no UTF-8 becomes U+FFFD, 3 bytes).
+ * The space that encoding puts before a text is dropped again.
+ * Returns the number of bytes (may be 0), or an error: ARGUMENT, TOKEN, NO_TOKENIZER,
+ * OUTPUT_TOO_SMALL.
+ */
+int32_t thimble_decode(const thimble_model* model, thimble_decoder* decoder, int32_t token,
+                       char* out, size_t capacity);
+
+/*
+ * Ends the stream: a character that was left incomplete is written as U+FFFD (3 bytes), and the
+ * decoder is ready for another text.
+ * Returns the number of bytes, or an error: ARGUMENT, OUTPUT_TOO_SMALL.
+ */
+int32_t thimble_decode_end(thimble_decoder* decoder, char* out, size_t capacity);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

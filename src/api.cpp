@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: MIT
+// The C API: checks arguments and state, then calls the parts.
+#include <string.h>
+
+#include "forward.h"
+#include "sampler.h"
+#include "session.h"
+#include "tokenizer.h"
+
+using namespace thimble;
+
+namespace {
+
+bool is_busy(const thimble_session* s) {
+  return s->pass.stage != kIdle;
+}
+
+bool is_aligned(const void* p) {
+  return reinterpret_cast<uintptr_t>(p) % THIMBLE_ALIGNMENT == 0;
+}
+
+}  // namespace
+
+extern "C" {
+
+thimble_status thimble_model_open(thimble_model* model, const void* image, size_t image_bytes) {
+  if (!model || !image) return THIMBLE_ERROR_ARGUMENT;
+  thimble_status status = open_model(model, image, image_bytes);
+  if (status == THIMBLE_OK) status = check_tokenizer(*model, &model->fault);
+  if (status != THIMBLE_OK) model->image = nullptr;
+  return status;
+}
+
+thimble_status thimble_model_verify(thimble_model* model) {
+  if (!model || !model->image) return THIMBLE_ERROR_ARGUMENT;
+  return verify_model(model);
+}
+
+int thimble_is_end(const thimble_model* model, int32_t token) {
+  return model && token >= 0 && (token == model->eos_id || token == model->bos_id);
+}
+
+size_t thimble_session_bytes(const thimble_model* model, const thimble_config* config) {
+  ResolvedConfig c;
+  if (!model || !model->image || resolve_config(*model, config, &c) != THIMBLE_OK) return 0;
+  Arena counter(nullptr);
+  session_layout(&counter, *model, c.n_ctx, c.n_batch, c.kernels);
+  return counter.used() > SIZE_MAX ? SIZE_MAX : static_cast<size_t>(counter.used());
+}
+
+thimble_status thimble_session_init(thimble_session** session, const thimble_model* model,
+                                    const thimble_config* config, void* arena, size_t arena_bytes) {
+  if (!session || !model || !model->image || !arena) return THIMBLE_ERROR_ARGUMENT;
+  ResolvedConfig c;
+  const thimble_status status = resolve_config(*model, config, &c);
+  if (status != THIMBLE_OK) return status;
+  if (!is_aligned(arena)) return THIMBLE_ERROR_MISALIGNED;
+  const size_t need = thimble_session_bytes(model, config);
+  if (arena_bytes < need || need == SIZE_MAX) return THIMBLE_ERROR_ARENA_TOO_SMALL;
+  Arena block(arena);
+  *session = session_layout(&block, *model, c.n_ctx, c.n_batch, c.kernels);
+  return THIMBLE_OK;
+}
+
+thimble_status thimble_feed(thimble_session* s, const int32_t* tokens, size_t count) {
+  if (!s || !tokens || count == 0) return THIMBLE_ERROR_ARGUMENT;
+  if (is_busy(s)) return THIMBLE_ERROR_BUSY;
+  if (count > s->n_ctx - s->position) return THIMBLE_ERROR_CONTEXT_FULL;
+  for (size_t i = 0; i < count; ++i) {
+    if (tokens[i] < 0 || static_cast<uint32_t>(tokens[i]) >= s->model.vocab_size) {
+      return THIMBLE_ERROR_TOKEN;
+    }
+  }
+  memmove(s->tokens + s->position, tokens, count * sizeof *tokens);
+  forward_begin(s, s->position + static_cast<uint32_t>(count));
+  return THIMBLE_OK;
+}
+
+thimble_status thimble_step(thimble_session* s, uint64_t budget) {
+  return s ? forward_step(s, budget) : THIMBLE_ERROR_ARGUMENT;
+}
+
+thimble_status thimble_rewind(thimble_session* s, uint32_t position) {
+  if (!s || position > s->position) return THIMBLE_ERROR_ARGUMENT;
+  s->position = position;
+  s->pass.stage = kIdle;
+  s->has_logits = 0;
+  return THIMBLE_OK;
+}
+
+uint32_t thimble_position(const thimble_session* s) {
+  return s ? s->position : 0;
+}
+
+uint32_t thimble_context_size(const thimble_session* s) {
+  return s ? s->n_ctx : 0;
+}
+
+const float* thimble_logits(const thimble_session* s) {
+  return s && s->has_logits ? s->logits : nullptr;
+}
+
+uint64_t thimble_logits_hash(const thimble_session* s, uint64_t hash) {
+  const float* logits = thimble_logits(s);
+  if (!logits) return hash;
+  for (uint32_t i = 0; i < s->model.vocab_size; ++i) {
+    uint32_t bits;
+    memcpy(&bits, &logits[i], sizeof bits);
+    // Chips differ in the bits of the NaN they make.
+    if ((bits & 0x7fffffffu) > 0x7f800000u) bits = 0x7fc00000u;
+    for (int byte = 0; byte < 4; ++byte) {
+      hash = (hash ^ ((bits >> (8 * byte)) & 255u)) * UINT64_C(0x100000001b3);
+    }
+  }
+  return hash;
+}
+
+const char* thimble_isa_at(size_t index) {
+  const Kernels* kernels = kernels_at(index);
+  return kernels ? kernels->name : nullptr;
+}
+
+const char* thimble_isa(const thimble_session* s) {
+  return s ? s->kernels->name : "";
+}
+
+int32_t thimble_sample(thimble_session* s, const thimble_sampling* sampling) {
+  if (!s || !sampling) return THIMBLE_ERROR_ARGUMENT;
+  if (!s->has_logits) return THIMBLE_ERROR_NO_LOGITS;
+  const SampleInput input = {s->logits, s->odds, s->model.vocab_size, s->tokens, s->position};
+  return sample_token(*s->kernels, input, *sampling);
+}
+
+int32_t thimble_encode(thimble_session* s, const char* text, size_t text_bytes, uint32_t flags,
+                       int32_t* tokens, size_t capacity) {
+  if (!s || (!text && text_bytes > 0) || (!tokens && capacity > 0) ||
+      (flags & ~THIMBLE_ENCODE_BOS) != 0) {
+    return THIMBLE_ERROR_ARGUMENT;
+  }
+  if (is_busy(s)) return THIMBLE_ERROR_BUSY;
+  if (header_of(s->model).tokenizer == kTokenizerNone) return THIMBLE_ERROR_NO_TOKENIZER;
+  return encode_text(s->model, text, text_bytes, flags, tokens, capacity, s->encode_scratch,
+                     s->encode_scratch_size);
+}
+
+size_t thimble_encode_word_bytes(const thimble_session* s) {
+  return s ? encode_word_bytes(s->encode_scratch_size) : 0;
+}
+
+int32_t thimble_decode(const thimble_model* model, thimble_decoder* decoder, int32_t token,
+                       char* out, size_t capacity) {
+  if (!model || !model->image || !decoder || (!out && capacity > 0)) return THIMBLE_ERROR_ARGUMENT;
+  if (header_of(*model).tokenizer == kTokenizerNone) return THIMBLE_ERROR_NO_TOKENIZER;
+  if (token < 0 || static_cast<uint32_t>(token) >= model->vocab_size) return THIMBLE_ERROR_TOKEN;
+  return decode_token(*model, decoder, token, out, capacity);
+}
+
+int32_t thimble_decode_end(thimble_decoder* decoder, char* out, size_t capacity) {
+  if (!decoder || (!out && capacity > 0)) return THIMBLE_ERROR_ARGUMENT;
+  return decode_end(decoder, out, capacity);
+}
+
+}  // extern "C"

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: MIT
+// For one position, head by head (Vaswani et al. 2017, equation 1):
+//   scores  = q . k_t / sqrt(head_dim)     for every position t up to this one
+//   weights = softmax(scores)
+//   context = sum over t of weights_t * v_t
+// Causal: later positions would be masked with minus infinity, whose weight is 0, so they are not
+// computed. Grouped queries (Ainslie et al. 2023): n_heads / n_kv_heads query heads share a KV
+// head.
+#include "attention.h"
+
+#include "exact_math.h"
+
+namespace thimble {
+
+void rotate_and_store(thimble_session* s, uint32_t row) {
+  const thimble_model& m = s->model;
+  const Activations& a = s->act;
+  float* q = a.qkv + size_t{row} * a.qkv_stride;
+  float* k = q + size_t{m.n_heads} * m.head_dim;
+  const float* v = k + size_t{m.n_kv_heads} * m.head_dim;
+  const float* table = a.rope + size_t{row} * 2 * m.head_dim;
+  // Scaling the query once is scaling each of its scores.
+  const float scale = 1.0f / exact_sqrt(static_cast<float>(m.head_dim));
+  s->kernels->rotate(q, table, m.n_heads, m.head_dim, scale);
+  s->kernels->rotate(k, table, m.n_kv_heads, m.head_dim, 1.0f);
+  kv_cache_store(s->cache, s->pass.layer, s->pass.first + row, k, v);
+}
+
+void attend(thimble_session* s, uint32_t row, uint32_t kv_begin, uint32_t kv_end) {
+  const thimble_model& m = s->model;
+  const Activations& a = s->act;
+  const Kernels& kernels = *s->kernels;
+  const uint32_t shared = m.n_heads / m.n_kv_heads;  // query heads a KV head
+  const uint32_t n = s->pass.first + row + 1;        // positions to look at
+  const uint32_t tiles = (n + kLanes - 1) / kLanes;
+  const uint32_t first = kv_begin * shared, n_heads = (kv_end - kv_begin) * shared;
+  const float* q = a.qkv + size_t{row} * a.qkv_stride;
+  float* context = a.context + size_t{row} * a.context_stride;
+  float* scores = a.scores + size_t{first} * a.scores_stride;
+
+  for (uint32_t kv = kv_begin; kv < kv_end; ++kv) {
+    const Matrix keys = kv_cache_keys(s->cache, s->pass.layer, kv, n);
+    kernels.matmul_f32(a.scores + size_t{kv} * shared * a.scores_stride, a.scores_stride, keys, 0,
+                       tiles, q + size_t{kv} * shared * m.head_dim, m.head_dim, shared);
+  }
+  kernels.softmax(scores, a.scores_stride, n_heads, n);
+  kernels.mix_values(context + size_t{first} * m.head_dim, scores, a.scores_stride,
+                     kv_cache_values(s->cache, s->pass.layer, kv_begin), kv_head_stride(s->cache),
+                     n, m.head_dim, n_heads, shared);
+}
+
+}  // namespace thimble

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: MIT
+// Every function beyond + - * / : each written once, as a fixed sequence of IEEE operations, so
+// that it gives the same bits on every chip. No libm.
+//
+// The functions are templates over what they work on: `Scalar` here, or a kernel file's own vector
+// of 16 lanes. Such a type V has, found by its namespace:
+//   V::of(float)               the same value in every lane
+//   add, sub, mul, div, fma    IEEE, one rounding
+//   lesser(a, b)               a < b ? a : b   (b if either is NaN)
+//   greater(a, b)              a > b ? a : b   (b if either is NaN)
+//   round_even(a)              to whole numbers, ties to even; any number if |a| >= 2^31 or NaN
+//   to_float(n)                from round_even's result
+//   times_power_of_two(a, n)   a * 2^n by adding n to the exponent; a in [0.5, 2), n in [-126, 127]
+//   zero_below(x, limit, a)    x < limit ? 0 : a
+// Everything that is no template is `static`: a kernel file must not hand its own copy, compiled
+// for more instructions than the machine may have, to the rest of the program.
+#ifndef THIMBLE_SRC_EXACT_MATH_H
+#define THIMBLE_SRC_EXACT_MATH_H
+
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
+#if defined(__FAST_MATH__)
+#error "Thimble's results are defined to the bit: build it without -ffast-math and -Ofast."
+#endif
+#if defined(__FLT_EVAL_METHOD__) && __FLT_EVAL_METHOD__ != 0
+#error "Thimble needs float arithmetic without excess precision (on 32-bit x86: -mfpmath=sse)."
+#endif
+
+namespace thimble {
+
+static inline uint32_t bits_of(float x) {
+  uint32_t bits;
+  memcpy(&bits, &x, sizeof bits);
+  return bits;
+}
+
+static inline float float_of(uint32_t bits) {
+  float x;
+  memcpy(&x, &bits, sizeof x);
+  return x;
+}
+
+// bf16 is the upper half of a float.
+static inline float from_bf16(uint16_t half) {
+  return float_of(static_cast<uint32_t>(half) << 16);
+}
+
+// a * b + c with one rounding.
+static inline float exact_fma(float a, float b, float c) {
+#if defined(__FMA__)
+  return _mm_cvtss_f32(_mm_fmadd_ss(_mm_set_ss(a), _mm_set_ss(b), _mm_set_ss(c)));
+#elif defined(__FP_FAST_FMAF) || defined(__ARM_FEATURE_FMA) || defined(__aarch64__)
+  return __builtin_fmaf(a, b, c);
+#else
+  // The product is exact in double. The sum is rounded to odd (Boldo, Melquiond 2008): where it is
+  // inexact (error from Knuth's TwoSum), the last bit becomes 1, so that rounding to float, with
+  // 29 bits less, cannot round twice.
+  const double p = static_cast<double>(a) * static_cast<double>(b);
+  const double d = static_cast<double>(c);
+  const double s = p + d;
+  const double d_part = s - p;
+  const double error = (p - (s - d_part)) + (d - d_part);
+  uint64_t bits;
+  memcpy(&bits, &s, sizeof bits);
+  if ((error > 0.0 || error < 0.0) && (bits & 1) == 0) {
+    // Towards the error: away from zero if it has the sign of the sum.
+    bits = (error > 0.0) == (s > 0.0) ? bits + 1 : bits - 1;
+  }
+  double odd;
+  memcpy(&odd, &bits, sizeof odd);
+  return static_cast<float>(odd);
+#endif
+}
+
+static inline float exact_sqrt(float x) {
+#if defined(__SSE2__)
+  return _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(x)));
+#else
+  return __builtin_sqrtf(x);
+#endif
+}
+
+// Ties to even, whatever the rounding mode; 0 where no int32 is near.
+static inline int32_t round_to_even(float x) {
+  if (!(x > -2147483648.0f && x < 2147483648.0f)) return 0;
+  int32_t whole = static_cast<int32_t>(x);  // towards zero
+  const float rest = x - static_cast<float>(whole);
+  const bool odd = (whole & 1) != 0;
+  if (rest > 0.5f || (rest == 0.5f && odd)) ++whole;
+  if (rest < -0.5f || (rest == -0.5f && odd)) --whole;
+  return whole;
+}
+
+struct Scalar {
+  float v;
+  static Scalar of(float x) { return {x}; }
+};
+struct ScalarInt {
+  int32_t v;
+};
+static inline Scalar add(Scalar a, Scalar b) {
+  return {a.v + b.v};
+}
+static inline Scalar sub(Scalar a, Scalar b) {
+  return {a.v - b.v};
+}
+static inline Scalar mul(Scalar a, Scalar b) {
+  return {a.v * b.v};
+}
+static inline Scalar div(Scalar a, Scalar b) {
+  return {a.v / b.v};
+}
+static inline Scalar fma(Scalar a, Scalar b, Scalar c) {
+  return {exact_fma(a.v, b.v, c.v)};
+}
+static inline Scalar lesser(Scalar a, Scalar b) {
+  return {a.v < b.v ? a.v : b.v};
+}
+static inline Scalar greater(Scalar a, Scalar b) {
+  return {a.v > b.v ? a.v : b.v};
+}
+static inline ScalarInt round_even(Scalar a) {
+  return {round_to_even(a.v)};
+}
+static inline Scalar to_float(ScalarInt n) {
+  return {static_cast<float>(n.v)};
+}
+// Where a caller throws the result away, n may be anything.
+static inline Scalar times_power_of_two(Scalar a, ScalarInt n) {
+  return {float_of(bits_of(a.v) + (static_cast<uint32_t>(n.v) << 23))};
+}
+static inline Scalar zero_below(Scalar x, Scalar limit, Scalar a) {
+  return {x.v < limit.v ? 0.0f : a.v};
+}
+
+// e^x within 1 ulp for x in [-87, 88]; 0 below -87, so that no denormal arises. x must not be above
+// 88. x = n * ln 2 + r with |r| <= ln 2 / 2 (Cody, Waite 1980), then a
+// polynomial with error below 1e-8, near-minimax for (e^r - 1 - r) / r^2.
+template <class V>
+static inline V exact_exp(V x) {
+  const auto n = round_even(mul(x, V::of(1.44269502f)));  // log2(e)
+  const V whole = to_float(n);
+  V r = fma(whole, V::of(-0.693145752f), x);  // ln 2, its upper 15 bits
+  r = fma(whole, V::of(-1.42860677e-6f), r);  // ln 2, the rest
+  V p = V::of(0.00139263261f);
+  p = fma(p, r, V::of(0.00836329255f));
+  p = fma(p, r, V::of(0.0416665524f));
+  p = fma(p, r, V::of(0.166665763f));
+  p = fma(p, r, V::of(0.5f));
+  p = fma(p, r, V::of(1.0f));
+  p = fma(p, r, V::of(1.0f));
+  return zero_below(x, V::of(-87.0f), times_power_of_two(p, n));
+}
+
+// x * sigmoid(x) (Elfwing et al. 2018; also called swish). Below -88 sigmoid is taken as e^-88.
+template <class V>
+static inline V exact_silu(V x) {
+  const V negated = lesser(sub(V::of(0.0f), x), V::of(88.0f));
+  return div(x, add(V::of(1.0f), exact_exp(negated)));
+}
+
+// Sine and cosine of an angle given as a fraction of a turn in units of 2^-32, within 1e-7. The
+// reduction to an eighth of a turn is exact, since it is integer arithmetic.
+struct SinCos {
+  float sin, cos;
+};
+static inline SinCos exact_sin_cos(uint32_t turn) {
+  const uint32_t quarter = (turn + (1u << 29)) >> 30;  // the nearest one, 0 to 4
+  const int32_t rest = static_cast<int32_t>(turn - (quarter << 30));
+  const float x = static_cast<float>(rest) * 1.46291812e-9f;  // 2 * pi / 2^32
+  const float t = x * x;
+  float s = exact_fma(-0.00019587866f, t, 0.00833274797f);
+  s = exact_fma(s, t, -0.166666642f);
+  const float sine = exact_fma(s * t, x, x);
+  float c = exact_fma(2.45479168e-5f, t, -0.00138883025f);
+  c = exact_fma(c, t, 0.0416666642f);
+  c = exact_fma(c, t, -0.5f);
+  const float cosine = exact_fma(c, t, 1.0f);
+  switch (quarter & 3u) {
+    case 0:
+      return {sine, cosine};
+    case 1:
+      return {cosine, -sine};
+    case 2:
+      return {-sine, -cosine};
+    default:
+      return {-cosine, sine};
+  }
+}
+
+// Kernels::rope_table: the same scalar code for every kernel file, each with its own fma.
+static inline void exact_rope_table(float* table, const uint64_t* frequencies, uint32_t head_dim,
+                                    uint32_t position) {
+  for (uint32_t i = 0; i < head_dim; i += 2) {
+    const uint64_t turn = frequencies[i / 2] * position;
+    const SinCos value = exact_sin_cos(static_cast<uint32_t>(turn >> 32));
+    table[i] = value.cos;
+    table[i + 1] = value.cos;
+    table[head_dim + i] = -value.sin;
+    table[head_dim + i + 1] = value.sin;
+  }
+}
+
+}  // namespace thimble
+
+#endif

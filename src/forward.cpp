@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: MIT
+// A Llama-family decoder (Touvron et al. 2023), for each layer:
+//   x = x + Wo . attention(Wq . h, Wk . h, Wv . h)          h = rms_norm(x)
+//   x = x + W2 . (silu(W1 . h) * (W3 . h))                  h = rms_norm(x)
+// and at the end logits = W . rms_norm(x), for the last token only.
+//
+// It runs on a batch of tokens at once, so that prefill reads the weights once for all of them, and
+// as a row of stages whose work can stop after any unit, so that a pass can be sliced.
+#include "forward.h"
+
+#include "attention.h"
+
+namespace thimble {
+namespace {
+
+// ---- What a unit of each stage does --------------------------------------------------------
+
+void embed(thimble_session* s, uint32_t row) {
+  const Activations& a = s->act;
+  const uint32_t position = s->pass.first + row;
+  const uint32_t token = static_cast<uint32_t>(s->tokens[position]);
+  const uint32_t head_dim = s->model.head_dim;
+  read_row(a.x + size_t{row} * a.x_stride, s->weights.embedding, token);
+  s->kernels->rope_table(a.rope + size_t{row} * 2 * head_dim, s->weights.rope, head_dim, position);
+}
+
+// The matrix's input in int8, where its weights are, from batch row `row`.
+QuantizedRows quantized_input(const thimble_session* s, const Matrix& m, uint32_t row) {
+  QuantizedRows rows = s->act.input;
+  rows.padded_cols = m.padded_cols;
+  rows.group = m.group;
+  rows.n_groups = m.n_groups;
+  rows.values += size_t{row} * m.padded_cols;
+  rows.scales += size_t{row} * m.n_groups;
+  rows.sums += size_t{row} * m.n_groups;
+  return rows;
+}
+
+void quantize(thimble_session* s, const Matrix& m, const float* x, size_t stride, uint32_t row) {
+  if (m.type != kWeightQ8) return;
+  s->kernels->quantize_q8(quantized_input(s, m, row), x + row * stride, stride, m.cols, 1);
+}
+
+// out = x * m^T for tiles [begin, end) and n rows from batch row `row`.
+void multiply(thimble_session* s, const Matrix& m, uint32_t begin, uint32_t end, float* out,
+              size_t out_stride, const float* x, size_t x_stride, uint32_t row, uint32_t n) {
+  if (m.type == kWeightQ8) {
+    s->kernels->matmul_q8(out, out_stride, m, begin, end, quantized_input(s, m, row), n);
+  } else {
+    s->kernels->matmul_f32(out, out_stride, m, begin, end, x + row * x_stride, x_stride, n);
+  }
+}
+
+// Adds what the block before gave to the residual stream, then norms it for the matrix `next`.
+void add_and_norm(thimble_session* s, uint32_t row, bool add, const float* weight,
+                  const Matrix& next) {
+  const Activations& a = s->act;
+  float* x = a.x + size_t{row} * a.x_stride;
+  float* normed = a.normed + size_t{row} * a.x_stride;
+  if (add) s->kernels->add(x, normed, s->model.dim);
+  s->kernels->rms_norm(normed, x, weight, s->model.dim, s->weights.norm_eps);
+  quantize(s, next, a.normed, a.x_stride, row);
+}
+
+void activate(thimble_session* s, uint32_t row) {
+  const Activations& a = s->act;
+  float* gate = a.gate_up + size_t{row} * a.gate_up_stride;
+  s->kernels->swiglu(gate, gate, gate + s->model.hidden_dim, s->model.hidden_dim);
+  quantize(s, s->weights.down, a.gate_up, a.gate_up_stride, row);
+}
+
+void attend_units(thimble_session* s, uint32_t begin, uint32_t end) {
+  const Activations& a = s->act;
+  const uint32_t heads = s->model.n_kv_heads;
+  uint32_t row = begin / heads, first = begin % heads;
+  for (uint32_t left = end - begin; left > 0; first = 0, ++row) {
+    const uint32_t count = left < heads - first ? left : heads - first;
+    attend(s, row, first, first + count);
+    if (first + count == heads) quantize(s, s->weights.output, a.context, a.context_stride, row);
+    left -= count;
+  }
+}
+
+// ---- The stages ----------------------------------------------------------------------------
+
+// A stage's work: so many units of so many multiply-accumulates.
+struct Work {
+  uint32_t units;
+  uint64_t cost;
+};
+
+// The weights of a stage that multiplies.
+Matrix stage_matrix(const thimble_session* s) {
+  const Weights& w = s->weights;
+  switch (s->pass.stage) {
+    case kQkv:
+      return at_layer(w.qkv, w, s->pass.layer);
+    case kAttentionOutputStage:
+      return at_layer(w.output, w, s->pass.layer);
+    case kGateUp:
+      return at_layer(w.gate_up, w, s->pass.layer);
+    case kDown:
+      return at_layer(w.down, w, s->pass.layer);
+    default:
+      return w.head;
+  }
+}
+
+Work stage_work(const thimble_session* s) {
+  const thimble_model& m = s->model;
+  const Pass& p = s->pass;
+  switch (p.stage) {
+    case kEmbed:
+    case kAttentionNormStage:
+    case kRotateAndStore:
+    case kFeedForwardNormStage:
+      return {p.n, m.dim};
+    case kFinalNormStage:
+      return {1, m.dim};
+    case kActivate:
+      return {p.n, m.hidden_dim};
+    case kAttend: {
+      const uint64_t shared = m.n_heads / m.n_kv_heads;
+      return {p.n * m.n_kv_heads, 2 * shared * m.head_dim * (p.first + p.n)};
+    }
+    default: {
+      const Matrix w = stage_matrix(s);
+      const uint64_t rows = p.stage == kHead ? 1 : p.n;
+      return {tile_count(w), rows * w.row_tile * w.padded_cols};
+    }
+  }
+}
+
+void run_stage(thimble_session* s, uint32_t begin, uint32_t end) {
+  const Activations& a = s->act;
+  const Weights& w = s->weights;
+  const Pass& p = s->pass;
+  const uint32_t last = p.n - 1;
+  switch (p.stage) {
+    case kEmbed:
+      for (uint32_t row = begin; row < end; ++row) embed(s, row);
+      break;
+    case kAttentionNormStage: {
+      const float* weight = at_layer(w.attention_norm, w, p.layer);
+      for (uint32_t row = begin; row < end; ++row) {
+        add_and_norm(s, row, p.layer > 0, weight, w.qkv);
+      }
+      break;
+    }
+    case kQkv:
+      multiply(s, stage_matrix(s), begin, end, a.qkv, a.qkv_stride, a.normed, a.x_stride, 0, p.n);
+      break;
+    case kRotateAndStore:
+      for (uint32_t row = begin; row < end; ++row) rotate_and_store(s, row);
+      break;
+    case kAttend:
+      attend_units(s, begin, end);
+      break;
+    case kAttentionOutputStage:
+      multiply(s, stage_matrix(s), begin, end, a.normed, a.x_stride, a.context, a.context_stride, 0,
+               p.n);
+      break;
+    case kFeedForwardNormStage: {
+      const float* weight = at_layer(w.feed_forward_norm, w, p.layer);
+      for (uint32_t row = begin; row < end; ++row) add_and_norm(s, row, true, weight, w.gate_up);
+      break;
+    }
+    case kGateUp:
+      multiply(s, stage_matrix(s), begin, end, a.gate_up, a.gate_up_stride, a.normed, a.x_stride, 0,
+               p.n);
+      break;
+    case kActivate:
+      for (uint32_t row = begin; row < end; ++row) activate(s, row);
+      break;
+    case kDown:
+      multiply(s, stage_matrix(s), begin, end, a.normed, a.x_stride, a.gate_up, a.gate_up_stride, 0,
+               p.n);
+      break;
+    case kFinalNormStage:
+      add_and_norm(s, last, true, w.final_norm, w.head);
+      break;
+    case kHead:
+      multiply(s, w.head, begin, end, s->logits, 0, a.normed, a.x_stride, last, 1);
+      break;
+    case kIdle:
+      break;
+  }
+}
+
+void begin_batch(thimble_session* s) {
+  Pass& p = s->pass;
+  const uint32_t left = p.end - s->position;
+  p.stage = kEmbed;
+  p.layer = 0;
+  p.unit = 0;
+  p.first = s->position;
+  p.n = left < s->n_batch ? left : s->n_batch;
+}
+
+// From a finished stage to the next one.
+void advance(thimble_session* s) {
+  Pass& p = s->pass;
+  p.unit = 0;
+  const bool last_batch = p.first + p.n == p.end;
+  if (p.stage == kDown) {
+    ++p.layer;
+    if (p.layer < s->model.n_layers) {
+      p.stage = kAttentionNormStage;
+      return;
+    }
+    if (!last_batch) {
+      s->position = p.first + p.n;
+      begin_batch(s);
+      return;
+    }
+  }
+  p.stage = static_cast<Stage>(p.stage + 1);
+  if (p.stage == kIdle) {
+    s->position = p.end;
+    s->has_logits = 1;
+  }
+}
+
+}  // namespace
+
+void forward_begin(thimble_session* s, uint32_t end) {
+  s->pass.end = end;
+  s->has_logits = 0;
+  begin_batch(s);
+}
+
+thimble_status forward_step(thimble_session* s, uint64_t budget) {
+  uint64_t left = budget;
+  while (s->pass.stage != kIdle) {
+    const Work work = stage_work(s);
+    uint32_t count = work.units - s->pass.unit;
+    if (budget != 0) {
+      if (left == 0) return THIMBLE_MORE;
+      const uint64_t affordable = (left - 1) / work.cost + 1;
+      count = affordable < count ? static_cast<uint32_t>(affordable) : count;
+      const uint64_t spent = count * work.cost;
+      left = spent < left ? left - spent : 0;
+    }
+    run_stage(s, s->pass.unit, s->pass.unit + count);
+    s->pass.unit += count;
+    if (s->pass.unit == work.units) advance(s);
+  }
+  return THIMBLE_OK;
+}
+
+}  // namespace thimble

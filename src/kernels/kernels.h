@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: MIT
+// The kernels: one table of functions an instruction set. What every entry computes is written here
+// once; kernels/reference.cpp is the definition to the last bit, and every other table equals it.
+#ifndef THIMBLE_SRC_KERNELS_KERNELS_H
+#define THIMBLE_SRC_KERNELS_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "../format.h"
+
+namespace thimble {
+
+// Buffers that hold matrix products are a multiple of this many floats: whole tiles are written.
+constexpr uint32_t kLanes = 16;
+
+// A matrix of weights (or of cached keys) in tiles of `row_tile` rows, padded with zero rows.
+//   f32: data is float  [tiles][cols][row_tile]
+//   q8:  data is int8   [tiles][padded_cols / 4][row_tile][4]
+//        scales is bf16 [tiles][n_groups][row_tile]
+struct Matrix {
+  const void* data;
+  const uint16_t* scales;  // q8 only
+  uint32_t rows;
+  uint32_t cols;
+  uint32_t padded_cols;  // f32: cols; q8: a multiple of group, zeros behind cols
+  uint32_t row_tile;     // 1, 2, 4, 8 or 16
+  uint32_t group;        // q8: columns that share a scale, a multiple of 4
+  uint32_t n_groups;     // q8: padded_cols / group
+  WeightType type;
+};
+
+inline uint32_t tile_count(const Matrix& m) {
+  return (m.rows + m.row_tile - 1) / m.row_tile;
+}
+
+// Rows of activations in int8, one f32 scale a group of columns.
+struct QuantizedRows {
+  int8_t* values;  // (n, padded_cols), zeros behind cols
+  float* scales;   // (n, n_groups)
+  int32_t* sums;   // (n, n_groups): the sum of a group's values
+  uint32_t padded_cols;
+  uint32_t group;
+  uint32_t n_groups;  // padded_cols / group
+};
+
+// No entry needs alignment beyond that of its element type. No two arguments may overlap unless an
+// entry says so.
+struct Kernels {
+  const char* name;
+
+  // out[i][r] = chain over columns c, ascending from +0: acc = fma(w[r][c], x[i][c], acc),
+  // for i < n and the rows of tiles [tile_begin, tile_end). out: (n, out_stride), x: (n, x_stride).
+  // All row_tile rows of a tile are written, padding included, and nothing else.
+  void (*matmul_f32)(float* out, size_t out_stride, const Matrix& w, uint32_t tile_begin,
+                     uint32_t tile_end, const float* x, size_t x_stride, uint32_t n);
+
+  // out[i][r] = chain over groups g, ascending from +0: acc = fma(float(dot), ws * xs, acc), where
+  // dot is the exact int32 dot product of the group. Rows and out as above.
+  void (*matmul_q8)(float* out, size_t out_stride, const Matrix& w, uint32_t tile_begin,
+                    uint32_t tile_end, const QuantizedRows& x, uint32_t n);
+
+  // Rows of x: (n, x_stride), of which `cols` columns count, to int8: scale = max|x| / 127,
+  // value = x * (127 / max|x|) rounded to nearest even, within [-127, 127]. A group whose max|x| is
+  // below 1e-30 becomes zeros with scale 0. A NaN counts as no maximum and becomes -127.
+  void (*quantize_q8)(const QuantizedRows& out, const float* x, size_t x_stride, uint32_t cols,
+                      uint32_t n);
+
+  // out[i] = (x[i] * r) * weight[i], r = 1 / sqrt(sum(x^2) / n + eps). The sum: 16 lanes, element i
+  // to lane i mod 16 by fma, then lanes folded 8, 4, 2, 1. out may be x. (Zhang, Sennrich 2019)
+  void (*rms_norm)(float* out, const float* x, const float* weight, uint32_t n, float eps);
+
+  // The rotation's table of one position, (2, head_dim): cosines, each twice, then sines as -sin,
+  // +sin. frequencies: (head_dim / 2), turns a position as fractions of 2^64, so that whole turns
+  // fall off the top and the angle is exact at every position.
+  void (*rope_table)(float* table, const uint64_t* frequencies, uint32_t head_dim,
+                     uint32_t position);
+
+  // Rotates neighbouring pairs (x[2i], x[2i+1]) of each head and multiplies by scale, in place.
+  // x: (n_heads, head_dim). table: of rope_table.
+  //   x'[j] = fma(x[j], cos[j], x[j ^ 1] * sin[j]) * scale              (Su et al. 2021)
+  void (*rotate)(float* x, const float* table, uint32_t n_heads, uint32_t head_dim, float scale);
+
+  // Each row of x: (n_rows, stride), the first n columns: e = exp(x - max), x = e * (1 / sum(e)),
+  // in place; the sum in lanes as above. Nothing behind column n is read or written.
+  void (*softmax)(float* x, size_t stride, uint32_t n_rows, uint32_t n);
+
+  // Context vectors of the `n_heads` query heads that start at kv head 0 of `values`:
+  // out[h][d] = chain over positions t < n, ascending from +0: fma(weights[h][t], v[h / q][t][d],
+  // acc), q = queries a kv head. weights: (n_heads, weights_stride); values: kv heads kv_stride
+  // floats apart, each (n, head_dim); out: (n_heads, head_dim).
+  void (*mix_values)(float* out, const float* weights, size_t weights_stride, const float* values,
+                     size_t kv_stride, uint32_t n, uint32_t head_dim, uint32_t n_heads, uint32_t q);
+
+  // out[i] = (g / (1 + exp(-g))) * up[i], g = gate[i]. out may be gate. (Shazeer 2020: SwiGLU)
+  void (*swiglu)(float* out, const float* gate, const float* up, uint32_t n);
+
+  // x[i] = x[i] + y[i].
+  void (*add)(float* x, const float* y, uint32_t n);
+
+  // The lowest index of the largest element; NaNs are never the largest. n >= 1.
+  uint32_t (*argmax)(const float* x, uint32_t n);
+
+  // weights[i] = trunc(exp(s) * 2^30), s = (x[i] - max) * inv_temperature bounded to [-200, 0] and
+  // -200 for a NaN: odds as integers, whose sums are exact in any order.
+  void (*odds)(uint32_t* weights, const float* x, uint32_t n, float max, float inv_temperature);
+};
+
+// Tables that this machine can run, best first; NULL past the end.
+const Kernels* kernels_at(size_t index);
+
+// By name; NULL or "" is the best one. NULL if there is none of that name here.
+const Kernels* kernels_by_name(const char* name);
+
+extern const Kernels kKernelsReference;
+
+}  // namespace thimble
+
+#endif

@@ -1,0 +1,497 @@
+// SPDX-License-Identifier: MIT
+// The kernels for tiles of 16 rows, written once over a vector of 16 lanes. An ISA file gives the
+// vector types, in its anonymous namespace, so that everything here is compiled once for it and
+// stays private to it:
+//   F    16 floats: what exact_math.h wants, and the operations that `Floats` in x86_avx2.cpp shows
+//   F::Half  8 floats, with fewer of them
+//   I    16 int32
+//   Dot  int8 dot products: start(sum), step(acc, 16 rows x 4 columns of weights, 4 activations)
+// Contracts: kernels.h. Order of operations: reference.cpp. Tiles of other heights go there too.
+#ifndef THIMBLE_SRC_KERNELS_LANES_H
+#define THIMBLE_SRC_KERNELS_LANES_H
+
+#include "../exact_math.h"
+#include "kernels.h"
+
+#if defined(__clang__)
+#define THIMBLE_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define THIMBLE_UNROLL _Pragma("GCC unroll 16")
+#endif
+
+namespace thimble {
+
+// ---- Matrix products -----------------------------------------------------------------------
+// A block is kTiles tiles of rows times kRows rows of x, all of whose chains run side by side.
+
+template <class F, uint32_t kTiles, uint32_t kRows>
+static inline void block_f32(float* out, size_t out_stride, const float* w, uint32_t cols,
+                             const float* x, size_t x_stride) {
+  F acc[kTiles][kRows];
+  THIMBLE_UNROLL
+  for (uint32_t t = 0; t < kTiles; ++t) {
+    THIMBLE_UNROLL
+    for (uint32_t i = 0; i < kRows; ++i) acc[t][i] = F::of(0.0f);
+  }
+  const size_t tile_floats = size_t{cols} * kLanes;
+  for (uint32_t c = 0; c < cols; ++c) {
+    F weights[kTiles];
+    THIMBLE_UNROLL
+    for (uint32_t t = 0; t < kTiles; ++t) weights[t] = F::load(w + t * tile_floats);
+    THIMBLE_UNROLL
+    for (uint32_t i = 0; i < kRows; ++i) {
+      const F value = F::of(x[i * x_stride + c]);
+      THIMBLE_UNROLL
+      for (uint32_t t = 0; t < kTiles; ++t) acc[t][i] = fma(weights[t], value, acc[t][i]);
+    }
+    w += kLanes;
+  }
+  THIMBLE_UNROLL
+  for (uint32_t t = 0; t < kTiles; ++t) {
+    THIMBLE_UNROLL
+    for (uint32_t i = 0; i < kRows; ++i) acc[t][i].store(out + i * out_stride + t * kLanes);
+  }
+}
+
+// int8: dots of a group are exact in any order; the groups' chain is the definition's.
+template <class F, class Dot, uint32_t kTiles, uint32_t kRows>
+static inline void block_q8(float* out, size_t out_stride, const int8_t* w, const uint16_t* scales,
+                            const Matrix& m, const QuantizedRows& x, uint32_t first) {
+  using I = typename Dot::I;
+  const uint32_t cols = m.padded_cols, group = m.group, groups = m.n_groups;
+  const size_t tile_bytes = size_t{cols} * kLanes, tile_scales = size_t{groups} * kLanes;
+  const int8_t* values = x.values + size_t{first} * cols;
+  const float* x_scales = x.scales + size_t{first} * groups;
+  const int32_t* sums = x.sums + size_t{first} * groups;
+  F acc[kTiles][kRows];
+  THIMBLE_UNROLL
+  for (uint32_t t = 0; t < kTiles; ++t) {
+    THIMBLE_UNROLL
+    for (uint32_t i = 0; i < kRows; ++i) acc[t][i] = F::of(0.0f);
+  }
+  for (uint32_t g = 0; g < groups; ++g) {
+    I dot[kTiles][kRows];
+    THIMBLE_UNROLL
+    for (uint32_t i = 0; i < kRows; ++i) {
+      const I start = Dot::start(sums[i * groups + g]);
+      THIMBLE_UNROLL
+      for (uint32_t t = 0; t < kTiles; ++t) dot[t][i] = start;
+    }
+    const auto columns = [&](uint32_t at) {  // four of them
+      typename Dot::Weights weights[kTiles];
+      THIMBLE_UNROLL
+      for (uint32_t t = 0; t < kTiles; ++t)
+        weights[t] = Dot::load(w + t * tile_bytes + at * kLanes);
+      THIMBLE_UNROLL
+      for (uint32_t i = 0; i < kRows; ++i) {
+        const typename Dot::Four four = Dot::broadcast(values + size_t{i} * cols + at);
+        THIMBLE_UNROLL
+        for (uint32_t t = 0; t < kTiles; ++t) dot[t][i] = Dot::step(dot[t][i], weights[t], four);
+      }
+    };
+    uint32_t left = group;
+    for (; left >= 32; left -= 32) {
+      THIMBLE_UNROLL
+      for (uint32_t c = 0; c < 32; c += 4) columns(c);
+      w += 32 * kLanes;
+      values += 32;
+    }
+    for (; left > 0; left -= 4) {  // a whole row as the group may end in less
+      columns(0);
+      w += 4 * kLanes;
+      values += 4;
+    }
+    THIMBLE_UNROLL
+    for (uint32_t t = 0; t < kTiles; ++t) {
+      const F weight_scale = F::load_bf16(scales + t * tile_scales);
+      THIMBLE_UNROLL
+      for (uint32_t i = 0; i < kRows; ++i) {
+        const F scale = mul(weight_scale, F::of(x_scales[i * groups + g]));
+        acc[t][i] = fma(to_float(dot[t][i]), scale, acc[t][i]);
+      }
+    }
+    scales += kLanes;
+  }
+  THIMBLE_UNROLL
+  for (uint32_t t = 0; t < kTiles; ++t) {
+    THIMBLE_UNROLL
+    for (uint32_t i = 0; i < kRows; ++i) acc[t][i].store(out + i * out_stride + t * kLanes);
+  }
+}
+
+template <class F, uint32_t kTiles>
+static inline void tiles_f32(float* out, size_t out_stride, const float* w, uint32_t cols,
+                             const float* x, size_t x_stride, uint32_t n) {
+  constexpr uint32_t kRows = F::kBlockRows;
+  for (; n >= kRows; n -= kRows, x += kRows * x_stride, out += kRows * out_stride) {
+    block_f32<F, kTiles, kRows>(out, out_stride, w, cols, x, x_stride);
+  }
+  for (; n >= 2; n -= 2, x += 2 * x_stride, out += 2 * out_stride) {
+    block_f32<F, kTiles, 2>(out, out_stride, w, cols, x, x_stride);
+  }
+  if (n > 0) block_f32<F, kTiles, 1>(out, out_stride, w, cols, x, x_stride);
+}
+
+template <class F>
+static void matmul_f32_lanes(float* out, size_t out_stride, const Matrix& w, uint32_t tile_begin,
+                             uint32_t tile_end, const float* x, size_t x_stride, uint32_t n) {
+  if (w.row_tile != kLanes) {
+    kKernelsReference.matmul_f32(out, out_stride, w, tile_begin, tile_end, x, x_stride, n);
+    return;
+  }
+  const size_t tile_floats = size_t{w.cols} * kLanes;
+  const float* data = static_cast<const float*>(w.data) + tile_begin * tile_floats;
+  out += size_t{tile_begin} * kLanes;
+  uint32_t tiles = tile_end - tile_begin;
+  if (n == 1) {  // one vector: as many chains as hide the latency of fma
+    for (; tiles >= 8; tiles -= 8, data += 8 * tile_floats, out += 8 * kLanes) {
+      block_f32<F, F::kBlockTiles * 2, 1>(out, out_stride, data, w.cols, x, x_stride);
+      if (F::kBlockTiles * 2 < 8) {
+        block_f32<F, F::kBlockTiles * 2, 1>(out + 4 * kLanes, out_stride, data + 4 * tile_floats,
+                                            w.cols, x, x_stride);
+      }
+    }
+  }
+  constexpr uint32_t kTiles = F::kBlockTiles;
+  for (; tiles >= kTiles; tiles -= kTiles, data += kTiles * tile_floats, out += kTiles * kLanes) {
+    tiles_f32<F, kTiles>(out, out_stride, data, w.cols, x, x_stride, n);
+  }
+  if (kTiles > 2 && tiles >= 2) {
+    tiles_f32<F, 2>(out, out_stride, data, w.cols, x, x_stride, n);
+    tiles -= 2, data += 2 * tile_floats, out += 2 * kLanes;
+  }
+  if (tiles > 0) tiles_f32<F, 1>(out, out_stride, data, w.cols, x, x_stride, n);
+}
+
+template <class F, class Dot, uint32_t kTiles>
+static inline void tiles_q8(float* out, size_t out_stride, const int8_t* w, const uint16_t* scales,
+                            const Matrix& m, const QuantizedRows& x, uint32_t n) {
+  constexpr uint32_t kRows = Dot::kBlockRows;
+  uint32_t i = 0;
+  for (; i + kRows <= n; i += kRows) {
+    block_q8<F, Dot, kTiles, kRows>(out + i * out_stride, out_stride, w, scales, m, x, i);
+  }
+  for (; i < n; ++i) {
+    block_q8<F, Dot, kTiles, 1>(out + i * out_stride, out_stride, w, scales, m, x, i);
+  }
+}
+
+template <class F, class Dot>
+static void matmul_q8_lanes(float* out, size_t out_stride, const Matrix& w, uint32_t tile_begin,
+                            uint32_t tile_end, const QuantizedRows& x, uint32_t n) {
+  if (w.row_tile != kLanes) {
+    kKernelsReference.matmul_q8(out, out_stride, w, tile_begin, tile_end, x, n);
+    return;
+  }
+  constexpr uint32_t kTiles = 2;
+  const size_t tile_bytes = size_t{w.padded_cols} * kLanes;
+  const size_t tile_scales = size_t{w.n_groups} * kLanes;
+  const int8_t* data = static_cast<const int8_t*>(w.data) + tile_begin * tile_bytes;
+  const uint16_t* scales = w.scales + tile_begin * tile_scales;
+  out += size_t{tile_begin} * kLanes;
+  uint32_t tiles = tile_end - tile_begin;
+  for (; tiles >= kTiles; tiles -= kTiles) {
+    tiles_q8<F, Dot, kTiles>(out, out_stride, data, scales, w, x, n);
+    data += kTiles * tile_bytes;
+    scales += kTiles * tile_scales;
+    out += kTiles * kLanes;
+  }
+  if (tiles > 0) tiles_q8<F, Dot, 1>(out, out_stride, data, scales, w, x, n);
+}
+
+// ---- Activations to int8 -------------------------------------------------------------------
+
+template <class F>
+static void quantize_q8_lanes(const QuantizedRows& out, const float* x, size_t x_stride,
+                              uint32_t cols, uint32_t n) {
+  const uint32_t group = out.group, groups = out.n_groups;
+  for (uint32_t row = 0; row < n; ++row, x += x_stride) {
+    for (uint32_t g = 0; g < groups; ++g) {
+      const uint32_t begin = g * group;
+      const uint32_t count = begin + group < cols ? group : cols - begin;
+      const float* at = x + begin;
+      F max = F::of(0.0f);
+      uint32_t c = 0;
+      for (; c + kLanes <= count; c += kLanes) max = greater(absolute(F::load(at + c)), max);
+      if (c < count) max = greater(absolute(F::load_first(at + c, count - c)), max);
+      const float largest = greatest(max);
+      const bool silent = largest < 1e-30f;
+      const F inverse = F::of(silent ? 0.0f : 127.0f / largest);
+      int8_t* values = out.values + size_t{row} * out.padded_cols + begin;
+      typename F::I sum = F::I::of(0);
+      for (c = 0; c < group; c += kLanes) {
+        const uint32_t here = c >= count ? 0 : count - c < kLanes ? count - c : kLanes;
+        F v = here == kLanes ? F::load(at + c) : F::load_first(at + c, here);
+        v = silent ? F::of(0.0f) : mul(v, inverse);
+        const auto whole = round_even(lesser(greater(v, F::of(-127.0f)), F::of(127.0f)));
+        sum = add(sum, whole);
+        if (group - c >= kLanes) {
+          whole.store_int8(values + c);
+        } else {
+          int8_t last[kLanes];
+          whole.store_int8(last);
+          memcpy(values + c, last, group - c);
+        }
+      }
+      out.scales[size_t{row} * groups + g] = silent ? 0.0f : largest / 127.0f;
+      out.sums[size_t{row} * groups + g] = total(sum);
+    }
+  }
+}
+
+// ---- Lane by lane --------------------------------------------------------------------------
+// How a loop body reaches memory: a whole vector V, or its first n lanes.
+
+template <class V>
+struct Whole {
+  static V load(const float* p) { return V::load(p); }
+  static V load_or(const float* p, V) { return V::load(p); }
+  static void store(float* p, V v) { v.store(p); }
+};
+
+template <class V>
+struct First {
+  uint32_t n;
+  V load(const float* p) const { return V::load_first(p, n); }  // zeros behind
+  V load_or(const float* p, V other) const { return V::load_first_or(p, n, other); }
+  void store(float* p, V v) const { v.store_first(p, n); }
+};
+
+// body(i, memory) for lanes i to i + 15 of n. For sums: an element always meets the same lane.
+template <class F, class Body>
+static inline void over_lanes(uint32_t n, Body body) {
+  uint32_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) body(i, Whole<F>{});
+  if (i < n) body(i, First<F>{n - i});
+}
+
+// The same where lanes do not meet. Halves, since heads of 8 are common and what was stored under a
+// mask cannot be loaded again without a wait.
+template <class F, class Body>
+static inline void over_elements(uint32_t n, Body body) {
+  uint32_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) body(i, Whole<F>{});
+  if (i + kLanes / 2 <= n) {
+    body(i, Whole<typename F::Half>{});
+    i += kLanes / 2;
+  }
+  if (i < n) body(i, First<typename F::Half>{n - i});
+}
+
+template <class F>
+static void rms_norm_lanes(float* out, const float* x, const float* weight, uint32_t n, float eps) {
+  F sum = F::of(0.0f);
+  over_lanes<F>(n, [&](uint32_t i, auto memory) {
+    const F v = memory.load(x + i);
+    sum = fma(v, v, sum);
+  });
+  const float mean = fold(sum) / static_cast<float>(n);
+  const float r = 1.0f / exact_sqrt(mean + eps);
+  over_elements<F>(n, [&](uint32_t i, auto memory) {
+    const auto v = memory.load(x + i);
+    memory.store(out + i, mul(mul(v, v.of(r)), memory.load(weight + i)));
+  });
+}
+
+template <class F>
+static void rotate_lanes(float* x, const float* table, uint32_t n_heads, uint32_t head_dim,
+                         float scale) {
+  const float* sines = table + head_dim;
+  for (uint32_t h = 0; h < n_heads; ++h, x += head_dim) {
+    over_elements<F>(head_dim, [&](uint32_t i, auto memory) {
+      const auto v = memory.load(x + i);
+      const auto turned = mul(swap_pairs(v), memory.load(sines + i));
+      memory.store(x + i, mul(fma(v, memory.load(table + i), turned), v.of(scale)));
+    });
+  }
+}
+
+template <class F>
+static void swiglu_lanes(float* out, const float* gate, const float* up, uint32_t n) {
+  over_lanes<F>(n, [&](uint32_t i, auto memory) {
+    memory.store(out + i, mul(exact_silu(memory.load(gate + i)), memory.load(up + i)));
+  });
+}
+
+template <class F>
+static void add_lanes(float* x, const float* y, uint32_t n) {
+  over_elements<F>(n, [&](uint32_t i, auto memory) {
+    memory.store(x + i, add(memory.load(x + i), memory.load(y + i)));
+  });
+}
+
+// ---- Attention -----------------------------------------------------------------------------
+
+// Row by row within each step, so that the steps of several rows, each a chain, run side by side.
+template <class F>
+static void softmax_lanes(float* x, size_t stride, uint32_t n_rows, uint32_t n) {
+  constexpr uint32_t kTogether = 8;
+  for (; n_rows > 0; x += kTogether * stride) {
+    const uint32_t rows = n_rows < kTogether ? n_rows : kTogether;
+    float max[kTogether], inverse[kTogether];
+    for (uint32_t r = 0; r < rows; ++r) {
+      const float* row = x + r * stride;
+      F most = F::of(row[0]);
+      over_lanes<F>(
+          n, [&](uint32_t i, auto memory) { most = greater(memory.load_or(row + i, most), most); });
+      max[r] = greatest(most);
+    }
+    for (uint32_t r = 0; r < rows; ++r) {
+      float* row = x + r * stride;
+      const F most = F::of(max[r]);
+      // What lies behind the row has no weight.
+      const F nothing = F::of(-__builtin_inff());
+      F sum = F::of(0.0f);
+      over_lanes<F>(n, [&](uint32_t i, auto memory) {
+        const F e = exact_exp(sub(memory.load_or(row + i, nothing), most));
+        sum = add(sum, e);
+        memory.store(row + i, e);
+      });
+      inverse[r] = 1.0f / fold(sum);
+    }
+    for (uint32_t r = 0; r < rows; ++r) {
+      float* row = x + r * stride;
+      over_lanes<F>(n, [&](uint32_t i, auto memory) {
+        memory.store(row + i, mul(memory.load(row + i), F::of(inverse[r])));
+      });
+    }
+    n_rows -= rows;
+  }
+}
+
+// Lanes of kVectors vectors V of the context of kHeads heads, side by side; the last vector through
+// `tail`. Every kShared of the heads have the same values.
+template <class V, uint32_t kHeads, uint32_t kShared, uint32_t kVectors, class Tail>
+static inline void mix_block(float* out, const float* weights, size_t weights_stride,
+                             const float* values, size_t kv_stride, uint32_t n, uint32_t head_dim,
+                             uint32_t first_head, uint32_t q, Tail tail) {
+  constexpr uint32_t kLast = kVectors - 1;
+  const float* v[kHeads];
+  V acc[kHeads][kVectors];
+  THIMBLE_UNROLL
+  for (uint32_t h = 0; h < kHeads; ++h) {
+    v[h] = values + size_t{(first_head + h) / q} * kv_stride;
+    THIMBLE_UNROLL
+    for (uint32_t d = 0; d < kVectors; ++d) acc[h][d] = V::of(0.0f);
+  }
+  weights += first_head * weights_stride;
+  for (uint32_t t = 0; t < n; ++t) {
+    const size_t at = size_t{t} * head_dim;
+    V value[kVectors];
+    THIMBLE_UNROLL
+    for (uint32_t h = 0; h < kHeads; ++h) {
+      if (h % kShared == 0) {
+        THIMBLE_UNROLL
+        for (uint32_t d = 0; d < kLast; ++d) value[d] = V::load(v[h] + at + d * V::kWidth);
+        value[kLast] = tail.load(v[h] + at + kLast * V::kWidth);
+      }
+      const V weight = V::of(weights[h * weights_stride + t]);
+      THIMBLE_UNROLL
+      for (uint32_t d = 0; d < kVectors; ++d) acc[h][d] = fma(weight, value[d], acc[h][d]);
+    }
+  }
+  out += size_t{first_head} * head_dim;
+  THIMBLE_UNROLL
+  for (uint32_t h = 0; h < kHeads; ++h) {
+    float* to = out + size_t{h} * head_dim;
+    THIMBLE_UNROLL
+    for (uint32_t d = 0; d < kLast; ++d) acc[h][d].store(to + d * V::kWidth);
+    tail.store(to + kLast * V::kWidth, acc[h][kLast]);
+  }
+}
+
+// Everything a mix needs, for lanes [out, values] onwards.
+struct Mix {
+  float* out;
+  const float* weights;
+  size_t weights_stride;
+  const float* values;
+  size_t kv_stride;
+  uint32_t n, head_dim, n_heads, q;
+};
+
+template <class V, uint32_t kHeads, uint32_t kVectors, class Tail>
+static inline void mix_heads(const Mix& m, Tail tail) {
+  uint32_t h = 0;
+  for (; h + kHeads <= m.n_heads; h += kHeads) {
+    if (kHeads % 2 == 0 && m.q % 2 == 0) {
+      mix_block<V, kHeads, 2, kVectors>(m.out, m.weights, m.weights_stride, m.values, m.kv_stride,
+                                        m.n, m.head_dim, h, m.q, tail);
+    } else {
+      mix_block<V, kHeads, 1, kVectors>(m.out, m.weights, m.weights_stride, m.values, m.kv_stride,
+                                        m.n, m.head_dim, h, m.q, tail);
+    }
+  }
+  for (; h < m.n_heads; ++h) {
+    mix_block<V, 1, 1, kVectors>(m.out, m.weights, m.weights_stride, m.values, m.kv_stride, m.n,
+                                 m.head_dim, h, m.q, tail);
+  }
+}
+
+template <class F>
+static void mix_values_lanes(float* out, const float* weights, size_t weights_stride,
+                             const float* values, size_t kv_stride, uint32_t n, uint32_t head_dim,
+                             uint32_t n_heads, uint32_t q) {
+  using Half = typename F::Half;
+  constexpr uint32_t kChains = F::kChains;  // that hide the latency of fma
+  Mix m = {out, weights, weights_stride, values, kv_stride, n, head_dim, n_heads, q};
+  for (uint32_t left = head_dim; left > 0;) {
+    uint32_t done;
+    if (left >= 4 * kLanes) {
+      mix_heads<F, kChains / 4, 4>(m, Whole<F>{});
+      done = 4 * kLanes;
+    } else if (left >= 3 * kLanes) {
+      mix_heads<F, kChains / 4, 3>(m, Whole<F>{});
+      done = 3 * kLanes;
+    } else if (left >= 2 * kLanes) {
+      mix_heads<F, kChains / 2, 2>(m, Whole<F>{});
+      done = 2 * kLanes;
+    } else if (left >= kLanes) {
+      mix_heads<F, kChains, 1>(m, Whole<F>{});
+      done = kLanes;
+    } else if (left >= kLanes / 2) {
+      mix_heads<Half, 8, 1>(m, Whole<Half>{});
+      done = kLanes / 2;
+    } else {
+      mix_heads<Half, 8, 1>(m, First<Half>{left});
+      done = left;
+    }
+    m.out += done;
+    m.values += done;
+    left -= done;
+  }
+}
+
+// ---- Drawing a token -----------------------------------------------------------------------
+
+template <class F>
+static uint32_t argmax_lanes(const float* x, uint32_t n) {
+  F most = F::of(-__builtin_inff());
+  over_lanes<F>(
+      n, [&](uint32_t i, auto memory) { most = greater(memory.load_or(x + i, most), most); });
+  const float largest = greatest(most);
+  if (largest == -__builtin_inff()) return 0;
+  uint32_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    const uint32_t equal = equal_lanes(F::load(x + i), F::of(largest));
+    if (equal != 0) return i + static_cast<uint32_t>(__builtin_ctz(equal));
+  }
+  while (!(x[i] >= largest)) ++i;
+  return i;
+}
+
+template <class F>
+static void odds_lanes(uint32_t* weights, const float* x, uint32_t n, float max,
+                       float inv_temperature) {
+  over_lanes<F>(n, [&](uint32_t i, auto memory) {
+    const F scaled = mul(sub(memory.load(x + i), F::of(max)), F::of(inv_temperature));
+    const F e = exact_exp(lesser(greater(scaled, F::of(-200.0f)), F::of(0.0f)));
+    uint32_t odds[kLanes];
+    truncate(mul(e, F::of(1073741824.0f))).store(odds);
+    memcpy(weights + i, odds, (n - i < kLanes ? n - i : kLanes) * sizeof odds[0]);
+  });
+}
+
+}  // namespace thimble
+
+#endif

@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: MIT
+// x86-64 with AVX2 and FMA: 16 lanes are two registers.
+#if defined(__AVX2__) && defined(__FMA__)
+
+#include <immintrin.h>
+
+#include "lanes.h"
+
+namespace thimble {
+namespace {
+
+struct Ints {
+  __m256i low, high;
+  static Ints of(int32_t x) { return {_mm256_set1_epi32(x), _mm256_set1_epi32(x)}; }
+  void store(uint32_t* p) const {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), low);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 8), high);
+  }
+  void store_int8(int8_t* p) const {
+    // Packing works within 128-bit halves; the permutation puts the quarters in order.
+    const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(low, high), 0xd8);
+    const __m128i bytes =
+        _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), bytes);
+  }
+};
+
+inline __m256i first_lanes(uint32_t n) {  // all ones in the first n lanes
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int32_t>(n)),
+                            _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+
+// 8 lanes, for heads of 8 and for tails.
+struct HalfFloats {
+  static constexpr uint32_t kWidth = 8;
+  __m256 v;
+  static HalfFloats of(float x) { return {_mm256_set1_ps(x)}; }
+  static HalfFloats load(const float* p) { return {_mm256_loadu_ps(p)}; }
+  static HalfFloats load_first(const float* p, uint32_t n) {
+    return {_mm256_maskload_ps(p, first_lanes(n))};
+  }
+  void store(float* p) const { _mm256_storeu_ps(p, v); }
+  void store_first(float* p, uint32_t n) const { _mm256_maskstore_ps(p, first_lanes(n), v); }
+};
+
+inline HalfFloats add(HalfFloats a, HalfFloats b) {
+  return {_mm256_add_ps(a.v, b.v)};
+}
+inline HalfFloats mul(HalfFloats a, HalfFloats b) {
+  return {_mm256_mul_ps(a.v, b.v)};
+}
+inline HalfFloats fma(HalfFloats a, HalfFloats b, HalfFloats c) {
+  return {_mm256_fmadd_ps(a.v, b.v, c.v)};
+}
+inline HalfFloats swap_pairs(HalfFloats a) {
+  return {_mm256_permute_ps(a.v, 0xb1)};
+}
+
+struct Floats {
+  using I = Ints;
+  using Half = HalfFloats;
+  static constexpr uint32_t kWidth = 16;
+  static constexpr uint32_t kBlockTiles = 2;  // times kBlockRows, two registers each: 8 of 16
+  static constexpr uint32_t kBlockRows = 2;
+  static constexpr uint32_t kChains = 4;
+
+  __m256 low, high;
+  static Floats of(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
+  static Floats load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
+
+  struct Mask {
+    __m256i low, high;
+  };
+  static Mask first(uint32_t n) { return {first_lanes(n), first_lanes(n < 8 ? 0 : n - 8)}; }
+  static Floats load_first(const float* p, uint32_t n) {
+    const Mask m = first(n);
+    return {_mm256_maskload_ps(p, m.low), _mm256_maskload_ps(p + 8, m.high)};
+  }
+  static Floats load_first_or(const float* p, uint32_t n, Floats other) {
+    const Mask m = first(n);
+    const Floats x = {_mm256_maskload_ps(p, m.low), _mm256_maskload_ps(p + 8, m.high)};
+    return {_mm256_blendv_ps(other.low, x.low, _mm256_castsi256_ps(m.low)),
+            _mm256_blendv_ps(other.high, x.high, _mm256_castsi256_ps(m.high))};
+  }
+  static Floats load_bf16(const uint16_t* p) {
+    const __m128i* half = reinterpret_cast<const __m128i*>(p);
+    const __m256i a = _mm256_cvtepu16_epi32(_mm_loadu_si128(half));
+    const __m256i b = _mm256_cvtepu16_epi32(_mm_loadu_si128(half + 1));
+    return {_mm256_castsi256_ps(_mm256_slli_epi32(a, 16)),
+            _mm256_castsi256_ps(_mm256_slli_epi32(b, 16))};
+  }
+  void store(float* p) const {
+    _mm256_storeu_ps(p, low);
+    _mm256_storeu_ps(p + 8, high);
+  }
+  void store_first(float* p, uint32_t n) const {
+    const Mask m = first(n);
+    _mm256_maskstore_ps(p, m.low, low);
+    _mm256_maskstore_ps(p + 8, m.high, high);
+  }
+};
+
+inline Floats add(Floats a, Floats b) {
+  return {_mm256_add_ps(a.low, b.low), _mm256_add_ps(a.high, b.high)};
+}
+inline Floats sub(Floats a, Floats b) {
+  return {_mm256_sub_ps(a.low, b.low), _mm256_sub_ps(a.high, b.high)};
+}
+inline Floats mul(Floats a, Floats b) {
+  return {_mm256_mul_ps(a.low, b.low), _mm256_mul_ps(a.high, b.high)};
+}
+inline Floats div(Floats a, Floats b) {
+  return {_mm256_div_ps(a.low, b.low), _mm256_div_ps(a.high, b.high)};
+}
+inline Floats fma(Floats a, Floats b, Floats c) {
+  return {_mm256_fmadd_ps(a.low, b.low, c.low), _mm256_fmadd_ps(a.high, b.high, c.high)};
+}
+inline Floats lesser(Floats a, Floats b) {
+  return {_mm256_min_ps(a.low, b.low), _mm256_min_ps(a.high, b.high)};
+}
+inline Floats greater(Floats a, Floats b) {
+  return {_mm256_max_ps(a.low, b.low), _mm256_max_ps(a.high, b.high)};
+}
+inline Floats absolute(Floats a) {
+  const __m256 sign = _mm256_set1_ps(-0.0f);
+  return {_mm256_andnot_ps(sign, a.low), _mm256_andnot_ps(sign, a.high)};
+}
+inline Floats swap_pairs(Floats a) {
+  return {_mm256_permute_ps(a.low, 0xb1), _mm256_permute_ps(a.high, 0xb1)};
+}
+inline Ints round_even(Floats a) {
+  constexpr int kNearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+  return {_mm256_cvttps_epi32(_mm256_round_ps(a.low, kNearest)),
+          _mm256_cvttps_epi32(_mm256_round_ps(a.high, kNearest))};
+}
+inline Ints truncate(Floats a) {
+  return {_mm256_cvttps_epi32(a.low), _mm256_cvttps_epi32(a.high)};
+}
+inline Floats to_float(Ints a) {
+  return {_mm256_cvtepi32_ps(a.low), _mm256_cvtepi32_ps(a.high)};
+}
+
+inline __m256 add_exponent(__m256 a, __m256i n) {
+  return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a), _mm256_slli_epi32(n, 23)));
+}
+inline Floats times_power_of_two(Floats a, Ints n) {
+  return {add_exponent(a.low, n.low), add_exponent(a.high, n.high)};
+}
+inline Floats zero_below(Floats x, Floats limit, Floats a) {
+  return {_mm256_and_ps(_mm256_cmp_ps(x.low, limit.low, _CMP_NLT_UQ), a.low),
+          _mm256_and_ps(_mm256_cmp_ps(x.high, limit.high, _CMP_NLT_UQ), a.high)};
+}
+inline uint32_t equal_lanes(Floats a, Floats b) {
+  const int low = _mm256_movemask_ps(_mm256_cmp_ps(a.low, b.low, _CMP_EQ_OQ));
+  const int high = _mm256_movemask_ps(_mm256_cmp_ps(a.high, b.high, _CMP_EQ_OQ));
+  return static_cast<uint32_t>(low | high << 8);
+}
+
+// The definition's tree: 8, 4, 2, 1.
+inline float fold(Floats a) {
+  const __m256 eight = _mm256_add_ps(a.low, a.high);
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
+}
+inline float greatest(Floats a) {
+  const __m256 eight = _mm256_max_ps(a.low, a.high);
+  const __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps(two, two, 1)));
+}
+inline Ints add(Ints a, Ints b) {
+  return {_mm256_add_epi32(a.low, b.low), _mm256_add_epi32(a.high, b.high)};
+}
+inline int32_t total(Ints a) {
+  const __m256i eight = _mm256_add_epi32(a.low, a.high);
+  const __m128i four =
+      _mm_add_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
+  const __m128i two = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0x4e));
+  return _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32(two, 0xb1)));
+}
+
+// |w| is unsigned, and x takes the sign of w; 2 * 128 * 127 fits the 16 bits of the pair sums.
+struct DotPairs {
+  using I = Ints;
+  struct Weights {
+    __m256i low, high;
+  };
+  using Four = __m256i;
+  static constexpr uint32_t kBlockRows = 2;
+  static I start(int32_t) { return Ints::of(0); }
+  static Weights load(const int8_t* p) {
+    const __m256i* at = reinterpret_cast<const __m256i*>(p);
+    return {_mm256_loadu_si256(at), _mm256_loadu_si256(at + 1)};
+  }
+  static Four broadcast(const int8_t* p) {
+    int32_t four;
+    memcpy(&four, p, sizeof four);
+    return _mm256_set1_epi32(four);
+  }
+  static __m256i dot(__m256i acc, __m256i w, __m256i four) {
+    const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(four, w));
+    return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+  }
+  static I step(I acc, Weights w, Four four) {
+    return {dot(acc.low, w.low, four), dot(acc.high, w.high, four)};
+  }
+};
+
+}  // namespace
+
+extern const Kernels kKernelsAvx2;
+const Kernels kKernelsAvx2 = {"avx2",
+                              matmul_f32_lanes<Floats>,
+                              matmul_q8_lanes<Floats, DotPairs>,
+                              quantize_q8_lanes<Floats>,
+                              rms_norm_lanes<Floats>,
+                              exact_rope_table,
+                              rotate_lanes<Floats>,
+                              softmax_lanes<Floats>,
+                              mix_values_lanes<Floats>,
+                              swiglu_lanes<Floats>,
+                              add_lanes<Floats>,
+                              argmax_lanes<Floats>,
+                              odds_lanes<Floats>};
+
+}  // namespace thimble
+
+#endif

@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: MIT
+// x86-64 with AVX-512 (F, BW, DQ, VL): 16 lanes are one register. Two tables: int8 dot products by
+// VNNI, and by multiply-add pairs where the CPU lacks it.
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__)
+
+#include <immintrin.h>
+
+#if defined(__GNUC__) && !defined(__clang__)
+// g++ 12 takes its own headers' deliberately undefined operands for mistakes (GCC bug 105593).
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+
+#include "lanes.h"
+
+namespace thimble {
+namespace {
+
+struct Ints {
+  __m512i v;
+  static Ints of(int32_t x) { return {_mm512_set1_epi32(x)}; }
+  void store(uint32_t* p) const { _mm512_storeu_si512(p, v); }
+  void store_int8(int8_t* p) const {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(v));
+  }
+};
+
+// 8 lanes, for heads of 8 and for tails.
+struct HalfFloats {
+  static constexpr uint32_t kWidth = 8;
+  __m256 v;
+  static HalfFloats of(float x) { return {_mm256_set1_ps(x)}; }
+  static HalfFloats load(const float* p) { return {_mm256_loadu_ps(p)}; }
+  static __mmask8 first(uint32_t n) { return static_cast<__mmask8>((1u << n) - 1); }
+  static HalfFloats load_first(const float* p, uint32_t n) {
+    return {_mm256_maskz_loadu_ps(first(n), p)};
+  }
+  void store(float* p) const { _mm256_storeu_ps(p, v); }
+  void store_first(float* p, uint32_t n) const { _mm256_mask_storeu_ps(p, first(n), v); }
+};
+
+inline HalfFloats add(HalfFloats a, HalfFloats b) {
+  return {_mm256_add_ps(a.v, b.v)};
+}
+inline HalfFloats mul(HalfFloats a, HalfFloats b) {
+  return {_mm256_mul_ps(a.v, b.v)};
+}
+inline HalfFloats fma(HalfFloats a, HalfFloats b, HalfFloats c) {
+  return {_mm256_fmadd_ps(a.v, b.v, c.v)};
+}
+inline HalfFloats swap_pairs(HalfFloats a) {
+  return {_mm256_permute_ps(a.v, 0xb1)};
+}
+
+struct Floats {
+  using I = Ints;
+  using Half = HalfFloats;
+  static constexpr uint32_t kWidth = 16;
+  static constexpr uint32_t kBlockTiles = 4;  // times kBlockRows: 24 of 32 registers
+  static constexpr uint32_t kBlockRows = 6;
+  static constexpr uint32_t kChains = 8;
+
+  __m512 v;
+  static Floats of(float x) { return {_mm512_set1_ps(x)}; }
+  static Floats load(const float* p) { return {_mm512_loadu_ps(p)}; }
+  static __mmask16 first(uint32_t n) { return static_cast<__mmask16>((1u << n) - 1); }
+  static Floats load_first(const float* p, uint32_t n) {
+    return {_mm512_maskz_loadu_ps(first(n), p)};
+  }
+  static Floats load_first_or(const float* p, uint32_t n, Floats other) {
+    return {_mm512_mask_loadu_ps(other.v, first(n), p)};
+  }
+  static Floats load_bf16(const uint16_t* p) {
+    const __m256i half = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16))};
+  }
+  void store(float* p) const { _mm512_storeu_ps(p, v); }
+  void store_first(float* p, uint32_t n) const { _mm512_mask_storeu_ps(p, first(n), v); }
+};
+
+inline Floats add(Floats a, Floats b) {
+  return {_mm512_add_ps(a.v, b.v)};
+}
+inline Floats sub(Floats a, Floats b) {
+  return {_mm512_sub_ps(a.v, b.v)};
+}
+inline Floats mul(Floats a, Floats b) {
+  return {_mm512_mul_ps(a.v, b.v)};
+}
+inline Floats div(Floats a, Floats b) {
+  return {_mm512_div_ps(a.v, b.v)};
+}
+inline Floats fma(Floats a, Floats b, Floats c) {
+  return {_mm512_fmadd_ps(a.v, b.v, c.v)};
+}
+inline Floats lesser(Floats a, Floats b) {
+  return {_mm512_min_ps(a.v, b.v)};
+}
+inline Floats greater(Floats a, Floats b) {
+  return {_mm512_max_ps(a.v, b.v)};
+}
+inline Floats absolute(Floats a) {
+  return {_mm512_abs_ps(a.v)};
+}
+inline Floats swap_pairs(Floats a) {
+  return {_mm512_permute_ps(a.v, 0xb1)};
+}
+inline Ints round_even(Floats a) {
+  return {_mm512_cvt_roundps_epi32(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
+}
+inline Ints truncate(Floats a) {
+  return {_mm512_cvttps_epi32(a.v)};
+}
+inline Floats to_float(Ints a) {
+  return {_mm512_cvtepi32_ps(a.v)};
+}
+inline Floats times_power_of_two(Floats a, Ints n) {
+  const __m512i bits = _mm512_castps_si512(a.v);
+  return {_mm512_castsi512_ps(_mm512_add_epi32(bits, _mm512_slli_epi32(n.v, 23)))};
+}
+inline Floats zero_below(Floats x, Floats limit, Floats a) {
+  return {_mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x.v, limit.v, _CMP_NLT_UQ), a.v)};
+}
+inline uint32_t equal_lanes(Floats a, Floats b) {
+  return _mm512_cmp_ps_mask(a.v, b.v, _CMP_EQ_OQ);
+}
+
+inline __m256 upper_half(__m512 v) {
+  return _mm512_extractf32x8_ps(v, 1);
+}
+
+// The definition's tree: 8, 4, 2, 1.
+inline float fold(Floats a) {
+  const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(a.v), upper_half(a.v));
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
+}
+inline float greatest(Floats a) {
+  const __m256 eight = _mm256_max_ps(_mm512_castps512_ps256(a.v), upper_half(a.v));
+  const __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps(two, two, 1)));
+}
+inline Ints add(Ints a, Ints b) {
+  return {_mm512_add_epi32(a.v, b.v)};
+}
+inline int32_t total(Ints a) {
+  return _mm512_reduce_add_epi32(a.v);
+}
+
+// Four int8 activations, the same for every row of the tile.
+inline __m512i broadcast_four(const int8_t* p) {
+  int32_t four;
+  memcpy(&four, p, sizeof four);
+  return _mm512_set1_epi32(four);
+}
+
+// vpdpbusd multiplies unsigned by signed bytes. The weights become unsigned by adding 128, which
+// adds 128 * sum(activations) to every dot product: the start takes that off again.
+struct DotVnni {
+  using I = Ints;
+  using Weights = __m512i;
+  using Four = __m512i;
+  static constexpr uint32_t kBlockRows = 6;
+  static I start(int32_t sum) { return Ints::of(-128 * sum); }
+  static Weights load(const int8_t* p) {
+    return _mm512_xor_si512(_mm512_loadu_si512(p), _mm512_set1_epi8(-128));
+  }
+  static Four broadcast(const int8_t* p) { return broadcast_four(p); }
+  // In assembler, so that the rest of this file needs no VNNI: its other table must run without.
+  static I step(I acc, Weights w, Four four) {
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(acc.v) : "v"(w), "v"(four));
+    return acc;
+  }
+};
+
+// |w| is unsigned, and x takes the sign of w; 2 * 128 * 127 fits the 16 bits of the pair sums.
+struct DotPairs {
+  using I = Ints;
+  struct Weights {
+    __m512i size;
+    __mmask64 negative;
+  };
+  using Four = __m512i;
+  static constexpr uint32_t kBlockRows = 4;
+  static I start(int32_t) { return Ints::of(0); }
+  static Weights load(const int8_t* p) {
+    const __m512i w = _mm512_loadu_si512(p);
+    return {_mm512_abs_epi8(w), _mm512_movepi8_mask(w)};
+  }
+  static Four broadcast(const int8_t* p) { return broadcast_four(p); }
+  static I step(I acc, Weights w, Four four) {
+    const __m512i x = _mm512_mask_sub_epi8(four, w.negative, _mm512_setzero_si512(), four);
+    const __m512i pairs = _mm512_maddubs_epi16(w.size, x);
+    return {_mm512_add_epi32(acc.v, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)))};
+  }
+};
+
+constexpr Kernels make_table(const char* name, decltype(Kernels::matmul_q8) matmul_q8) {
+  return {name,
+          matmul_f32_lanes<Floats>,
+          matmul_q8,
+          quantize_q8_lanes<Floats>,
+          rms_norm_lanes<Floats>,
+          exact_rope_table,
+          rotate_lanes<Floats>,
+          softmax_lanes<Floats>,
+          mix_values_lanes<Floats>,
+          swiglu_lanes<Floats>,
+          add_lanes<Floats>,
+          argmax_lanes<Floats>,
+          odds_lanes<Floats>};
+}
+
+}  // namespace
+
+extern const Kernels kKernelsAvx512;
+extern const Kernels kKernelsAvx512Vnni;
+const Kernels kKernelsAvx512 = make_table("avx512", matmul_q8_lanes<Floats, DotPairs>);
+const Kernels kKernelsAvx512Vnni = make_table("avx512vnni", matmul_q8_lanes<Floats, DotVnni>);
+
+}  // namespace thimble
+
+#endif

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: MIT
+// Logits -> token: greedy, temperature, top-k, top-p, min-p, repetition penalty. All odds are
+// integers, so that the same seed draws the same token on every chip.
+#ifndef THIMBLE_SRC_SAMPLER_H
+#define THIMBLE_SRC_SAMPLER_H
+
+#include "kernels/kernels.h"
+#include "thimble/thimble.h"
+
+namespace thimble {
+
+constexpr uint32_t kMaxRepetitionWindow = 256;
+constexpr uint32_t kDefaultRepetitionWindow = 64;
+
+// What a draw works on.
+struct SampleInput {
+  float* logits;   // (vocab_size); the penalty changes some for a moment, then restores them
+  uint32_t* odds;  // (vocab_size) scratch
+  uint32_t vocab_size;
+  const int32_t* history;  // (position) tokens so far, each within the vocabulary
+  uint32_t position;
+};
+
+// As thimble_sample. A sampling outside its ranges (a NaN included) is THIMBLE_ERROR_ARGUMENT.
+// If the largest logit is infinite, or all are NaN, there are no odds: the draw is the greedy one.
+// Stack: about 1 KiB, 2 KiB with a repetition penalty.
+int32_t sample_token(const Kernels& kernels, const SampleInput& input,
+                     const thimble_sampling& sampling);
+
+// Output `position` of the generator SplitMix64 started at `seed` (Steele, Lea, Flood 2014, with
+// the finalizer Mix13 by Stafford): 64 random bits without any state to keep.
+uint64_t random_bits(uint64_t seed, uint64_t position);
+
+}  // namespace thimble
+
+#endif

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: MIT
+// Text <-> tokens on tables that lie in the file: BPE driven by scores with byte fallback, as in
+// SentencePiece and llama2.c (Sennrich et al. 2016; Kudo, Richardson 2018).
+#ifndef THIMBLE_SRC_TOKENIZER_H
+#define THIMBLE_SRC_TOKENIZER_H
+
+#include "model.h"
+#include "thimble/thimble.h"
+
+namespace thimble {
+
+// Checks all that the functions below rely on. Call after header and sections were checked.
+thimble_status check_tokenizer(const thimble_model& model, thimble_fault* fault);
+
+// A word is what is merged at once: spaces and the other bytes behind them if the file has
+// kTokenizerSplitsAtSpaces, otherwise the whole text. The longest one whatever the scratch, in
+// bytes: positions in it are 16 bits.
+constexpr size_t kMaxWordBytes = 65535;
+
+// The smallest word that every session can merge, in bytes.
+constexpr size_t kMinWordBytes = 256;
+
+// Scratch that a word of `word_bytes` bytes (spaces before it included) needs, and back: 14 bytes a
+// byte. Words above kMaxWordBytes count as kMaxWordBytes.
+size_t encode_scratch_bytes(size_t word_bytes);
+size_t encode_word_bytes(size_t scratch_bytes);
+
+// As thimble_encode; scratch is aligned to 8 bytes. Gives what llama2.c's encode gives for valid
+// UTF-8, in time n log(word) instead of n^2. A byte that is part of no token and has no byte token
+// is left out. Words up to encode_word_bytes(scratch_bytes) never give TEXT_TOO_LONG; longer ones
+// do not either when they have so few characters. After an error tokens[] may hold anything.
+int32_t encode_text(const thimble_model& model, const char* text, size_t text_bytes, uint32_t flags,
+                    int32_t* tokens, size_t capacity, void* scratch, size_t scratch_bytes);
+
+// As thimble_decode and thimble_decode_end. Control tokens have no text. What is written is always
+// valid UTF-8: each maximal part of an invalid sequence becomes one U+FFFD. So 3 * max_token_bytes
+// + 3 bytes always suffice for a token.
+int32_t decode_token(const thimble_model& model, thimble_decoder* decoder, int32_t token, char* out,
+                     size_t capacity);
+int32_t decode_end(thimble_decoder* decoder, char* out, size_t capacity);
+
+}  // namespace thimble
+
+#endif

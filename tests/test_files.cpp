@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: MIT
+#include <doctest/doctest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <iterator>
+#include <string>
+
+#include "error.h"
+#include "files.h"
+
+using namespace thimble::tools;
+
+namespace {
+
+// A folder of its own, gone at the end.
+struct Folder {
+  std::string path;
+  Folder() {
+    char pattern[] = "/tmp/thimble-test-XXXXXX";
+    path = mkdtemp(pattern);
+  }
+  ~Folder() { CHECK(std::system(("rm -rf " + path).c_str()) == 0); }
+  std::string operator/(const std::string& name) const { return path + "/" + name; }
+  bool is_empty() const { return rmdir(path.c_str()) == 0 && mkdir(path.c_str(), 0700) == 0; }
+};
+
+std::string contents(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+template <class F>
+std::string refusal_of(F f) {
+  try {
+    f();
+  } catch (const Refused& refused) {
+    return refused.what();
+  }
+  return "accepted";
+}
+
+}  // namespace
+
+TEST_CASE("a mapped file") {
+  const Folder folder;
+  std::ofstream(folder / "a") << "text";
+  std::ofstream(folder / "empty");
+  const MappedFile file(folder / "a");
+  CHECK(std::string(reinterpret_cast<const char*>(file.data()), file.size()) == "text");
+  CHECK(file.path() == folder / "a");
+
+  const auto refusal = [](const std::string& path) {
+    return refusal_of([&] { MappedFile refused(path); });
+  };
+  CHECK(refusal(folder / "none") == folder / "none: No such file or directory");
+  CHECK(refusal(folder.path) == folder.path + ": is a directory, expected a file");
+  CHECK(refusal(folder / "empty") == folder / "empty: is empty (0 bytes)");
+  CHECK(refusal("/dev/null") == "/dev/null: is no ordinary file, so it cannot be mapped");
+  REQUIRE(mkfifo((folder / "pipe").c_str(), 0600) == 0);  // does not wait for a writer
+  CHECK(refusal(folder / "pipe") == folder / "pipe: is no ordinary file, so it cannot be mapped");
+}
+
+TEST_CASE("an output file appears when it is complete") {
+  const Folder folder;
+  {
+    OutputFile file(folder / "a");
+    file.write("....5678", 8);
+    file.seek(0);
+    file.write("1234", 4);
+    CHECK(access((folder / "a").c_str(), F_OK) != 0);
+    file.commit();
+  }
+  CHECK(contents(folder / "a") == "12345678");
+  {
+    OutputFile file(folder / "a");
+    file.write("new", 3);
+  }  // given up
+  CHECK(contents(folder / "a") == "12345678");
+  {
+    OutputFile file(folder / "a");
+    file.write("new", 3);
+    file.commit();
+  }
+  CHECK(contents(folder / "a") == "new");
+
+  // A link stays one, and what it points to is replaced.
+  REQUIRE(symlink("a", (folder / "link").c_str()) == 0);
+  {
+    OutputFile file(folder / "link");
+    file.write("through", 7);
+    file.commit();
+  }
+  CHECK(contents(folder / "a") == "through");
+  char target[8] = {};
+  CHECK(readlink((folder / "link").c_str(), target, 7) == 1);
+
+  CHECK(unlink((folder / "a").c_str()) == 0);
+  CHECK(unlink((folder / "link").c_str()) == 0);
+  CHECK(folder.is_empty());
+}
+
+TEST_CASE("an output file that cannot be") {
+  const Folder folder;
+  const auto refusal = [](const std::string& path) {
+    return refusal_of([&] { OutputFile refused(path); });
+  };
+  CHECK(refusal(folder / "none/a") ==
+        folder / "none/a: cannot be written: No such file or directory");
+  CHECK(refusal(folder.path) ==
+        folder.path + ": is a directory, expected the name of a file to write");
+  CHECK(refusal("/dev/null") == "/dev/null: is no ordinary file, so it cannot be replaced");
+  CHECK(folder.is_empty());
+}
+
+TEST_CASE("a text") {
+  const Folder folder;
+  const std::string text = std::string(100000, 'x') + std::string(1, '\0') + "\r\n";
+  std::ofstream(folder / "a", std::ios::binary) << text;
+  CHECK(read_text(folder / "a") == text);
+  CHECK(read_text("/dev/null") == "");
+  CHECK(refusal_of([&] { read_text(folder / "none"); }) ==
+        folder / "none: No such file or directory");
+  CHECK(refusal_of([&] { read_text(folder.path); }) ==
+        folder.path + ": cannot be read: Is a directory");
+}

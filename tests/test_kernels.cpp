@@ -1,0 +1,360 @@
+// SPDX-License-Identifier: MIT
+// Every kernel table against the reference, bit for bit: sizes up to a few tiles with odd tails,
+// misaligned, in blocks of exactly the needed size, so that a sanitizer sees every over-read.
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "exact_math.h"
+#include "kernels/kernels.h"
+#include "random.h"
+
+using namespace thimble;
+
+namespace {
+
+// `n` elements that end exactly where the heap block ends and start `shift` elements off alignment.
+template <class T>
+class Block {
+ public:
+  explicit Block(size_t n, size_t shift = 0) : n_(n), shift_(shift), memory_(new T[n + shift]()) {}
+  T* data() { return memory_.get() + shift_; }
+  T& operator[](size_t i) { return data()[i]; }
+  size_t size() const { return n_; }
+
+ private:
+  size_t n_, shift_;
+  std::unique_ptr<T[]> memory_;
+};
+
+Block<float> random_floats(Random& random, size_t n, size_t shift = 0, float scale = 1.0f) {
+  Block<float> block(n, shift);
+  for (size_t i = 0; i < n; ++i) block[i] = random.normal() * scale;
+  return block;
+}
+
+Block<float> copy_of(Block<float>& from, size_t shift) {
+  Block<float> to(from.size(), shift);
+  std::memcpy(to.data(), from.data(), from.size() * sizeof(float));
+  return to;
+}
+
+bool same_bits(const float* a, const float* b, size_t n) {
+  return n == 0 || std::memcmp(a, b, n * sizeof(float)) == 0;
+}
+
+std::vector<const Kernels*> fast_tables() {
+  std::vector<const Kernels*> tables;
+  for (size_t i = 0; kernels_at(i); ++i) {
+    if (kernels_at(i) != &kKernelsReference) tables.push_back(kernels_at(i));
+  }
+  return tables;
+}
+
+constexpr uint32_t kTileHeights[] = {1, 2, 4, 8, 16};
+
+}  // namespace
+
+TEST_CASE("the reference table is always there, last and by name") {
+  size_t n = 0;
+  while (kernels_at(n)) ++n;
+  REQUIRE(n >= 1);
+  CHECK(kernels_at(n - 1) == &kKernelsReference);
+  CHECK(kernels_by_name("reference") == &kKernelsReference);
+  CHECK(kernels_by_name(nullptr) == kernels_at(0));
+  CHECK(kernels_by_name("") == kernels_at(0));
+  CHECK(kernels_by_name("reference2") == nullptr);
+  CHECK(kernels_by_name("refer") == nullptr);
+  for (size_t i = 0; i < n; ++i) MESSAGE("kernels here: ", std::string(kernels_at(i)->name));
+}
+
+TEST_CASE("matmul_f32: every table equals the reference") {
+  Random random(10);
+  for (uint32_t height : kTileHeights) {
+    for (uint32_t rows : {1u, 7u, 16u, 17u, 48u, 64u, 65u, 130u, 200u}) {
+      for (uint32_t cols : {1u, 2u, 8u, 31u, 64u}) {
+        const uint32_t tiles = (rows + height - 1) / height;
+        Block<float> w = random_floats(random, size_t{tiles} * cols * height, 1);
+        const Matrix m = {w.data(), nullptr, rows, cols, cols, height, 0, 0, kWeightF32};
+        for (uint32_t n : {1u, 2u, 3u, 6u, 7u, 13u}) {
+          const size_t stride = cols + n % 2;
+          Block<float> x = random_floats(random, stride * (n - 1) + cols, n % 3);
+          const uint32_t begin = random.below(tiles), end = tiles - random.below(tiles - begin);
+          const size_t out_stride = size_t{tiles} * height;
+          Block<float> expected(out_stride * n);
+          kKernelsReference.matmul_f32(expected.data(), out_stride, m, begin, end, x.data(), stride,
+                                       n);
+          for (const Kernels* k : fast_tables()) {
+            Block<float> found(out_stride * n, 1);
+            k->matmul_f32(found.data(), out_stride, m, begin, end, x.data(), stride, n);
+            REQUIRE_MESSAGE(same_bits(found.data(), expected.data(), expected.size()),
+                            std::string(k->name), " ", height, " ", rows, " ", cols, " ", n);
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("matmul_q8: every table equals the reference") {
+  Random random(11);
+  for (uint32_t height : kTileHeights) {
+    for (uint32_t group : {32u, 64u, 128u, 0u}) {
+      for (uint32_t rows : {1u, 16u, 33u, 70u}) {
+        for (uint32_t cols : {4u, 20u, 64u, 172u, 256u}) {
+          const uint32_t multiple = group ? group : 4;
+          const uint32_t padded = (cols + multiple - 1) / multiple * multiple;
+          const uint32_t per_scale = group ? group : padded, groups = padded / per_scale;
+          const uint32_t tiles = (rows + height - 1) / height;
+          Block<int8_t> w(size_t{tiles} * padded * height);
+          for (size_t i = 0; i < w.size(); ++i) {
+            w[i] = static_cast<int8_t>(static_cast<int>(random.below(255)) - 127);
+          }
+          if (rows == 70)
+            w[random.below(static_cast<uint32_t>(w.size()))] = -128;  // a crafted file
+          Block<uint16_t> scales(size_t{tiles} * groups * height);
+          for (size_t i = 0; i < scales.size(); ++i) {
+            scales[i] = static_cast<uint16_t>(bits_of(random.uniform(0.001f, 0.1f)) >> 16);
+          }
+          const Matrix m = {w.data(), scales.data(), rows,   cols,     padded,
+                            height,   per_scale,     groups, kWeightQ8};
+          for (uint32_t n : {1u, 2u, 5u, 7u, 12u}) {
+            Block<int8_t> values(size_t{n} * padded);
+            Block<float> x_scales = random_floats(random, size_t{n} * groups);
+            Block<int32_t> sums(size_t{n} * groups);
+            const bool extreme = rows == 33;  // the largest sums that can arise
+            for (size_t i = 0; i < values.size(); ++i) {
+              const int v = extreme ? (random.below(8) ? 127 : -127)
+                                    : static_cast<int>(random.below(255)) - 127;
+              values[i] = static_cast<int8_t>(v);
+              sums[i / padded * groups + i % padded / per_scale] += v;
+            }
+            const QuantizedRows x = {values.data(), x_scales.data(), sums.data(),
+                                     padded,        per_scale,       groups};
+            const uint32_t begin = random.below(tiles), end = tiles - random.below(tiles - begin);
+            const size_t out_stride = size_t{tiles} * height;
+            Block<float> expected(out_stride * n);
+            kKernelsReference.matmul_q8(expected.data(), out_stride, m, begin, end, x, n);
+            for (const Kernels* k : fast_tables()) {
+              Block<float> found(out_stride * n, 1);
+              k->matmul_q8(found.data(), out_stride, m, begin, end, x, n);
+              REQUIRE_MESSAGE(same_bits(found.data(), expected.data(), expected.size()),
+                              std::string(k->name), " height ", height, " group ", group, " rows ",
+                              rows, " cols ", cols, " n ", n);
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("quantize_q8: every table equals the reference, odd values included") {
+  Random random(12);
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const float infinity = std::numeric_limits<float>::infinity();
+  for (uint32_t group : {32u, 64u, 128u, 0u}) {
+    for (uint32_t cols = 1; cols <= 200; cols += 1 + cols / 20) {
+      for (int kind = 0; kind < 6; ++kind) {
+        const uint32_t multiple = group ? group : 4;
+        const uint32_t padded = (cols + multiple - 1) / multiple * multiple;
+        const uint32_t per_scale = group ? group : padded, groups = padded / per_scale, n = 2;
+        const size_t stride = cols + 1;
+        Block<float> x = random_floats(random, stride * (n - 1) + cols, kind % 2);
+        const size_t at = random.below(static_cast<uint32_t>(x.size()));
+        if (kind == 1) x[at] = nan;
+        if (kind == 2) x[at] = -infinity;
+        if (kind == 3) {
+          for (size_t i = 0; i < x.size(); ++i) x[i] *= 1e-31f;
+        }
+        if (kind == 4) {
+          for (size_t i = 0; i < x.size(); ++i) x[i] = 0.5f * static_cast<float>(i % 255) - 63.5f;
+        }
+        if (kind == 5) x[at] = 3e38f;
+        std::vector<std::vector<int8_t>> values;
+        std::vector<std::vector<float>> scales;
+        std::vector<std::vector<int32_t>> sums;
+        std::vector<const Kernels*> tables = fast_tables();
+        tables.insert(tables.begin(), &kKernelsReference);
+        for (const Kernels* k : tables) {
+          Block<int8_t> v(size_t{n} * padded);
+          Block<float> s(size_t{n} * groups);
+          Block<int32_t> t(size_t{n} * groups);
+          std::memset(v.data(), 77, v.size());
+          k->quantize_q8({v.data(), s.data(), t.data(), padded, per_scale, groups}, x.data(),
+                         stride, cols, n);
+          values.emplace_back(v.data(), v.data() + v.size());
+          scales.emplace_back(s.data(), s.data() + s.size());
+          sums.emplace_back(t.data(), t.data() + t.size());
+          REQUIRE(values.back() == values.front());
+          REQUIRE(sums.back() == sums.front());
+          REQUIRE(same_bits(scales.back().data(), scales.front().data(), scales.front().size()));
+        }
+        if (kind != 0 && kind != 4) continue;
+        for (uint32_t c = 0; c < cols; ++c) {  // half a step away at most, and one rounding each
+          const float scale = scales[0][c / per_scale];
+          const float back = static_cast<float>(values[0][c]) * scale;
+          REQUIRE(std::fabs(back - x[c]) <= 0.5f * scale * 1.0001f);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("vector kernels: every table equals the reference at every length") {
+  Random random(13);
+  for (uint32_t n = 1; n <= 70; ++n) {
+    for (const Kernels* k : fast_tables()) {
+      const size_t shift = n % 4;
+      Block<float> x = random_floats(random, n, shift, 3.0f), y = random_floats(random, n, 1);
+      Block<float> expected(n), found(n, shift);
+
+      kKernelsReference.rms_norm(expected.data(), x.data(), y.data(), n, 1e-5f);
+      k->rms_norm(found.data(), x.data(), y.data(), n, 1e-5f);
+      REQUIRE(same_bits(found.data(), expected.data(), n));
+
+      kKernelsReference.swiglu(expected.data(), x.data(), y.data(), n);
+      k->swiglu(found.data(), x.data(), y.data(), n);
+      REQUIRE(same_bits(found.data(), expected.data(), n));
+
+      Block<float> a = copy_of(x, 0), b = copy_of(x, shift);
+      kKernelsReference.add(a.data(), y.data(), n);
+      k->add(b.data(), y.data(), n);
+      REQUIRE(same_bits(a.data(), b.data(), n));
+
+      a = copy_of(x, 0), b = copy_of(x, shift);  // in place
+      kKernelsReference.swiglu(a.data(), a.data(), y.data(), n);
+      k->swiglu(b.data(), b.data(), y.data(), n);
+      REQUIRE(same_bits(a.data(), b.data(), n));
+
+      const float max = x[k->argmax(x.data(), n)];
+      for (float inv_temperature : {1.0f, 0.01f, 50.0f}) {
+        Block<uint32_t> odds_a(n), odds_b(n);
+        kKernelsReference.odds(odds_a.data(), x.data(), n, max, inv_temperature);
+        k->odds(odds_b.data(), x.data(), n, max, inv_temperature);
+        REQUIRE(std::memcmp(odds_a.data(), odds_b.data(), n * sizeof(uint32_t)) == 0);
+      }
+    }
+  }
+}
+
+TEST_CASE("rotate: every table equals the reference, and turns") {
+  Random random(14);
+  for (uint32_t head_dim = 2; head_dim <= 72; head_dim += 2) {
+    for (uint32_t n_heads : {1u, 3u}) {
+      Block<float> x = random_floats(random, size_t{n_heads} * head_dim, 1);
+      Block<float> table(2 * head_dim);
+      for (uint32_t i = 0; i < head_dim; i += 2) {
+        const SinCos value = exact_sin_cos(static_cast<uint32_t>(random.next()));
+        table[i] = table[i + 1] = value.cos;
+        table[head_dim + i] = -value.sin;
+        table[head_dim + i + 1] = value.sin;
+      }
+      Block<float> expected = copy_of(x, 0);
+      kKernelsReference.rotate(expected.data(), table.data(), n_heads, head_dim, 0.25f);
+      for (uint32_t i = 0; i < n_heads * head_dim; i += 2) {  // lengths stay, times the scale
+        const float before = x[i] * x[i] + x[i + 1] * x[i + 1];
+        const float after = expected[i] * expected[i] + expected[i + 1] * expected[i + 1];
+        REQUIRE(after == doctest::Approx(before * 0.0625f).epsilon(1e-5));
+      }
+      for (const Kernels* k : fast_tables()) {
+        Block<float> found = copy_of(x, 1);
+        k->rotate(found.data(), table.data(), n_heads, head_dim, 0.25f);
+        REQUIRE(same_bits(found.data(), expected.data(), expected.size()));
+      }
+    }
+  }
+}
+
+TEST_CASE("softmax: every table equals the reference; rows sum to 1; nothing behind is touched") {
+  Random random(15);
+  for (uint32_t n = 1; n <= 70; ++n) {
+    for (float scale : {1.0f, 1e4f, 0.0f}) {
+      const uint32_t rows = 3;
+      const size_t stride = n + 2;
+      Block<float> x = random_floats(random, stride * (rows - 1) + n, 1, scale);
+      Block<float> expected = copy_of(x, 0);
+      kKernelsReference.softmax(expected.data(), stride, rows, n);
+      for (uint32_t row = 0; row < rows; ++row) {
+        double sum = 0;
+        for (uint32_t i = 0; i < n; ++i) {
+          const float weight = expected[row * stride + i];
+          REQUIRE(weight >= 0.0f);
+          sum += static_cast<double>(weight);
+        }
+        REQUIRE(std::fabs(sum - 1.0) <= 2 * 1.2e-7 * n);
+        if (row + 1 < rows) REQUIRE(expected[row * stride + n] == x[row * stride + n]);
+      }
+      for (const Kernels* k : fast_tables()) {
+        Block<float> found = copy_of(x, 1);
+        k->softmax(found.data(), stride, rows, n);
+        REQUIRE(same_bits(found.data(), expected.data(), expected.size()));
+      }
+    }
+  }
+}
+
+TEST_CASE("mix_values: every table equals the reference") {
+  Random random(16);
+  for (uint32_t head_dim : {1u, 2u, 8u, 15u, 16u, 17u, 32u, 40u, 48u, 64u, 65u, 80u, 128u, 130u}) {
+    for (uint32_t q : {1u, 2u, 3u}) {
+      for (uint32_t kv_heads : {1u, 4u, 5u}) {
+        for (uint32_t n : {1u, 2u, 19u}) {
+          const uint32_t n_heads = q * kv_heads;
+          const size_t stride = n + 1, kv_stride = size_t{n} * head_dim + 3;
+          Block<float> weights = random_floats(random, stride * (n_heads - 1) + n, 1);
+          Block<float> values =
+              random_floats(random, kv_stride * (kv_heads - 1) + size_t{n} * head_dim, 1);
+          Block<float> expected(size_t{n_heads} * head_dim);
+          kKernelsReference.mix_values(expected.data(), weights.data(), stride, values.data(),
+                                       kv_stride, n, head_dim, n_heads, q);
+          for (const Kernels* k : fast_tables()) {
+            Block<float> found(expected.size(), 1);
+            k->mix_values(found.data(), weights.data(), stride, values.data(), kv_stride, n,
+                          head_dim, n_heads, q);
+            REQUIRE_MESSAGE(same_bits(found.data(), expected.data(), expected.size()),
+                            std::string(k->name), " ", head_dim, " ", q, " ", kv_heads, " ", n);
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("argmax: the lowest index of the largest, whatever the values") {
+  Random random(17);
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const float infinity = std::numeric_limits<float>::infinity();
+  std::vector<const Kernels*> tables = fast_tables();
+  tables.push_back(&kKernelsReference);
+  for (const Kernels* k : tables) {
+    for (uint32_t n = 1; n <= 70; ++n) {
+      for (int kind = 0; kind < 6; ++kind) {
+        Block<float> x(n, 1);
+        for (uint32_t i = 0; i < n; ++i) {
+          const float few = static_cast<float>(random.below(4)) - 2.0f;  // many ties
+          x[i] = kind == 0 ? random.normal() : few;
+        }
+        if (kind == 2) x[random.below(n)] = nan;
+        if (kind == 3) x[random.below(n)] = infinity;
+        if (kind == 4) {
+          for (uint32_t i = 0; i < n; ++i) x[i] = -infinity;
+        }
+        if (kind == 5) {
+          for (uint32_t i = 0; i < n; ++i) x[i] = nan;
+        }
+        uint32_t expected = 0;
+        float max = -infinity;
+        for (uint32_t i = 0; i < n; ++i) {
+          if (x[i] > max) max = x[i], expected = i;
+        }
+        REQUIRE(k->argmax(x.data(), n) == expected);
+      }
+    }
+  }
+}

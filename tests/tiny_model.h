@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: MIT
+// Small models with random weights, in memory, and sessions on them. Needs no test framework, so
+// that every test program can use it; what goes wrong here throws.
+#ifndef THIMBLE_TESTS_TINY_MODEL_H
+#define THIMBLE_TESTS_TINY_MODEL_H
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "image.h"
+#include "random.h"
+#include "thimble/thimble.h"
+
+namespace thimble::test {
+
+// A heap block of exactly so many bytes, so that a sanitizer sees every access behind it, aligned
+// as images and arenas must be, or `shift` bytes off.
+class AlignedBlock {
+ public:
+  explicit AlignedBlock(size_t bytes, int fill = 0, size_t shift = 0)
+      : memory_(static_cast<uint8_t*>(
+            ::operator new (bytes + shift, std::align_val_t{THIMBLE_ALIGNMENT}))),
+        bytes_(bytes),
+        shift_(shift) {
+    std::memset(data(), fill, bytes);
+  }
+  AlignedBlock(const void* from, size_t bytes, size_t shift = 0) : AlignedBlock(bytes, 0, shift) {
+    if (bytes > 0) std::memcpy(data(), from, bytes);
+  }
+
+  uint8_t* data() { return memory_.get() + shift_; }
+  const uint8_t* data() const { return memory_.get() + shift_; }
+  size_t size() const { return bytes_; }
+
+ private:
+  struct Free {
+    void operator()(uint8_t* p) const {
+      ::operator delete (p, std::align_val_t{THIMBLE_ALIGNMENT});
+    }
+  };
+  std::unique_ptr<uint8_t, Free> memory_;
+  size_t bytes_, shift_;
+};
+
+// ---- Shapes ------------------------------------------------------------------------------------
+
+struct NamedShape {
+  const char* name;
+  tools::ModelShape shape;
+};
+
+inline tools::ModelShape tiny_shape(uint32_t dim, uint32_t hidden_dim, uint32_t n_layers,
+                                    uint32_t n_heads, uint32_t n_kv_heads, uint32_t head_dim,
+                                    uint32_t vocab_size, uint32_t n_ctx, bool tied_head) {
+  tools::ModelShape s;
+  s.dim = dim;
+  s.hidden_dim = hidden_dim;
+  s.n_layers = n_layers;
+  s.n_heads = n_heads;
+  s.n_kv_heads = n_kv_heads;
+  s.head_dim = head_dim;
+  s.vocab_size = vocab_size;
+  s.n_ctx = n_ctx;
+  s.tied_head = tied_head;
+  return s;
+}
+
+// What the real ones are not: no multiple of 16 or 32, one KV head for all, heads that are wider or
+// narrower together than the model, a single layer, several groups of 32, 64 and 128 in a row.
+inline std::vector<NamedShape> tiny_shapes() {
+  return {
+      {"plain", tiny_shape(32, 64, 2, 4, 2, 8, 64, 64, true)},
+      {"one KV head", tiny_shape(24, 20, 2, 3, 1, 8, 97, 61, true)},
+      {"head_dim 6, untied", tiny_shape(18, 172, 1, 5, 5, 6, 97, 50, false)},
+      {"several groups", tiny_shape(144, 172, 1, 2, 1, 22, 50, 48, false)},
+  };
+}
+
+inline std::vector<tools::WeightLayout> all_weight_types(uint32_t row_tile = 16) {
+  std::vector<tools::WeightLayout> layouts{{kWeightF32, 0, row_tile}};
+  for (uint32_t group : {32u, 64u, 128u, 0u}) layouts.push_back({kWeightQ8, group, row_tile});
+  return layouts;
+}
+
+inline std::string layout_name(const tools::WeightLayout& layout) {
+  if (layout.type == kWeightF32) return "f32 tile " + std::to_string(layout.row_tile);
+  return "q8 group " + std::to_string(layout.group) + " tile " + std::to_string(layout.row_tile);
+}
+
+// ---- Weights -----------------------------------------------------------------------------------
+
+// Row `row` of a section, the same whenever it is asked for and with every standard library.
+// Matrices keep the size of what they multiply: their elements have variance 1 / cols.
+inline void random_row(uint64_t seed, SectionKind kind, uint32_t layer, uint32_t row, uint32_t cols,
+                       float* out) {
+  Random random((((seed * 32 + kind) << 13) + layer) * (uint64_t{1} << 20) + row);
+  for (int i = 0; i < 4; ++i) random.next();  // seeds that are alike start alike
+  const bool is_norm = kind == kAttentionNorm || kind == kFeedForwardNorm || kind == kFinalNorm;
+  const float size = std::sqrt(3.0f / static_cast<float>(cols));
+  for (uint32_t c = 0; c < cols; ++c) {
+    if (is_norm) {
+      out[c] = random.uniform(0.5f, 1.5f);
+    } else if (kind == kTokenEmbedding) {
+      out[c] = random.uniform(-1.0f, 1.0f);
+    } else {
+      out[c] = random.uniform(-size, size);
+    }
+  }
+}
+
+// Control tokens, byte tokens (all of them if there is room), then letters and what they merge to.
+inline tools::Vocabulary tiny_vocabulary(uint32_t vocab_size) {
+  tools::Vocabulary v;
+  const auto add = [&](const std::string& text, uint8_t type) {
+    if (v.texts.size() == vocab_size) return;
+    v.scores.push_back(-static_cast<float>(v.texts.size()));
+    v.texts.push_back(text);
+    v.types.push_back(type);
+  };
+  for (const char* text : {"<unk>", "<s>", "</s>"}) add(text, kTokenControl);
+  const uint32_t byte_tokens = vocab_size >= 3 + 256 + 27 ? 256 : 2;
+  for (uint32_t byte = 0; byte < byte_tokens; ++byte) {
+    add(std::string(1, static_cast<char>(byte)), kTokenByte);
+  }
+  add(" ", kTokenNormal);
+  for (char c = 'a'; c <= 'z'; ++c) add(std::string(1, c), kTokenNormal);
+  for (char c = 'a'; c <= 'z'; ++c) add(std::string(" ") + c, kTokenNormal);
+  for (char c = 'a'; c <= 'z'; ++c) {
+    for (char d : {'a', 'e', 'i', 'o', 'n', 's'}) add({c, d}, kTokenNormal);
+  }
+  while (v.texts.size() < vocab_size) {
+    add("more" + std::to_string(v.texts.size()), kTokenNormal);
+  }
+  v.bos_id = vocab_size > 1 ? 1 : -1;
+  v.eos_id = vocab_size > 2 ? 2 : -1;
+  v.add_space_prefix = true;
+  return v;
+}
+
+// ---- Models ------------------------------------------------------------------------------------
+
+struct TinyModel {
+  TinyModel(const tools::ModelShape& model_shape, const tools::WeightLayout& weight_layout,
+            bool with_vocabulary = false, uint64_t weight_seed = 1)
+      : shape(model_shape),
+        layout(weight_layout),
+        seed(weight_seed),
+        image(build(with_vocabulary)) {
+    const thimble_status status = thimble_model_open(&view, image.data(), image.size());
+    if (status != THIMBLE_OK) {
+      throw std::runtime_error(std::string("tiny model: ") + thimble_status_text(status) + ": " +
+                               (view.fault.what ? view.fault.what : "?"));
+    }
+  }
+
+  tools::ModelShape shape;
+  tools::WeightLayout layout;
+  uint64_t seed;
+  AlignedBlock image;
+  thimble_model view;
+
+ private:
+  AlignedBlock build(bool with_vocabulary) const {
+    const tools::Vocabulary vocabulary = tiny_vocabulary(shape.vocab_size);
+    const tools::ImageInMemory built = tools::build_image_in_memory(
+        shape, layout, with_vocabulary ? &vocabulary : nullptr,
+        [this](SectionKind kind, uint32_t layer, uint32_t row, uint32_t cols, float* out) {
+          random_row(seed, kind, layer, row, cols, out);
+        });
+    return AlignedBlock(built.data(), built.bytes);
+  }
+};
+
+// ---- Sessions ----------------------------------------------------------------------------------
+
+inline void expect_ok(thimble_status status, const char* call) {
+  if (status != THIMBLE_OK) {
+    throw std::runtime_error(std::string(call) + ": " + thimble_status_text(status));
+  }
+}
+
+// A session in an arena of exactly the needed size, which held `fill` before.
+struct TestSession {
+  explicit TestSession(const thimble_model& model, const thimble_config& config = {}, int fill = 0)
+      : arena(thimble_session_bytes(&model, &config), fill) {
+    expect_ok(thimble_session_init(&session, &model, &config, arena.data(), arena.size()),
+              "thimble_session_init");
+  }
+  operator thimble_session*() const { return session; }  // NOLINT: stands for it in every call
+
+  AlignedBlock arena;
+  thimble_session* session = nullptr;
+};
+
+// Runs the prepared pass in slices.
+inline void finish_pass(thimble_session* session, uint64_t budget = 0) {
+  thimble_status status;
+  do status = thimble_step(session, budget);
+  while (status == THIMBLE_MORE);
+  expect_ok(status, "thimble_step");
+}
+
+inline void feed_pieces(thimble_session* session, const int32_t* tokens, size_t count, size_t piece,
+                        uint64_t budget = 0) {
+  for (size_t i = 0; i < count; i += piece) {
+    const size_t n = count - i < piece ? count - i : piece;
+    expect_ok(thimble_feed(session, tokens + i, n), "thimble_feed");
+    finish_pass(session, budget);
+  }
+}
+
+// Feeds all but the last four tokens in pieces, then those one by one. The hash of the logits
+// behind the prompt and behind each of the four.
+inline uint64_t hash_of_text(thimble_session* session, const std::vector<int32_t>& text,
+                             size_t piece, uint64_t budget = 0) {
+  const size_t prompt = text.size() - 4;
+  feed_pieces(session, text.data(), prompt, piece, budget);
+  uint64_t hash = thimble_logits_hash(session, THIMBLE_HASH_START);
+  for (size_t i = prompt; i < text.size(); ++i) {
+    feed_pieces(session, &text[i], 1, 1, budget);
+    hash = thimble_logits_hash(session, hash);
+  }
+  return hash;
+}
+
+inline std::vector<int32_t> random_tokens(uint64_t seed, size_t n, uint32_t vocab_size) {
+  Random random(seed);
+  std::vector<int32_t> tokens(n);
+  for (int32_t& token : tokens) token = static_cast<int32_t>(random.below(vocab_size));
+  return tokens;
+}
+
+}  // namespace thimble::test
+
+#endif

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: MIT
+#include "engine.h"
+
+#include <cstring>
+#include <new>
+
+#include "error.h"
+#include "model.h"
+
+namespace thimble::tools {
+
+AlignedBlock::AlignedBlock(size_t bytes) : size_(bytes) {
+  void* memory = nullptr;
+  // Unlike aligned_alloc it takes any size, so that a sanitizer knows where the block ends.
+  if (posix_memalign(&memory, THIMBLE_ALIGNMENT, bytes) != 0) throw std::bad_alloc();
+  memory_.reset(memory);
+}
+
+LoadedModel::LoadedModel(const std::string& path, Place place) : file_(path) {
+  if (place == kMapped) {
+    model_ = open_model(file_);
+    return;
+  }
+  copy_ = std::make_unique<AlignedBlock>(file_.size());
+  std::memcpy(copy_->data(), file_.data(), file_.size());
+  model_ = open_model(path, copy_->data(), copy_->size());
+}
+
+std::string chosen_isa(const std::string& wanted) {
+  const char* variable = std::getenv("THIMBLE_ISA");
+  std::string isa = !wanted.empty() ? wanted : variable ? variable : "";
+  if (isa.empty()) return isa;
+  std::string here;
+  for (size_t i = 0; const char* name = thimble_isa_at(i); ++i) {
+    if (isa == name) return isa;
+    here += std::string(i ? ", " : "") + name;
+  }
+  throw WrongUsage(std::string(wanted.empty() ? "THIMBLE_ISA" : "--isa") + " is '" + isa +
+                   "', this machine has " + here);
+}
+
+Session::Session(const LoadedModel& loaded, thimble_config config, size_t arena_bytes) {
+  const thimble_model& model = loaded.model();
+  if (config.n_ctx > model.n_ctx) {
+    throw Refused(format("%s: a context of %u positions was asked for, the model has %u",
+                         loaded.path().c_str(), config.n_ctx, model.n_ctx));
+  }
+  const size_t needed = thimble_session_bytes(&model, &config);
+  if (needed == 0) checked(THIMBLE_ERROR_CONFIG, "session");
+  arena_ = std::make_unique<AlignedBlock>(arena_bytes ? arena_bytes : needed);
+  const thimble_status status =
+      thimble_session_init(&session_, &model, &config, arena_->data(), arena_->size());
+  if (status == THIMBLE_ERROR_ARENA_TOO_SMALL) {
+    throw Refused(format("arena: %zu bytes given, %zu needed", arena_->size(), needed));
+  }
+  checked(status, "session");
+}
+
+int32_t checked(int32_t result, const char* what) {
+  if (result >= 0) return result;
+  throw Refused(std::string(what) + ": " +
+                thimble_status_text(static_cast<thimble_status>(result)));
+}
+
+void compute(thimble_session* session, const int32_t* tokens, size_t n, uint64_t budget) {
+  checked(thimble_feed(session, tokens, n), "feed");
+  while (checked(thimble_step(session, budget), "step") == THIMBLE_MORE) {
+  }
+}
+
+uint64_t weight_bytes_per_token(const thimble_model& model) {
+  const FileHeader& header = header_of(model);
+  const SectionEntry* sections = reinterpret_cast<const SectionEntry*>(&header + 1);
+  uint64_t bytes = 0;
+  for (uint32_t i = 0; i < header.n_sections; ++i) {
+    const SectionEntry& section = sections[i];
+    if (section.kind >= kRopeFrequencies) continue;
+    const uint64_t all = section.bytes + section.scales_bytes;
+    // An embedding that is no output head gives one row of its many.
+    const bool one_row = section.kind == kTokenEmbedding && !header.tied_head;
+    bytes += one_row ? all / section.rows : all;
+  }
+  return bytes;
+}
+
+}  // namespace thimble::tools

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: MIT
+// What run, eval and bench share: a model in memory, an arena, a session on the chosen kernels.
+#ifndef THIMBLE_TOOLS_ENGINE_H
+#define THIMBLE_TOOLS_ENGINE_H
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+#include <string>
+
+#include "files.h"
+#include "thimble/thimble.h"
+
+namespace thimble::tools {
+
+// A heap block of just that many bytes, aligned to THIMBLE_ALIGNMENT. Throws std::bad_alloc.
+class AlignedBlock {
+ public:
+  explicit AlignedBlock(size_t bytes);
+  uint8_t* data() const { return static_cast<uint8_t*>(memory_.get()); }
+  size_t size() const { return size_; }
+
+ private:
+  struct Free {
+    void operator()(void* memory) const { std::free(memory); }
+  };
+  std::unique_ptr<void, Free> memory_;
+  size_t size_;
+};
+
+// A model file, opened and verified; mapped, or copied to the heap as it would lie in RAM.
+class LoadedModel {
+ public:
+  enum Place { kMapped, kMemory };
+  explicit LoadedModel(const std::string& path, Place place = kMapped);
+
+  const thimble_model& model() const { return model_; }
+  const std::string& path() const { return file_.path(); }
+
+ private:
+  MappedFile file_;
+  std::unique_ptr<AlignedBlock> copy_;
+  thimble_model model_;
+};
+
+// The kernels that the environment variable THIMBLE_ISA asks for, "" for the best ones. WrongUsage,
+// listing what this machine has, if they are not here. `wanted` (from an option) goes before it.
+std::string chosen_isa(const std::string& wanted = "");
+
+// A session with its arena, which is all the memory it will ever use.
+class Session {
+ public:
+  // arena_bytes 0: just what the session needs. Throws Refused if that is too little, or if the
+  // context is longer than the model's.
+  Session(const LoadedModel& loaded, thimble_config config, size_t arena_bytes = 0);
+
+  thimble_session* get() const { return session_; }
+  operator thimble_session*() const { return session_; }
+  size_t arena_bytes() const { return arena_->size(); }
+
+ private:
+  std::unique_ptr<AlignedBlock> arena_;
+  thimble_session* session_ = nullptr;
+};
+
+// Throws Refused, saying `what` failed, if `result` (a count, or a thimble_status) is an error.
+int32_t checked(int32_t result, const char* what);
+
+// Feeds tokens and computes them to the end, in slices of `budget` (0: at once). Throws Refused.
+void compute(thimble_session* session, const int32_t* tokens, size_t n, uint64_t budget = 0);
+
+// Bytes of weights, scales included, that computing one token reads.
+uint64_t weight_bytes_per_token(const thimble_model& model);
+
+class Stopwatch {
+ public:
+  double seconds() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  Clock::time_point start_ = Clock::now();
+};
+
+}  // namespace thimble::tools
+
+#endif

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: MIT
+// thimble eval: how well a model predicts a text.
+#include "eval.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <string>
+
+#include "args.h"
+#include "engine.h"
+#include "error.h"
+#include "files.h"
+#include "output.h"
+#include "progress.h"
+#include "verbs.h"
+
+namespace thimble::tools {
+
+const char kEvalHelp[] =
+    R"(usage: thimble eval MODEL TEXTFILE [options]
+
+Measures how well a model predicts a text. Records between <|endoftext|> marks, without the white
+space before them, are scored each on its own: every token given those before it, the first one
+given the beginning-of-text token. A record longer than the context is cut there.
+
+  --limit BYTES      reads only the file's first BYTES; a record cut there counts as it stands
+  --ctx N            positions of the context; default: the model's
+  --json             prints the result as JSON
+  THIMBLE_ISA=NAME   an environment variable that forces kernels: reference, avx2, ...
+
+It prints nll_per_token (negative log-likelihood in nats), perplexity (its exponential),
+bits_per_byte, the tokens and records scored, and tokens/s.
+
+Examples
+  thimble eval story.thimble heldout.txt
+  thimble eval story.thimble heldout.txt --limit 40000 --json
+)";
+
+std::vector<std::string_view> split_records(std::string_view text) {
+  constexpr std::string_view kMark = "<|endoftext|>", kWhite = " \t\r\n\v\f";
+  std::vector<std::string_view> records;
+  for (size_t start = 0; start <= text.size();) {
+    const size_t end = std::min(text.find(kMark, start), text.size());
+    std::string_view record = text.substr(start, end - start);
+    const size_t first = record.find_first_not_of(kWhite);
+    if (first != std::string_view::npos) {
+      records.push_back(record.substr(first));
+    }
+    start = end + kMark.size();
+  }
+  return records;
+}
+
+double negative_log_likelihood(const float* logits, uint32_t n, int32_t token) {
+  const double max = static_cast<double>(*std::max_element(logits, logits + n));
+  double sum = 0;
+  for (uint32_t i = 0; i < n; ++i) sum += std::exp(static_cast<double>(logits[i]) - max);
+  return std::log(sum) + max - static_cast<double>(logits[token]);
+}
+
+Score score_records(thimble_session* session, const thimble_model& model,
+                    const std::vector<std::string_view>& records,
+                    const std::function<void(double)>& progress) {
+  if (model.bos_id < 0) throw Refused("the model has no beginning-of-text token to start from");
+  size_t all_bytes = 0, done_bytes = 0;
+  for (std::string_view record : records) all_bytes += record.size();
+  std::vector<int32_t> tokens;
+  std::vector<char> text(3 * model.max_token_bytes + 3);
+  const uint32_t room = thimble_context_size(session);
+  if (room < 2) throw Refused("a context of 1 position leaves no token to score");
+  Score score;
+  const Stopwatch watch;
+  for (std::string_view record : records) {
+    checked(thimble_rewind(session, 0), "rewind");
+    tokens.resize(record.size() + 2);
+    const int32_t n = checked(thimble_encode(session, record.data(), record.size(),
+                                             THIMBLE_ENCODE_BOS, tokens.data(), tokens.size()),
+                              "encoding a record");
+    // Every token but the last is fed, every one but the first is scored.
+    const uint32_t n_scored = std::min(static_cast<uint32_t>(n), room) - 1;
+    thimble_decoder decoder{};
+    for (uint32_t i = 0; i < n_scored; ++i) {
+      compute(session, &tokens[i], 1);
+      score.nll +=
+          negative_log_likelihood(thimble_logits(session), model.vocab_size, tokens[i + 1]);
+      score.bytes += static_cast<uint64_t>(
+          checked(thimble_decode(&model, &decoder, tokens[i + 1], text.data(), text.size()),
+                  "text of a token"));
+      if (progress) {
+        const double part = static_cast<double>(i + 1) / n_scored;
+        progress((static_cast<double>(done_bytes) + part * static_cast<double>(record.size())) /
+                 static_cast<double>(all_bytes));
+      }
+    }
+    score.tokens += n_scored;
+    score.records += 1;
+    score.cut_records += n_scored + 1 < static_cast<uint32_t>(n);
+    done_bytes += record.size();
+  }
+  score.seconds = watch.seconds();
+  return score;
+}
+
+int eval_verb(const Words& words) {
+  const Args args(words, {{"--limit", true}, {"--ctx", true}, {"--json", false}});
+  if (args.positional().size() != 2) {
+    throw WrongUsage(format("expected a model file and a text file, found %zu arguments",
+                            args.positional().size()));
+  }
+  thimble_config config{};
+  config.n_ctx = static_cast<uint32_t>(args.count("--ctx", 0, 2, UINT32_MAX));
+  const uint64_t limit = args.count("--limit", UINT64_MAX, 1, UINT64_MAX);
+  const std::string isa = chosen_isa();
+  config.isa = isa.c_str();
+
+  const LoadedModel loaded(args.positional()[0]);
+  const MappedFile file(args.positional()[1]);
+  const std::vector<std::string_view> records =
+      split_records({reinterpret_cast<const char*>(file.data()),
+                     static_cast<size_t>(std::min<uint64_t>(file.size(), limit))});
+  if (records.empty()) throw Refused(file.path() + ": holds no text, only white space and marks");
+  const Session session(loaded, config);
+  Score score;
+  {
+    Progress bar("eval");
+    score =
+        score_records(session, loaded.model(), records, [&bar](double share) { bar.show(share); });
+  }
+
+  const double nll = score.nll / static_cast<double>(score.tokens);
+  if (!std::isfinite(nll)) throw Refused(loaded.path() + ": its logits are not finite numbers");
+  const double bits = score.nll / std::log(2.0) / static_cast<double>(score.bytes);
+  const double speed = static_cast<double>(score.tokens) / score.seconds;
+  const auto count = [](uint64_t n) { return static_cast<unsigned long long>(n); };
+  print_text(format(args.has("--json") ? "{\"nll_per_token\": %.8f, \"perplexity\": %.8f, "
+                                         "\"bits_per_byte\": %.8f, \"tokens\": %llu, "
+                                         "\"records\": %llu, \"cut_records\": %llu, "
+                                         "\"tokens_per_second\": %.1f}\n"
+                                       : "nll_per_token  %.5f\nperplexity     %.5f\n"
+                                         "bits_per_byte  %.5f\ntokens         %llu\n"
+                                         "records        %llu (%llu cut at the context)\n"
+                                         "tokens/s       %.0f\n",
+                    nll, std::exp(nll), bits, count(score.tokens), count(score.records),
+                    count(score.cut_records), speed));
+  return 0;
+}
+
+}  // namespace thimble::tools

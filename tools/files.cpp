@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: MIT
+#include "files.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+
+#include "error.h"
+#include "format.h"
+
+namespace thimble::tools {
+namespace {
+
+[[noreturn]] void refuse(const std::string& path, const std::string& why) {
+  throw Refused(path + ": " + why);
+}
+
+// ---- Removing the temporary file when the user interrupts ----------------------------------
+
+constexpr int kEndingSignals[] = {SIGHUP, SIGINT, SIGTERM};
+char g_temporary[4096];  // "" when there is none
+volatile std::sig_atomic_t g_temporary_exists = 0;
+
+void remove_temporary(int signal) {
+  if (g_temporary_exists) unlink(g_temporary);
+  std::signal(signal, SIG_DFL);
+  std::raise(signal);
+}
+
+void guard_temporary(const std::string& path) {
+  if (path.size() >= sizeof g_temporary) return;
+  std::memcpy(g_temporary, path.c_str(), path.size() + 1);
+  g_temporary_exists = 1;
+  for (int signal : kEndingSignals) {
+    // What is ignored (nohup) stays ignored.
+    if (std::signal(signal, remove_temporary) == SIG_IGN) std::signal(signal, SIG_IGN);
+  }
+}
+
+// ---- What a refused model says -------------------------------------------------------------
+
+std::string hex_bytes(uint64_t value, size_t n) {
+  std::string text;
+  for (size_t i = 0; i < n; ++i) {
+    text += format(i ? " %02x" : "%02x", static_cast<unsigned>(value >> (8 * i) & 0xff));
+  }
+  return text;
+}
+
+double as_float(uint64_t bits) {
+  const uint32_t low = static_cast<uint32_t>(bits);
+  float value;
+  std::memcpy(&value, &low, sizeof value);
+  return static_cast<double>(value);
+}
+
+// A fault's number, written the way its field is read.
+std::string fault_value(thimble_status status, const char* what, uint64_t value, size_t bytes) {
+  const std::string field = what;
+  switch (status) {
+    case THIMBLE_ERROR_MAGIC:
+      return hex_bytes(value, bytes < 8 ? bytes : 8);
+    case THIMBLE_ERROR_HEADER_CHECKSUM:
+    case THIMBLE_ERROR_DATA_CHECKSUM:
+    case THIMBLE_ERROR_BYTE_ORDER:
+      return format("0x%08llx", static_cast<unsigned long long>(value));
+    default:
+      break;
+  }
+  if (field == "norm epsilon" || field == "rope_theta") return format("%g", as_float(value));
+  return format("%lld", static_cast<long long>(value));  // ids may be negative
+}
+
+std::string describe(thimble_status status, const thimble_fault& fault, size_t file_bytes) {
+  std::string text = thimble_status_text(status);
+  if (!fault.what) return text;
+  if (status == THIMBLE_ERROR_TRUNCATED) {
+    return text + format(": found %llu bytes, expected %s%llu",
+                         static_cast<unsigned long long>(fault.found),
+                         file_bytes < sizeof(FileHeader) ? "at least " : "",
+                         static_cast<unsigned long long>(fault.expected));
+  }
+  text += std::string(": ") + fault.what + ": found " +
+          fault_value(status, fault.what, fault.found, file_bytes) + ", expected " +
+          fault_value(status, fault.what, fault.expected, 8) +
+          format(" (at byte %llu)", static_cast<unsigned long long>(fault.offset));
+  if (status == THIMBLE_ERROR_MAGIC) text += "; thimble convert makes models";
+  if (status == THIMBLE_ERROR_VERSION) text += "; convert the checkpoint again with this program";
+  return text;
+}
+
+}  // namespace
+
+MappedFile::MappedFile(const std::string& path) : path_(path) {
+  // Without O_NONBLOCK a named pipe would wait for its writer.
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (fd < 0) refuse(path, std::strerror(errno));
+  struct stat info {};
+  std::string why;
+  if (fstat(fd, &info) != 0) {
+    why = std::strerror(errno);
+  } else if (S_ISDIR(info.st_mode)) {
+    why = "is a directory, expected a file";
+  } else if (!S_ISREG(info.st_mode)) {
+    why = "is no ordinary file, so it cannot be mapped";
+  } else if (info.st_size == 0) {
+    why = "is empty (0 bytes)";
+  } else {
+    void* mapped = mmap(nullptr, static_cast<size_t>(info.st_size), PROT_READ, MAP_PRIVATE, fd, 0);
+    if (mapped == MAP_FAILED) {
+      why = std::string("cannot be mapped: ") + std::strerror(errno);
+    } else {
+      data_ = static_cast<const uint8_t*>(mapped);
+      size_ = static_cast<size_t>(info.st_size);
+    }
+  }
+  close(fd);
+  if (!data_) refuse(path, why);
+}
+
+MappedFile::~MappedFile() {
+  munmap(const_cast<uint8_t*>(data_), size_);
+}
+
+std::string read_text(const std::string& path) {
+  constexpr size_t kLimit = size_t{64} << 20;
+  const bool is_stdin = path == "-";
+  const std::string name = is_stdin ? "stdin" : path;
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> opened(
+      is_stdin ? nullptr : std::fopen(path.c_str(), "rb"), std::fclose);
+  std::FILE* file = is_stdin ? stdin : opened.get();
+  if (!file) refuse(name, std::strerror(errno));
+  std::string text;
+  char piece[65536];
+  size_t n;
+  while (text.size() <= kLimit && (n = std::fread(piece, 1, sizeof piece, file)) > 0) {
+    text.append(piece, n);
+  }
+  if (std::ferror(file)) refuse(name, std::string("cannot be read: ") + std::strerror(errno));
+  if (text.size() > kLimit) refuse(name, format("is longer than %zu bytes", kLimit));
+  return text;
+}
+
+OutputFile::OutputFile(const std::string& path) : path_(path) {
+  struct stat info {};
+  if (stat(path.c_str(), &info) == 0) {
+    if (S_ISDIR(info.st_mode)) refuse(path, "is a directory, expected the name of a file to write");
+    if (!S_ISREG(info.st_mode)) refuse(path, "is no ordinary file, so it cannot be replaced");
+    // What a symbolic link points to is replaced, not the link.
+    if (char* real = realpath(path.c_str(), nullptr)) {
+      path_ = real;
+      std::free(real);
+    }
+  }
+  temporary_ = path_ + format(".part-%ld", static_cast<long>(getpid()));
+  const int fd = open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  if (fd < 0) refuse(path, std::string("cannot be written: ") + std::strerror(errno));
+  guard_temporary(temporary_);
+  file_ = fdopen(fd, "wb");
+  if (!file_) {
+    close(fd);
+    unlink(temporary_.c_str());
+    g_temporary_exists = 0;
+    refuse(path, "cannot be written: out of memory");
+  }
+}
+
+OutputFile::~OutputFile() {
+  if (!file_) return;
+  std::fclose(file_);
+  unlink(temporary_.c_str());
+  g_temporary_exists = 0;
+}
+
+void OutputFile::fail() const {
+  refuse(path_, std::string("cannot be written: ") + std::strerror(errno));
+}
+
+void OutputFile::write(const void* data, size_t bytes) {
+  if (std::fwrite(data, 1, bytes, file_) != bytes) fail();
+}
+
+void OutputFile::seek(uint64_t offset) {
+  if (fseeko(file_, static_cast<off_t>(offset), SEEK_SET) != 0) fail();
+}
+
+void OutputFile::commit() {
+  // On the disk before it has its name, so that a power cut leaves the old file or the new one.
+  if (std::fflush(file_) != 0 || fsync(fileno(file_)) != 0) fail();
+  if (std::rename(temporary_.c_str(), path_.c_str()) != 0) fail();
+  g_temporary_exists = 0;
+  std::FILE* file = file_;
+  file_ = nullptr;
+  if (std::fclose(file) != 0) fail();
+}
+
+thimble_model open_model(const std::string& path, const void* data, size_t bytes) {
+  thimble_model model;
+  thimble_status status = thimble_model_open(&model, data, bytes);
+  if (status == THIMBLE_OK) status = thimble_model_verify(&model);
+  if (status != THIMBLE_OK) refuse(path, describe(status, model.fault, bytes));
+  return model;
+}
+
+thimble_model open_model(const MappedFile& file) {
+  return open_model(file.path(), file.data(), file.size());
+}
+
+}  // namespace thimble::tools

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: MIT
+// Files on the host: read by mapping, written to a temporary name first.
+#ifndef THIMBLE_TOOLS_FILES_H
+#define THIMBLE_TOOLS_FILES_H
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <string>
+
+#include "thimble/thimble.h"
+
+namespace thimble::tools {
+
+// A whole file, mapped read-only. Throws Refused (missing, a directory, not readable, empty).
+class MappedFile {
+ public:
+  explicit MappedFile(const std::string& path);
+  ~MappedFile();
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+
+  const uint8_t* data() const { return data_; }
+  size_t size() const { return size_; }
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+  const uint8_t* data_ = nullptr;
+  size_t size_ = 0;
+};
+
+// A text, from a file of any kind, or from stdin if the path is "-". Throws Refused; also when the
+// text is longer than 64 MiB.
+std::string read_text(const std::string& path);
+
+// A file that appears under its name only when commit() is called; otherwise no trace of it stays,
+// not after Ctrl-C either. One at a time. Throws Refused when the disk is full, the folder cannot
+// be written, or the name belongs to something that is no ordinary file.
+class OutputFile {
+ public:
+  explicit OutputFile(const std::string& path);
+  ~OutputFile();
+  OutputFile(const OutputFile&) = delete;
+  OutputFile& operator=(const OutputFile&) = delete;
+
+  void write(const void* data, size_t bytes);
+  void seek(uint64_t offset);
+  void commit();
+
+ private:
+  [[noreturn]] void fail() const;
+  std::string path_, temporary_;
+  std::FILE* file_ = nullptr;
+};
+
+// Opens a model that lies at `data`, verifying its checksum too. Throws Refused, naming `path`,
+// with the status, the field, what was found and what was expected.
+thimble_model open_model(const std::string& path, const void* data, size_t bytes);
+thimble_model open_model(const MappedFile& file);
+
+}  // namespace thimble::tools
+
+#endif

@@ -1,0 +1,446 @@
+// SPDX-License-Identifier: MIT
+#include "image.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <memory>
+
+#include "crc32.h"
+#include "exact_math.h"
+#include "model.h"
+#include "quantize.h"
+
+namespace thimble::tools {
+namespace {
+
+// ---- Header and section table --------------------------------------------------------------
+
+struct Plan {
+  FileHeader header{};
+  std::vector<SectionEntry> sections;
+};
+
+bool spans_words(const std::string& text) {
+  for (size_t i = 1; i < text.size(); ++i) {
+    if (text[i] == ' ' && text[i - 1] != ' ') return true;
+  }
+  return false;
+}
+
+void check_vocabulary(const Vocabulary& v, const ModelShape& shape) {
+  const size_t n = v.texts.size();
+  if (n != shape.vocab_size || v.scores.size() != n || v.types.size() != n) {
+    throw RefusedModel(
+        format("the tokenizer has %zu texts, %zu scores and %zu types, but the model "
+               "expects %u of each",
+               n, v.scores.size(), v.types.size(), shape.vocab_size));
+  }
+  for (size_t i = 0; i < n; ++i) {
+    if (!std::isfinite(v.scores[i])) {
+      throw RefusedModel(format("token %zu: its score is %g, expected a finite number", i,
+                                static_cast<double>(v.scores[i])));
+    }
+    if (v.types[i] > kTokenByte) {
+      throw RefusedModel(format("token %zu: its type is %u, expected at most %u", i, v.types[i],
+                                static_cast<unsigned>(kTokenByte)));
+    }
+    if (v.types[i] == kTokenByte && v.texts[i].size() != 1) {
+      throw RefusedModel(
+          format("token %zu: a byte token's text has %zu bytes, expected 1", i, v.texts[i].size()));
+    }
+    if (v.texts[i].size() > kMaxTokenBytes) {
+      throw RefusedModel(format("token %zu: its text has %zu bytes, expected at most %u", i,
+                                v.texts[i].size(), kMaxTokenBytes));
+    }
+  }
+}
+
+void set_tokenizer_fields(const Vocabulary& v, FileHeader* h) {
+  h->tokenizer = kTokenizerScoredBpe;
+  h->tokenizer_flags = kTokenizerSplitsAtSpaces;
+  if (v.add_space_prefix) h->tokenizer_flags |= kTokenizerAddSpacePrefix;
+  uint64_t bytes = 0;
+  for (size_t i = 0; i < v.texts.size(); ++i) {
+    const size_t n = v.texts[i].size();
+    bytes += n;
+    h->max_token_bytes = std::max(h->max_token_bytes, static_cast<uint32_t>(n));
+    if (v.types[i] == kTokenNormal && spans_words(v.texts[i])) {
+      h->tokenizer_flags &= ~uint32_t{kTokenizerSplitsAtSpaces};
+    }
+  }
+  h->token_bytes = static_cast<uint32_t>(std::min<uint64_t>(bytes, UINT32_MAX));
+  h->bos_id = v.bos_id;
+  h->eos_id = v.eos_id;
+}
+
+[[noreturn]] void refuse_header(const thimble_fault& fault) {
+  const bool is_float = fault.offset == offsetof(FileHeader, norm_eps) ||
+                        fault.offset == offsetof(FileHeader, rope_theta);
+  const auto number = [is_float](uint64_t value) {
+    return is_float ? format("%g", static_cast<double>(float_of(static_cast<uint32_t>(value))))
+                    : format("%lld", static_cast<long long>(value));
+  };
+  throw RefusedModel(std::string("a model file cannot hold this model: ") + fault.what +
+                     ": found " + number(fault.found) + ", the nearest that is possible is " +
+                     number(fault.expected));
+}
+
+Plan make_plan(const ModelShape& shape, const WeightLayout& layout, const Vocabulary* vocabulary) {
+  Plan plan;
+  FileHeader& h = plan.header;
+  std::memcpy(h.magic, kMagic, sizeof kMagic);
+  h.version = kFormatVersion;
+  h.byte_order = kByteOrderMark;
+  h.architecture = kArchitectureLlama;
+  h.dim = shape.dim;
+  h.hidden_dim = shape.hidden_dim;
+  h.n_layers = shape.n_layers;
+  h.n_heads = shape.n_heads;
+  h.n_kv_heads = shape.n_kv_heads;
+  h.head_dim = shape.head_dim;
+  h.vocab_size = shape.vocab_size;
+  h.n_ctx = shape.n_ctx;
+  h.norm = kNormRms;
+  h.norm_eps = shape.norm_eps;
+  h.activation = kActivationSwiGlu;
+  h.position = kPositionRope;
+  h.rope_theta = shape.rope_theta;
+  h.tied_head = shape.tied_head ? 1 : 0;
+  h.weight_type = layout.type;
+  h.group = layout.group;
+  h.row_tile = layout.row_tile;
+  h.n_params = count_parameters(shape);
+  h.bos_id = h.eos_id = -1;
+  if (vocabulary) {
+    check_vocabulary(*vocabulary, shape);
+    set_tokenizer_fields(*vocabulary, &h);
+  }
+  thimble_fault fault{};
+  if (check_header(h, &fault) != THIMBLE_OK) refuse_header(fault);
+
+  h.n_sections = static_cast<uint32_t>(section_count(h));
+  h.header_bytes = static_cast<uint32_t>(sizeof h + h.n_sections * sizeof(SectionEntry));
+  plan.sections.reserve(h.n_sections);
+  for (uint32_t i = 0; i < h.n_sections; ++i) {
+    const SectionEntry* previous = i > 0 ? &plan.sections[i - 1] : nullptr;
+    plan.sections.push_back(expected_section(h, i, previous));
+  }
+  h.file_bytes = expected_file_bytes(plan.sections.back());
+  return plan;
+}
+
+// ---- Tables --------------------------------------------------------------------------------
+
+// Turns a position of each pair, as a fraction of 2^64. The low 20 bits are cleared, since math
+// libraries (and what they call long double) differ there; the angle at position 2^20 moves by
+// 2^-24 turns at most.
+std::vector<uint64_t> rope_frequencies(const FileHeader& h) {
+  constexpr long double kTwoPi = 6.283185307179586476925286766559005768L;
+  std::vector<uint64_t> table(h.head_dim / 2);
+  for (size_t i = 0; i < table.size(); ++i) {
+    const long double exponent =
+        -2.0L * static_cast<long double>(i) / static_cast<long double>(h.head_dim);
+    const long double turns = std::pow(static_cast<long double>(h.rope_theta), exponent) / kTwoPi;
+    table[i] = static_cast<uint64_t>(std::ldexp(turns, 64)) & ~uint64_t{0xfffff};
+  }
+  return table;
+}
+
+// Dense ranks: equal scores get equal ranks, and the order of the scores is kept.
+std::vector<int32_t> ranks_of(const std::vector<float>& scores) {
+  std::vector<float> sorted = scores;
+  std::sort(sorted.begin(), sorted.end());
+  sorted.erase(std::unique(sorted.begin(), sorted.end()), sorted.end());
+  std::vector<int32_t> ranks;
+  ranks.reserve(scores.size());
+  for (float score : scores) {
+    const auto at = std::lower_bound(sorted.begin(), sorted.end(), score);
+    ranks.push_back(static_cast<int32_t>(at - sorted.begin()));
+  }
+  return ranks;
+}
+
+std::vector<int32_t> byte_tokens_of(const Vocabulary& v) {
+  std::vector<int32_t> table(256, -1);
+  for (size_t i = v.texts.size(); i-- > 0;) {  // the lowest id of a byte stays
+    if (v.types[i] != kTokenByte) continue;
+    table[static_cast<uint8_t>(v.texts[i][0])] = static_cast<int32_t>(i);
+  }
+  return table;
+}
+
+// Open addressing. Of tokens with equal texts only the lowest id is in it.
+std::vector<int32_t> lookup_of(const Vocabulary& v, uint32_t slots) {
+  std::vector<int32_t> table(slots, -1);
+  for (size_t i = 0; i < v.texts.size(); ++i) {
+    const std::string& text = v.texts[i];
+    if (v.types[i] != kTokenNormal || text.empty()) continue;
+    uint32_t slot = fnv1a_32(reinterpret_cast<const uint8_t*>(text.data()),
+                             static_cast<uint32_t>(text.size())) &
+                    (slots - 1);
+    while (table[slot] >= 0 && v.texts[static_cast<size_t>(table[slot])] != text) {
+      slot = (slot + 1) & (slots - 1);
+    }
+    if (table[slot] < 0) table[slot] = static_cast<int32_t>(i);
+  }
+  return table;
+}
+
+// ---- Writing -------------------------------------------------------------------------------
+
+class ImageWriter {
+ public:
+  ImageWriter(Plan plan, const Vocabulary* vocabulary, const RowSource& rows, const Sink& sink,
+              const std::function<void(double)>& progress)
+      : plan_(std::move(plan)),
+        vocabulary_(vocabulary),
+        rows_(rows),
+        sink_(sink),
+        progress_(progress),
+        offset_(plan_.header.header_bytes) {}
+
+  std::vector<SectionReport> write() {
+    for (const SectionEntry& section : plan_.sections) {
+      pad_to(section.offset);
+      write_section(section);
+    }
+    pad_to(plan_.header.file_bytes);
+    write_header();
+    if (progress_) progress_(1.0);
+    return std::move(reports_);
+  }
+
+ private:
+  void put(const void* data, size_t bytes) {
+    if (bytes == 0) return;
+    crc_ = crc32(crc_, data, bytes);
+    sink_(offset_, data, bytes);
+    offset_ += bytes;
+    if (progress_) {
+      progress_(static_cast<double>(offset_) / static_cast<double>(plan_.header.file_bytes));
+    }
+  }
+
+  template <class T>
+  void put(const std::vector<T>& table) {
+    put(table.data(), table.size() * sizeof(T));
+  }
+
+  void pad_to(uint64_t offset) {
+    const uint8_t zeros[kSectionAlignment] = {};
+    put(zeros, static_cast<size_t>(offset - offset_));
+  }
+
+  void write_header() {
+    FileHeader& h = plan_.header;
+    h.data_crc = crc_;
+    std::vector<uint8_t> bytes(h.header_bytes);
+    const auto assemble = [&] {
+      std::memcpy(bytes.data(), &h, sizeof h);
+      std::memcpy(bytes.data() + sizeof h, plan_.sections.data(), bytes.size() - sizeof h);
+    };
+    assemble();
+    h.header_crc = crc32(0, bytes.data(), bytes.size());
+    assemble();
+    sink_(0, bytes.data(), bytes.size());
+  }
+
+  void write_section(const SectionEntry& section) {
+    switch (section.kind) {
+      case kRopeFrequencies:
+        return put(rope_frequencies(plan_.header));
+      case kTokenOffsets:
+        return write_token_offsets();
+      case kTokenBytes:
+        for (const std::string& text : vocabulary_->texts) put(text.data(), text.size());
+        return;
+      case kTokenRanks:
+        return put(ranks_of(vocabulary_->scores));
+      case kTokenTypes:
+        return put(vocabulary_->types);
+      case kByteTokens:
+        return put(byte_tokens_of(*vocabulary_));
+      case kTokenLookup:
+        return put(lookup_of(*vocabulary_, section.cols));
+      default:
+        return section.type == kElementQ8 ? write_q8(section) : write_f32(section);
+    }
+  }
+
+  void write_token_offsets() {
+    std::vector<uint32_t> offsets{0};
+    for (const std::string& text : vocabulary_->texts) {
+      offsets.push_back(offsets.back() + static_cast<uint32_t>(text.size()));
+    }
+    put(offsets);
+  }
+
+  // Rows first .. first + row_tile as (row_tile, cols), zeros behind the last row.
+  void read_tile(const SectionEntry& s, uint32_t first, std::vector<float>* tile) {
+    std::fill(tile->begin(), tile->end(), 0.0f);
+    const uint32_t n = std::min(s.row_tile, s.rows - first);
+    for (uint32_t r = 0; r < n; ++r) {
+      float* row = tile->data() + size_t{r} * s.cols;
+      rows_(static_cast<SectionKind>(s.kind), s.layer, first + r, s.cols, row);
+      for (uint32_t c = 0; c < s.cols; ++c) {
+        if (!std::isfinite(row[c])) refuse_weight(s, first + r, c, row[c]);
+      }
+    }
+  }
+
+  [[noreturn]] void refuse_weight(const SectionEntry& s, uint32_t row, uint32_t col, float found) {
+    const bool in_layer = s.kind >= kAttentionNorm && s.kind <= kFeedForwardDown;
+    throw RefusedModel(section_name(s.kind) +
+                       (in_layer ? format(" of layer %u", s.layer) : std::string()) +
+                       format(", row %u, column %u: found %g, expected a finite number", row, col,
+                              static_cast<double>(found)));
+  }
+
+  void write_f32(const SectionEntry& s) {
+    std::vector<float> rows(size_t{s.row_tile} * s.cols), tile(rows.size());
+    for (uint32_t first = 0; first < s.rows; first += s.row_tile) {
+      read_tile(s, first, &rows);
+      for (uint32_t c = 0; c < s.cols; ++c) {
+        for (uint32_t r = 0; r < s.row_tile; ++r) {
+          tile[size_t{c} * s.row_tile + r] = rows[size_t{r} * s.cols + c];
+        }
+      }
+      put(tile);
+    }
+  }
+
+  void write_q8(const SectionEntry& s) {
+    const uint32_t groups = static_cast<uint32_t>(round_up(s.cols, s.group) / s.group);
+    const size_t padded_cols = size_t{groups} * s.group;
+    std::vector<float> rows(size_t{s.row_tile} * s.cols);
+    std::vector<int8_t> values(padded_cols), tile(padded_cols * s.row_tile);
+    std::vector<uint16_t> scales;  // they lie behind all values
+    scales.reserve(s.scales_bytes / sizeof(uint16_t));
+    Errors errors;
+    for (uint32_t first = 0; first < s.rows; first += s.row_tile) {
+      read_tile(s, first, &rows);
+      const size_t tile_scales = scales.size();
+      scales.resize(tile_scales + size_t{groups} * s.row_tile);
+      for (uint32_t r = 0; r < s.row_tile; ++r) {
+        const float* row = rows.data() + size_t{r} * s.cols;
+        for (uint32_t g = 0; g < groups; ++g) {
+          const uint32_t begin = g * s.group, n = std::min(s.group, s.cols - begin);
+          const uint16_t scale = quantize_group(row + begin, n, values.data() + begin);
+          scales[tile_scales + size_t{g} * s.row_tile + r] = scale;
+          errors.add(row + begin, values.data() + begin, n, from_bf16(scale));
+        }
+        for (size_t c = 0; c < padded_cols; ++c) {
+          tile[c / 4 * s.row_tile * 4 + r * 4 + c % 4] = values[c];
+        }
+      }
+      put(tile);
+    }
+    pad_to(s.scales_offset);
+    put(scales);
+    reports_.push_back({static_cast<SectionKind>(s.kind), s.layer, errors.worst(), errors.mean()});
+  }
+
+  struct Errors {
+    double largest_error = 0, error_sum = 0, largest_weight = 0, weight_sum = 0;
+
+    void add(const float* w, const int8_t* values, uint32_t n, float scale) {
+      for (uint32_t i = 0; i < n; ++i) {
+        const double weight = std::fabs(static_cast<double>(w[i]));
+        const double error = std::fabs(static_cast<double>(w[i]) -
+                                       static_cast<double>(values[i]) * static_cast<double>(scale));
+        largest_error = std::max(largest_error, error);
+        largest_weight = std::max(largest_weight, weight);
+        error_sum += error;
+        weight_sum += weight;
+      }
+    }
+    double worst() const { return largest_weight > 0 ? largest_error / largest_weight : 0; }
+    double mean() const { return weight_sum > 0 ? error_sum / weight_sum : 0; }
+  };
+
+  Plan plan_;
+  const Vocabulary* vocabulary_;
+  const RowSource& rows_;
+  const Sink& sink_;
+  const std::function<void(double)>& progress_;
+  uint64_t offset_;
+  uint32_t crc_ = 0;
+  std::vector<SectionReport> reports_;
+};
+
+}  // namespace
+
+const char* section_name(uint32_t kind) {
+  switch (kind) {
+    case kTokenEmbedding:
+      return "token embedding";
+    case kAttentionNorm:
+      return "attention norm";
+    case kAttentionQkv:
+      return "attention q, k, v";
+    case kAttentionOutput:
+      return "attention output";
+    case kFeedForwardNorm:
+      return "feed-forward norm";
+    case kFeedForwardGateUp:
+      return "feed-forward gate, up";
+    case kFeedForwardDown:
+      return "feed-forward down";
+    case kFinalNorm:
+      return "final norm";
+    case kOutputHead:
+      return "output head";
+    case kRopeFrequencies:
+      return "rope frequencies";
+    case kTokenOffsets:
+      return "token offsets";
+    case kTokenBytes:
+      return "token bytes";
+    case kTokenRanks:
+      return "token ranks";
+    case kTokenTypes:
+      return "token types";
+    case kByteTokens:
+      return "byte tokens";
+    case kTokenLookup:
+      return "token lookup";
+    default:
+      return "unknown";
+  }
+}
+
+uint64_t count_parameters(const ModelShape& s) {
+  const uint64_t dim = s.dim, q = uint64_t{s.n_heads} * s.head_dim,
+                 kv = uint64_t{s.n_kv_heads} * s.head_dim;
+  const uint64_t layer = dim * (q + 2 * kv) + q * dim + 3 * dim * s.hidden_dim + 2 * dim;
+  return s.vocab_size * dim * (s.tied_head ? 1 : 2) + s.n_layers * layer + dim;
+}
+
+std::vector<SectionReport> build_image(const ModelShape& shape, const WeightLayout& layout,
+                                       const Vocabulary* vocabulary, const RowSource& rows,
+                                       const Sink& sink,
+                                       const std::function<void(double)>& progress) {
+  return ImageWriter(make_plan(shape, layout, vocabulary), vocabulary, rows, sink, progress)
+      .write();
+}
+
+ImageInMemory build_image_in_memory(const ModelShape& shape, const WeightLayout& layout,
+                                    const Vocabulary* vocabulary, const RowSource& rows) {
+  Plan plan = make_plan(shape, layout, vocabulary);
+  ImageInMemory image;
+  image.bytes = static_cast<size_t>(plan.header.file_bytes);
+  image.block.resize(image.bytes + kSectionAlignment - 1);
+  void* aligned = image.block.data();
+  size_t space = image.block.size();
+  std::align(kSectionAlignment, image.bytes, aligned, space);
+  image.start = static_cast<size_t>(static_cast<uint8_t*>(aligned) - image.block.data());
+  uint8_t* out = image.block.data() + image.start;
+  const Sink sink = [out](uint64_t offset, const void* data, size_t bytes) {
+    std::memcpy(out + offset, data, bytes);
+  };
+  ImageWriter(std::move(plan), vocabulary, rows, sink, {}).write();
+  return image;
+}
+
+}  // namespace thimble::tools

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: MIT
+// Builds a model file, section by section, from anything that can give rows of weights.
+#ifndef THIMBLE_TOOLS_IMAGE_H
+#define THIMBLE_TOOLS_IMAGE_H
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "error.h"
+#include "format.h"
+
+namespace thimble::tools {
+
+// The hyper-parameters of a Llama-family model.
+struct ModelShape {
+  uint32_t dim = 0, hidden_dim = 0, n_layers = 0, n_heads = 0, n_kv_heads = 0, head_dim = 0;
+  uint32_t vocab_size = 0, n_ctx = 0;
+  float norm_eps = 1e-5f, rope_theta = 10000.0f;
+  bool tied_head = true;
+};
+
+// Parameters that were trained: a tied head counts once, tables do not count.
+uint64_t count_parameters(const ModelShape& shape);
+
+// How weights are stored.
+struct WeightLayout {
+  WeightType type = kWeightF32;
+  uint32_t group = 0;  // q8: 32, 64, 128, or 0 for the whole row
+  uint32_t row_tile = 16;
+};
+
+// A source of weights by the engine's own names: fills `out` (cols floats) with row `row` of a
+// section as FORMAT.md defines it (so the caller joins q, k and v, and gate and up, and brings
+// rotary pairs to the engine's convention). Vectors are row 0.
+using RowSource =
+    std::function<void(SectionKind kind, uint32_t layer, uint32_t row, uint32_t cols, float* out)>;
+
+// Tokens of a vocabulary, ready to become the file's tables.
+struct Vocabulary {
+  std::vector<std::string> texts;  // by token id
+  std::vector<float> scores;       // the higher, the earlier a pair merges into it
+  std::vector<uint8_t> types;      // TokenType
+  int32_t bos_id = -1, eos_id = -1;
+  bool add_space_prefix = false;
+};
+
+struct SectionReport {  // what became of one section of q8 weights
+  SectionKind kind;
+  uint32_t layer;
+  double worst_error;  // max |w - stored| / max |w| of the tensor
+  double mean_error;   // mean |w - stored| / mean |w|
+};
+
+// What a section holds, in words, for messages.
+const char* section_name(uint32_t kind);
+
+// What was handed in cannot become a model file. Names no file: the caller knows which one it was.
+struct RefusedModel : Refused {
+  using Refused::Refused;
+};
+
+// Where bytes go; calls come in ascending offset order, but for the header (offset 0), which comes
+// last.
+using Sink = std::function<void(uint64_t offset, const void* data, size_t bytes)>;
+
+// Writes the whole image to `sink`, holding one row tile of weights at a time. `vocabulary` may be
+// null. `progress` (may be empty) gets the share that is done, 0 to 1. Throws RefusedModel when
+// shape, layout and vocabulary do not fit together or a weight is not finite.
+std::vector<SectionReport> build_image(const ModelShape& shape, const WeightLayout& layout,
+                                       const Vocabulary* vocabulary, const RowSource& rows,
+                                       const Sink& sink,
+                                       const std::function<void(double)>& progress);
+
+// The same, in memory (64-byte aligned inside the returned block, at the returned offset of
+// `data()`).
+struct ImageInMemory {
+  std::vector<uint8_t> block;
+  size_t start = 0, bytes = 0;
+  const uint8_t* data() const { return block.data() + start; }
+};
+ImageInMemory build_image_in_memory(const ModelShape& shape, const WeightLayout& layout,
+                                    const Vocabulary* vocabulary, const RowSource& rows);
+
+}  // namespace thimble::tools
+
+#endif

@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: MIT
+// thimble inspect: what a model file holds, as text or JSON.
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include "args.h"
+#include "error.h"
+#include "exact_math.h"
+#include "files.h"
+#include "image.h"
+#include "json_string.h"
+#include "model.h"
+#include "output.h"
+#include "size_text.h"
+#include "tokenizer.h"
+#include "verbs.h"
+
+namespace thimble::tools {
+
+const char kInspectHelp[] =
+    R"(usage: thimble inspect MODEL [options]
+
+Shows what a model file holds and whether it is intact. The exit code is 1 if the checksum of the
+weights is wrong or the file is refused.
+
+  --tensors            every section with its type, shape and place
+  --json               the same as JSON
+
+Examples
+  thimble inspect story.thimble
+  thimble inspect story.thimble --tensors
+  thimble inspect story.thimble --json | jq .sections
+)";
+
+namespace {
+
+const char* json_bool(bool value) {
+  return value ? "true" : "false";
+}
+
+// ---- The header ----------------------------------------------------------------------------
+
+struct Fact {
+  std::string name, json;
+  std::string note;  // for a person, behind the value
+};
+
+Fact fact(const char* name, int64_t value, const std::string& note = "") {
+  return {name, format("%lld", static_cast<long long>(value)), note};
+}
+Fact fact(const char* name, const char* value) {
+  return {name, json_string(value), ""};
+}
+Fact fact(const char* name, bool value) {
+  return {name, json_bool(value), ""};
+}
+
+// The shortest decimal that is this float again.
+Fact fact(const char* name, float value) {
+  std::string text;
+  for (int digits = 6; digits <= 9; ++digits) {
+    text = format("%.*g", digits, static_cast<double>(value));
+    if (bits_of(std::strtof(text.c_str(), nullptr)) == bits_of(value)) break;
+  }
+  return {name, text, ""};
+}
+
+// thimble_model_open refuses all but one value of each type, so that is what it is.
+std::vector<Fact> header_facts(const FileHeader& h) {
+  std::vector<Fact> facts = {
+      fact("file_bytes", static_cast<int64_t>(h.file_bytes)),
+      fact("format_version", int64_t{h.version}),
+      fact("header_bytes", int64_t{h.header_bytes}),
+      fact("architecture", "llama"),
+      fact("n_params", static_cast<int64_t>(h.n_params)),
+      fact("dim", int64_t{h.dim}),
+      fact("hidden_dim", int64_t{h.hidden_dim}),
+      fact("n_layers", int64_t{h.n_layers}),
+      fact("n_heads", int64_t{h.n_heads}),
+      fact("n_kv_heads", int64_t{h.n_kv_heads}),
+      fact("head_dim", int64_t{h.head_dim}),
+      fact("vocab_size", int64_t{h.vocab_size}),
+      fact("n_ctx", int64_t{h.n_ctx}),
+      fact("norm", "rms"),
+      fact("norm_eps", h.norm_eps),
+      fact("activation", "swiglu"),
+      fact("position", "rope"),
+      fact("rope_theta", h.rope_theta),
+      fact("tied_head", h.tied_head != 0),
+      fact("weight_type", h.weight_type == kWeightQ8 ? "q8" : "f32"),
+      fact("group", int64_t{h.group},
+           h.weight_type == kWeightQ8 && h.group == 0 ? "a scale for each row" : ""),
+      fact("row_tile", int64_t{h.row_tile}),
+      fact("tokenizer", h.tokenizer == kTokenizerNone ? "none" : "scored_bpe"),
+  };
+  if (h.tokenizer != kTokenizerNone) {
+    facts.push_back(fact("add_space_prefix", (h.tokenizer_flags & kTokenizerAddSpacePrefix) != 0));
+    facts.push_back(fact("splits_at_spaces", (h.tokenizer_flags & kTokenizerSplitsAtSpaces) != 0));
+    facts.push_back(fact("token_bytes", int64_t{h.token_bytes}));
+    facts.push_back(fact("max_token_bytes", int64_t{h.max_token_bytes}));
+  }
+  facts.push_back(fact("bos_id", int64_t{h.bos_id}));
+  facts.push_back(fact("eos_id", int64_t{h.eos_id}));
+  return facts;
+}
+
+// ---- Sections ------------------------------------------------------------------------------
+
+struct KindTotal {  // all sections of a kind, scales included, padding not
+  uint32_t kind;
+  uint32_t count;
+  uint64_t bytes;
+};
+
+std::vector<KindTotal> totals_of(const std::vector<SectionEntry>& sections) {
+  std::vector<KindTotal> totals;
+  for (const SectionEntry& s : sections) {
+    auto at = totals.begin();
+    while (at != totals.end() && at->kind != s.kind) ++at;
+    if (at == totals.end()) at = totals.insert(at, {s.kind, 0, 0});
+    ++at->count;
+    at->bytes += s.bytes + s.scales_bytes;
+  }
+  return totals;
+}
+
+const char* type_name(uint32_t type) {
+  const char* const names[] = {"f32", "q8", "u8", "i32", "u32", "u64"};
+  return type < sizeof names / sizeof names[0] ? names[type] : "?";
+}
+
+struct Verdict {
+  uint32_t stored = 0, computed = 0;
+  bool checksum_good = false;
+  std::string tokenizer_fault;  // empty if its tables are good
+  bool good() const { return checksum_good && tokenizer_fault.empty(); }
+};
+
+struct Inspection {
+  std::string path;
+  const FileHeader* header;
+  std::vector<SectionEntry> sections;
+  Verdict verdict;
+};
+
+std::string as_text(const Inspection& in, bool tensors) {
+  std::string out = in.path + ": " + size_text(in.header->file_bytes) + "\n";
+  for (const Fact& f : header_facts(*in.header)) {
+    const bool quoted = f.json[0] == '"';
+    const std::string value = quoted ? f.json.substr(1, f.json.size() - 2) : f.json;
+    out += format("  %-18s%s%s\n", f.name.c_str(), value.c_str(),
+                  f.note.empty() ? "" : (" (" + f.note + ")").c_str());
+  }
+  out += format("\n%-24s%8s%14s\n", "sections", "count", "bytes");
+  for (const KindTotal& t : totals_of(in.sections)) {
+    out += format("  %-22s%8u%14llu\n", section_name(t.kind), t.count,
+                  static_cast<unsigned long long>(t.bytes));
+  }
+  if (tensors) {
+    out += format("\n%-24s%6s%6s%8s%8s%6s%7s%13s%13s%13s%10s\n", "tensors", "layer", "type", "rows",
+                  "cols", "tile", "group", "offset", "bytes", "scales at", "bytes");
+    for (const SectionEntry& s : in.sections) {
+      out += format("  %-22s%6u%6s%8u%8u%6u%7u%13llu%13llu%13llu%10llu\n", section_name(s.kind),
+                    s.layer, type_name(s.type), s.rows, s.cols, s.row_tile, s.group,
+                    static_cast<unsigned long long>(s.offset),
+                    static_cast<unsigned long long>(s.bytes),
+                    static_cast<unsigned long long>(s.scales_offset),
+                    static_cast<unsigned long long>(s.scales_bytes));
+    }
+  }
+  const Verdict& v = in.verdict;
+  out += v.checksum_good
+             ? format("\nchecksum good: 0x%08x\n", v.computed)
+             : format(
+                   "\nchecksum WRONG: found 0x%08x, expected 0x%08x; weights or tables were "
+                   "damaged\n",
+                   v.computed, v.stored);
+  if (!v.tokenizer_fault.empty()) out += "tokenizer tables WRONG: " + v.tokenizer_fault + "\n";
+  return out;
+}
+
+std::string as_json(const Inspection& in, bool tensors) {
+  std::string out = "{\n  \"file\": " + json_string(in.path) + ",\n";
+  for (const Fact& f : header_facts(*in.header)) out += "  \"" + f.name + "\": " + f.json + ",\n";
+  const auto list = [&out](const char* name, const std::vector<std::string>& items) {
+    out += format("  \"%s\": [\n", name);
+    for (size_t i = 0; i < items.size(); ++i) {
+      out += "    {" + items[i] + (i + 1 < items.size() ? "},\n" : "}\n");
+    }
+    out += "  ],\n";
+  };
+  std::vector<std::string> items;
+  for (const KindTotal& t : totals_of(in.sections)) {
+    items.push_back(format("\"kind\": %u, \"name\": \"%s\", \"count\": %u, \"bytes\": %llu", t.kind,
+                           section_name(t.kind), t.count,
+                           static_cast<unsigned long long>(t.bytes)));
+  }
+  list("sections", items);
+  if (tensors) {
+    items.clear();
+    for (const SectionEntry& s : in.sections) {
+      items.push_back(format(
+          "\"kind\": %u, \"name\": \"%s\", \"layer\": %u, \"type\": \"%s\", \"rows\": %u, "
+          "\"cols\": %u, \"row_tile\": %u, \"group\": %u, \"offset\": %llu, \"bytes\": %llu, "
+          "\"scales_offset\": %llu, \"scales_bytes\": %llu",
+          s.kind, section_name(s.kind), s.layer, type_name(s.type), s.rows, s.cols, s.row_tile,
+          s.group, static_cast<unsigned long long>(s.offset),
+          static_cast<unsigned long long>(s.bytes),
+          static_cast<unsigned long long>(s.scales_offset),
+          static_cast<unsigned long long>(s.scales_bytes)));
+    }
+    list("tensors", items);
+  }
+  const Verdict& v = in.verdict;
+  out +=
+      format("  \"checksum\": {\"good\": %s, \"stored\": \"0x%08x\", \"computed\": \"0x%08x\"},\n",
+             json_bool(v.checksum_good), v.stored, v.computed);
+  out += format("  \"tokenizer_good\": %s,\n", json_bool(v.tokenizer_fault.empty()));
+  return out + format("  \"good\": %s\n}\n", json_bool(v.good()));
+}
+
+// Weights and tables, which may be damaged while the header is good.
+Verdict judge(const thimble_model& opened) {
+  thimble_model model = opened;
+  Verdict v;
+  v.checksum_good = verify_model(&model) == THIMBLE_OK;
+  v.stored = header_of(opened).data_crc;
+  v.computed = v.checksum_good ? v.stored : static_cast<uint32_t>(model.fault.found);
+  thimble_fault fault{};
+  if (check_tokenizer(opened, &fault) != THIMBLE_OK) {
+    v.tokenizer_fault =
+        format("%s: found %lld, expected %lld (at byte %llu)", fault.what,
+               static_cast<long long>(fault.found), static_cast<long long>(fault.expected),
+               static_cast<unsigned long long>(fault.offset));
+  }
+  return v;
+}
+
+}  // namespace
+
+int inspect_verb(const Words& words) {
+  const Args args(words, {{"--tensors", false}, {"--json", false}});
+  const MappedFile file(args.one_positional("a model file"));
+  thimble_model model;
+  if (thimble::open_model(&model, file.data(), file.size()) != THIMBLE_OK) {
+    open_model(file);  // says why
+  }
+  Inspection in;
+  in.path = file.path();
+  in.header = &header_of(model);
+  const auto* table = reinterpret_cast<const SectionEntry*>(in.header + 1);
+  in.sections.assign(table, table + in.header->n_sections);
+  in.verdict = judge(model);
+  const bool tensors = args.has("--tensors");
+  print_text(args.has("--json") ? as_json(in, tensors) : as_text(in, tensors));
+  return in.verdict.good() ? 0 : 1;
+}
+
+}  // namespace thimble::tools

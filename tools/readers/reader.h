@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: MIT
+// Checkpoints and vocabularies of every supported format, under one interface. A format is one file
+// here and one line in reader.cpp.
+#ifndef THIMBLE_TOOLS_READERS_READER_H
+#define THIMBLE_TOOLS_READERS_READER_H
+
+#include <optional>
+#include <string>
+
+#include "image.h"
+#include "rope_pairs.h"
+
+namespace thimble::tools {
+
+struct Checkpoint {
+  std::string description;  // format, version and types, in words
+  ModelShape shape;
+  RowSource rows;                        // reads from the file, which it keeps open
+  RopePairs rope_pairs;                  // how the file has them; `rows` gives neighbours
+  std::optional<Vocabulary> vocabulary;  // of formats that carry one
+};
+
+struct ReadOptions {
+  std::optional<RopePairs> rope_pairs;  // instead of what the format implies
+};
+
+// Finds out the format and reads all but the weights. Throws Refused, naming the file, what was
+// found and what was expected.
+Checkpoint open_checkpoint(const std::string& path, const ReadOptions& options);
+
+struct VocabularyFile {
+  std::string description;
+  Vocabulary vocabulary;
+};
+
+// A tokenizer file for a model of that many tokens. Throws Refused as above.
+VocabularyFile open_vocabulary(const std::string& path, uint32_t vocab_size);
+
+}  // namespace thimble::tools
+
+#endif

@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: MIT
+// thimble run: a prompt and its continuation, as they are computed.
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "args.h"
+#include "engine.h"
+#include "error.h"
+#include "files.h"
+#include "output.h"
+#include "thimble/thimble.h"
+#include "verbs.h"
+
+namespace thimble::tools {
+
+const char kRunHelp[] =
+    R"(usage: thimble run MODEL [options]
+
+Continues a text with a model file. Text goes to stdout, everything else to stderr.
+
+The text
+  -p TEXT              the prompt; `-p -` reads it from stdin; default: none
+  --prompt-file FILE   reads the prompt from a file; a line break at its end does not count
+  -n N                 tokens to generate at most; default 256
+
+How the next token is drawn
+  -t T                 temperature, 0 to 100; 0 always takes the likeliest; default 0.8
+  --top-p P            from the likeliest tokens that make up this share, 0 to 1; default 0.9
+  --top-k K            from the K likeliest tokens; default 0: all
+  --min-p M            from tokens at least M times as likely as the likeliest; default 0
+  --repeat-penalty R   above 1 makes recent tokens less likely; default 1: off
+  --repeat-window W    how many tokens are recent, 1 to 256; default 64
+  --seed S             the same seed gives the same text, on every machine; default 0
+
+What it shows
+  --stats              speed, memory and kernels, on stderr
+  --hash               the hash of all logits that tokens were drawn from, after the text
+
+How it is computed; none of these changes the text or the hash
+  --ctx C              positions of the key/value cache; default: the model's
+  --batch B            prompt tokens in one pass over the weights, 1 to 1024; default 32
+  --feed N|all         prompt tokens fed at once; default all
+  --budget N           multiply-accumulates in one slice of a pass; default 0: no slices
+  --load mmap|memory   where the model lies; default mmap
+  --arena BYTES        memory for the session; default: just what it needs
+  THIMBLE_ISA=NAME     an environment variable that forces kernels: reference, avx2, ...
+
+Examples
+  thimble run story.thimble -p "Once upon a time" -t 0.7 --seed 7
+  thimble run story.thimble -t 0 -n 100 --hash --stats
+  echo "The little dog" | thimble run story.thimble -p -
+)";
+
+namespace {
+
+struct RunOptions {
+  std::string model, prompt;
+  LoadedModel::Place place = LoadedModel::kMapped;
+  thimble_sampling sampling{};
+  thimble_config config{};
+  uint64_t n = 0, budget = 0, feed = 0, arena_bytes = 0;
+  bool stats = false, hash = false;
+};
+
+std::string read_prompt(const Args& args) {
+  if (args.has("-p") && args.has("--prompt-file")) {
+    throw WrongUsage("options '-p' and '--prompt-file' exclude each other");
+  }
+  std::string given = args.text("-p", "");
+  if (!args.has("--prompt-file") && given != "-") return given;
+  std::string text = read_text(args.text("--prompt-file", "-"));
+  if (!text.empty() && text.back() == '\n') text.pop_back();
+  if (!text.empty() && text.back() == '\r') text.pop_back();
+  return text;
+}
+
+RunOptions parse(const Words& words) {
+  const Args args(words, {{"-p", true},
+                          {"--prompt-file", true},
+                          {"-n", true},
+                          {"-t", true},
+                          {"--top-p", true},
+                          {"--top-k", true},
+                          {"--min-p", true},
+                          {"--repeat-penalty", true},
+                          {"--repeat-window", true},
+                          {"--seed", true},
+                          {"--stats", false},
+                          {"--hash", false},
+                          {"--ctx", true},
+                          {"--batch", true},
+                          {"--feed", true},
+                          {"--budget", true},
+                          {"--load", true},
+                          {"--arena", true}});
+  RunOptions o;
+  o.model = args.one_positional("a model file");
+  o.n = args.count("-n", 256, 0, UINT32_MAX);
+  o.sampling.temperature = static_cast<float>(args.real("-t", 0.8, 0, 100));
+  o.sampling.top_p = static_cast<float>(args.real("--top-p", 0.9, 0, 1));
+  o.sampling.top_k = static_cast<uint32_t>(args.count("--top-k", 0, 0, UINT32_MAX));
+  o.sampling.min_p = static_cast<float>(args.real("--min-p", 0, 0, 1));
+  o.sampling.repetition_penalty = static_cast<float>(args.real("--repeat-penalty", 1, 0.01, 100));
+  o.sampling.repetition_window = static_cast<uint32_t>(args.count("--repeat-window", 64, 1, 256));
+  o.sampling.seed = args.count("--seed", 0, 0, UINT64_MAX);
+  o.stats = args.has("--stats");
+  o.hash = args.has("--hash");
+  o.config.n_ctx = static_cast<uint32_t>(args.count("--ctx", 0, 1, UINT32_MAX));
+  o.config.n_batch = static_cast<uint32_t>(args.count("--batch", 32, 1, 1024));
+  if (args.text("--feed", "all") != "all") o.feed = args.count("--feed", 0, 1, UINT32_MAX);
+  o.budget = args.count("--budget", 0, 0, UINT64_MAX);
+  const std::string place = args.text("--load", "mmap");
+  if (place != "mmap" && place != "memory") {
+    throw WrongUsage("option '--load' is '" + place + "', expected mmap or memory");
+  }
+  o.place = place == "memory" ? LoadedModel::kMemory : LoadedModel::kMapped;
+  o.arena_bytes = args.count("--arena", 0, 1, SIZE_MAX / 2);
+  o.prompt = read_prompt(args);
+  return o;
+}
+
+// Tokens to stdout as text; the buffer is there before the first one.
+class TextStream {
+ public:
+  explicit TextStream(const thimble_model& model)
+      : model_(model), buffer_(3 * model.max_token_bytes + 3) {
+    // The C library would allocate one with the first byte.
+    static char stdout_buffer[4096];
+    std::setvbuf(stdout, stdout_buffer, _IOFBF, sizeof stdout_buffer);
+  }
+
+  void put(int32_t token) {
+    if (thimble_is_end(&model_, token)) return;
+    write(thimble_decode(&model_, &decoder_, token, buffer_.data(), buffer_.size()));
+  }
+  void end() { write(thimble_decode_end(&decoder_, buffer_.data(), buffer_.size())); }
+
+ private:
+  void write(int32_t bytes) {
+    print_text(buffer_.data(), static_cast<size_t>(checked(bytes, "text of a token")));
+  }
+  const thimble_model& model_;
+  thimble_decoder decoder_{};
+  std::vector<char> buffer_;
+};
+
+std::vector<int32_t> encode_prompt(thimble_session* session, const LoadedModel& loaded,
+                                   const std::string& prompt) {
+  const thimble_model& model = loaded.model();
+  const bool has_bos = model.bos_id >= 0;
+  if (prompt.empty() && !has_bos) {
+    throw Refused(loaded.path() +
+                  ": has no beginning-of-text token, so the prompt must not be empty");
+  }
+  std::vector<int32_t> tokens(prompt.size() + 2);
+  const int32_t n = thimble_encode(session, prompt.data(), prompt.size(),
+                                   has_bos ? THIMBLE_ENCODE_BOS : 0, tokens.data(), tokens.size());
+  if (n == THIMBLE_ERROR_TEXT_TOO_LONG) {
+    throw Refused(
+        format("the prompt has a word of more than %zu bytes, the longest one that can "
+               "be merged; a larger --batch gives more room",
+               thimble_encode_word_bytes(session)));
+  }
+  tokens.resize(static_cast<size_t>(checked(n, loaded.path().c_str())));
+  const uint32_t room = thimble_context_size(session);
+  if (tokens.size() > room) {
+    throw Refused(format("the prompt has %zu tokens, the context holds %u", tokens.size(), room));
+  }
+  return tokens;
+}
+
+double rate(double amount, double seconds) {
+  return seconds > 0 ? amount / seconds : 0;
+}
+
+}  // namespace
+
+int run_verb(const Words& words) {
+  const RunOptions o = parse(words);
+  const std::string isa = chosen_isa();
+
+  const Stopwatch opening;
+  const LoadedModel loaded(o.model, o.place);
+  const double open_seconds = opening.seconds();
+  const thimble_model& model = loaded.model();
+  thimble_config config = o.config;
+  config.isa = isa.c_str();
+  const Session session(loaded, config, o.arena_bytes);
+  const std::vector<int32_t> prompt = encode_prompt(session, loaded, o.prompt);
+  TextStream text(model);
+
+  // From here until the text ends nothing is allocated.
+  for (int32_t token : prompt) text.put(token);
+  flush_stdout();
+  uint64_t hash = THIMBLE_HASH_START;
+  double prefill_seconds = 0, decode_seconds = 0;
+  uint64_t n_generated = 0, n_decoded = 0;
+  const char* why = "-n reached";
+  if (o.n > 0) {
+    const Stopwatch prefill;
+    const size_t piece = o.feed ? o.feed : prompt.size();
+    for (size_t done = 0; done < prompt.size(); done += piece) {
+      const size_t left = prompt.size() - done;
+      compute(session, prompt.data() + done, left < piece ? left : piece, o.budget);
+    }
+    prefill_seconds = prefill.seconds();
+  }
+  while (n_generated < o.n) {
+    if (o.hash) hash = thimble_logits_hash(session, hash);
+    const Stopwatch drawing;
+    const int32_t token = checked(thimble_sample(session, &o.sampling), "sample");
+    decode_seconds += drawing.seconds();
+    if (thimble_is_end(&model, token)) {
+      why = "end of text";
+      break;
+    }
+    text.put(token);
+    flush_stdout();
+    if (++n_generated == o.n) break;
+    if (thimble_position(session) == thimble_context_size(session)) {
+      why = "context full";
+      break;
+    }
+    const Stopwatch decoding;
+    compute(session, &token, 1, o.budget);
+    decode_seconds += decoding.seconds();
+    ++n_decoded;
+  }
+  text.end();
+  print_text("\n");
+  if (o.hash) print_text(format("logits-hash 0x%016llx\n", static_cast<unsigned long long>(hash)));
+  flush_stdout();
+
+  std::fprintf(stderr, "stopped: %s (%llu of %llu tokens generated, %u of %u positions used)\n",
+               why, static_cast<unsigned long long>(n_generated),
+               static_cast<unsigned long long>(o.n), thimble_position(session),
+               thimble_context_size(session));
+  if (o.stats) {
+    const double decoded_per_second = rate(static_cast<double>(n_decoded), decode_seconds);
+    std::fprintf(stderr, "prefill: %zu tokens, %.0f tokens/s\n", o.n > 0 ? prompt.size() : 0,
+                 rate(static_cast<double>(prompt.size()), prefill_seconds));
+    std::fprintf(stderr, "decode: %llu tokens, %.0f tokens/s, %.2f GB/s of weights\n",
+                 static_cast<unsigned long long>(n_decoded), decoded_per_second,
+                 decoded_per_second * static_cast<double>(weight_bytes_per_token(model)) * 1e-9);
+    std::fprintf(stderr, "memory: %zu bytes of arena for %u positions; %zu bytes of model, %s\n",
+                 session.arena_bytes(), thimble_context_size(session), model.image_bytes,
+                 o.place == LoadedModel::kMapped ? "mapped" : "in memory");
+    std::fprintf(stderr, "start: opened and verified in %.2f ms; kernels: %s\n", open_seconds * 1e3,
+                 thimble_isa(session));
+  }
+  return 0;
+}
+
+}  // namespace thimble::tools

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: MIT
+// The verbs of the program, one file each. Each returns the exit code, or throws as in error.h.
+#ifndef THIMBLE_TOOLS_VERBS_H
+#define THIMBLE_TOOLS_VERBS_H
+
+#include <string>
+#include <vector>
+
+namespace thimble::tools {
+
+using Words = std::vector<std::string>;
+
+int run_verb(const Words& words);
+int convert_verb(const Words& words);
+int inspect_verb(const Words& words);
+int eval_verb(const Words& words);
+int bench_verb(const Words& words);
+
+extern const char kRunHelp[];
+extern const char kConvertHelp[];
+extern const char kInspectHelp[];
+extern const char kEvalHelp[];
+extern const char kBenchHelp[];
+
+}  // namespace thimble::tools
+
+#endif
