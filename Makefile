@@ -136,9 +136,10 @@ format: ## bring the code into the house's form (clang-format)
 
 .PHONY: lint
 lint: ## check form (clang-format) and sense (clang-tidy)
-	clang-format --dry-run --Werror $(ALL_CODE)
-	clang-tidy --quiet $(filter-out src/kernels/x86_%,$(ENGINE_SRC)) $(TOOL_SRC) -- \
-	    -std=c++17 -Iinclude -Isrc -Itools
+	@clang-format --dry-run --Werror $(ALL_CODE)
+	@clang-tidy --quiet $(filter-out src/kernels/x86_%,$(ENGINE_SRC)) $(TOOL_SRC) -- \
+	    -std=c++17 -Iinclude -Isrc -Itools 2>&1 | { ! grep -E "(warning|error):"; }
+	@echo "lint: clean"
 
 .PHONY: install
 install: all ## install program, library and headers (PREFIX=/usr/local)

@@ -115,6 +115,13 @@ uint64_t thimble_logits_hash(const thimble_session* s, uint64_t hash) {
   return hash;
 }
 
+thimble_status thimble_on_attention(thimble_session* s, thimble_attention_hook hook, void* user) {
+  if (!s) return THIMBLE_ERROR_ARGUMENT;
+  s->on_attention = hook;
+  s->hook_user = user;
+  return THIMBLE_OK;
+}
+
 const char* thimble_isa_at(size_t index) {
   const Kernels* kernels = kernels_at(index);
   return kernels ? kernels->name : nullptr;

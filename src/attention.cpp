@@ -44,6 +44,9 @@ void attend(thimble_session* s, uint32_t row, uint32_t kv_begin, uint32_t kv_end
                        tiles, q + size_t{kv} * shared * m.head_dim, m.head_dim, shared);
   }
   kernels.softmax(scores, a.scores_stride, n_heads, n);
+  if (s->on_attention) {
+    s->on_attention(s->hook_user, s->pass.layer, n - 1, first, n_heads, scores, a.scores_stride);
+  }
   kernels.mix_values(context + size_t{first} * m.head_dim, scores, a.scores_stride,
                      kv_cache_values(s->cache, s->pass.layer, kv_begin), kv_head_stride(s->cache),
                      n, m.head_dim, n_heads, shared);

@@ -64,6 +64,8 @@ struct thimble_session {
   thimble::KvCache cache;
   thimble::Activations act;
   thimble::Pass pass;
+  thimble_attention_hook on_attention;
+  void* hook_user;
   int32_t* tokens;       // (n_ctx): those computed, then those fed
   float* logits;         // (vocab_size, rounded up to whole tiles)
   uint32_t* odds;        // (vocab_size): the sampler's scratch

@@ -184,6 +184,20 @@ const char* thimble_isa_at(size_t index);
 /* Name of the kernels that the session runs on. */
 const char* thimble_isa(const thimble_session* session);
 
+/*
+ * What a session tells on the way, to look inside: the attention weights (after the softmax) of
+ * `n_heads` query heads from `first_head` on, at one layer and one position. Head h's weights of
+ * positions 0 to `position` are weights[(h - first_head) * stride + t], valid during the call only.
+ * The hook must not call the session. Costs nothing while no hook is set.
+ */
+typedef void (*thimble_attention_hook)(void* user, uint32_t layer, uint32_t position,
+                                       uint32_t first_head, uint32_t n_heads, const float* weights,
+                                       size_t stride);
+
+/* Sets the hook of a session, NULL for none. Errors: ARGUMENT. */
+thimble_status thimble_on_attention(thimble_session* session, thimble_attention_hook hook,
+                                    void* user);
+
 /* ---- Sampling ----------------------------------------------------------------------------- */
 
 /*

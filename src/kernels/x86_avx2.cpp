@@ -36,6 +36,13 @@ struct HalfFloats {
   __m256 v;
   static HalfFloats of(float x) { return {_mm256_set1_ps(x)}; }
   static HalfFloats load(const float* p) { return {_mm256_loadu_ps(p)}; }
+  static HalfFloats four(const float* p) {
+    return {_mm256_broadcast_ps(reinterpret_cast<const __m128*>(p))};
+  }
+  template <int kLane>
+  HalfFloats splat() const {
+    return {_mm256_permute_ps(v, kLane * 0x55)};
+  }
   static HalfFloats load_first(const float* p, uint32_t n) {
     return {_mm256_maskload_ps(p, first_lanes(n))};
   }
@@ -63,10 +70,20 @@ struct Floats {
   static constexpr uint32_t kBlockTiles = 2;  // times kBlockRows, two registers each: 8 of 16
   static constexpr uint32_t kBlockRows = 2;
   static constexpr uint32_t kChains = 4;
+  static constexpr uint32_t kHalfChains = 4;
 
   __m256 low, high;
   static Floats of(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
   static Floats load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
+  static Floats four(const float* p) {
+    const __m256 four = _mm256_broadcast_ps(reinterpret_cast<const __m128*>(p));
+    return {four, four};
+  }
+  template <int kLane>
+  Floats splat() const {
+    const __m256 lane = _mm256_permute_ps(low, kLane * 0x55);
+    return {lane, lane};
+  }
 
   struct Mask {
     __m256i low, high;
@@ -99,6 +116,13 @@ struct Floats {
     _mm256_maskstore_ps(p + 8, m.high, high);
   }
 };
+
+inline void keep(HalfFloats& a) {
+  __asm__("" : "+x"(a.v));
+}
+inline void keep(Floats& a) {
+  __asm__("" : "+x"(a.low), "+x"(a.high));
+}
 
 inline Floats add(Floats a, Floats b) {
   return {_mm256_add_ps(a.low, b.low), _mm256_add_ps(a.high, b.high)};

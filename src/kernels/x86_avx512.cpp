@@ -31,6 +31,13 @@ struct HalfFloats {
   __m256 v;
   static HalfFloats of(float x) { return {_mm256_set1_ps(x)}; }
   static HalfFloats load(const float* p) { return {_mm256_loadu_ps(p)}; }
+  static HalfFloats four(const float* p) {
+    return {_mm256_broadcast_ps(reinterpret_cast<const __m128*>(p))};
+  }
+  template <int kLane>
+  HalfFloats splat() const {
+    return {_mm256_permute_ps(v, kLane * 0x55)};
+  }
   static __mmask8 first(uint32_t n) { return static_cast<__mmask8>((1u << n) - 1); }
   static HalfFloats load_first(const float* p, uint32_t n) {
     return {_mm256_maskz_loadu_ps(first(n), p)};
@@ -59,10 +66,16 @@ struct Floats {
   static constexpr uint32_t kBlockTiles = 4;  // times kBlockRows: 24 of 32 registers
   static constexpr uint32_t kBlockRows = 6;
   static constexpr uint32_t kChains = 8;
+  static constexpr uint32_t kHalfChains = 8;
 
   __m512 v;
   static Floats of(float x) { return {_mm512_set1_ps(x)}; }
   static Floats load(const float* p) { return {_mm512_loadu_ps(p)}; }
+  static Floats four(const float* p) { return {_mm512_broadcast_f32x4(_mm_loadu_ps(p))}; }
+  template <int kLane>
+  Floats splat() const {
+    return {_mm512_permute_ps(v, kLane * 0x55)};
+  }
   static __mmask16 first(uint32_t n) { return static_cast<__mmask16>((1u << n) - 1); }
   static Floats load_first(const float* p, uint32_t n) {
     return {_mm512_maskz_loadu_ps(first(n), p)};
@@ -77,6 +90,13 @@ struct Floats {
   void store(float* p) const { _mm512_storeu_ps(p, v); }
   void store_first(float* p, uint32_t n) const { _mm512_mask_storeu_ps(p, first(n), v); }
 };
+
+inline void keep(HalfFloats& a) {
+  __asm__("" : "+v"(a.v));
+}
+inline void keep(Floats& a) {
+  __asm__("" : "+v"(a.v));
+}
 
 inline Floats add(Floats a, Floats b) {
   return {_mm512_add_ps(a.v, b.v)};
