@@ -10,8 +10,9 @@
 //   greater(a, b)              a > b ? a : b   (b if either is NaN)
 //   round_even(a)              to whole numbers, ties to even; any number if |a| >= 2^31 or NaN
 //   to_float(n)                from round_even's result
-//   times_power_of_two(a, n)   a * 2^n by adding n to the exponent; a in [0.5, 2), n in [-126, 127]
-//   zero_below(x, limit, a)    x < limit ? 0 : a
+//   times_power_of_two(a, n, x, limit)
+//                              a * 2^n by adding n to the exponent, with a in [0.5, 2) and n in
+//                              [-126, 127]; 0 where x < limit, and a and n may be anything there
 // Everything that is no template is `static`: a kernel file must not hand its own copy, compiled
 // for more instructions than the machine may have, to the rest of the program.
 #ifndef THIMBLE_SRC_EXACT_MATH_H
@@ -130,12 +131,9 @@ static inline ScalarInt round_even(Scalar a) {
 static inline Scalar to_float(ScalarInt n) {
   return {static_cast<float>(n.v)};
 }
-// Where a caller throws the result away, n may be anything.
-static inline Scalar times_power_of_two(Scalar a, ScalarInt n) {
-  return {float_of(bits_of(a.v) + (static_cast<uint32_t>(n.v) << 23))};
-}
-static inline Scalar zero_below(Scalar x, Scalar limit, Scalar a) {
-  return {x.v < limit.v ? 0.0f : a.v};
+static inline Scalar times_power_of_two(Scalar a, ScalarInt n, Scalar x, Scalar limit) {
+  const float product = float_of(bits_of(a.v) + (static_cast<uint32_t>(n.v) << 23));
+  return {x.v < limit.v ? 0.0f : product};
 }
 
 // e^x within 1 ulp for x in [-87, 88]; 0 below -87, so that no denormal arises. x must not be above
@@ -154,7 +152,7 @@ static inline V exact_exp(V x) {
   p = fma(p, r, V::of(0.5f));
   p = fma(p, r, V::of(1.0f));
   p = fma(p, r, V::of(1.0f));
-  return zero_below(x, V::of(-87.0f), times_power_of_two(p, n));
+  return times_power_of_two(p, n, x, V::of(-87.0f));
 }
 
 // x * sigmoid(x) (Elfwing et al. 2018; also called swish). Below -88 sigmoid is taken as e^-88.

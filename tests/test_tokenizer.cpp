@@ -26,7 +26,7 @@ struct TestModel {
   tools::ImageInMemory image;
   thimble_model model;
 
-  uint8_t* bytes() { return image.block.data() + image.start; }
+  uint8_t* bytes() { return image.block.data(); }
   FileHeader* header() { return reinterpret_cast<FileHeader*>(bytes()); }
   template <class T>
   T* table(SectionKind kind) {

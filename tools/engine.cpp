@@ -9,13 +9,6 @@
 
 namespace thimble::tools {
 
-AlignedBlock::AlignedBlock(size_t bytes) : size_(bytes) {
-  void* memory = nullptr;
-  // Unlike aligned_alloc it takes any size, so that a sanitizer knows where the block ends.
-  if (posix_memalign(&memory, THIMBLE_ALIGNMENT, bytes) != 0) throw std::bad_alloc();
-  memory_.reset(memory);
-}
-
 LoadedModel::LoadedModel(const std::string& path, Place place) : file_(path) {
   if (place == kMapped) {
     model_ = open_model(file_);

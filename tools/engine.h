@@ -6,29 +6,14 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <memory>
 #include <string>
 
+#include "aligned_block.h"
 #include "files.h"
 #include "thimble/thimble.h"
 
 namespace thimble::tools {
-
-// A heap block of just that many bytes, aligned to THIMBLE_ALIGNMENT. Throws std::bad_alloc.
-class AlignedBlock {
- public:
-  explicit AlignedBlock(size_t bytes);
-  uint8_t* data() const { return static_cast<uint8_t*>(memory_.get()); }
-  size_t size() const { return size_; }
-
- private:
-  struct Free {
-    void operator()(void* memory) const { std::free(memory); }
-  };
-  std::unique_ptr<void, Free> memory_;
-  size_t size_;
-};
 
 // A model file, opened and verified; mapped, or copied to the heap as it would lie in RAM.
 class LoadedModel {

@@ -430,12 +430,9 @@ ImageInMemory build_image_in_memory(const ModelShape& shape, const WeightLayout&
   Plan plan = make_plan(shape, layout, vocabulary);
   ImageInMemory image;
   image.bytes = static_cast<size_t>(plan.header.file_bytes);
-  image.block.resize(image.bytes + kSectionAlignment - 1);
-  void* aligned = image.block.data();
-  size_t space = image.block.size();
-  std::align(kSectionAlignment, image.bytes, aligned, space);
-  image.start = static_cast<size_t>(static_cast<uint8_t*>(aligned) - image.block.data());
-  uint8_t* out = image.block.data() + image.start;
+  image.block = AlignedBlock(image.bytes);
+  uint8_t* out = image.block.data();
+  std::memset(out, 0, image.bytes);  // what lies between sections
   const Sink sink = [out](uint64_t offset, const void* data, size_t bytes) {
     std::memcpy(out + offset, data, bytes);
   };

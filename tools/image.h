@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "aligned_block.h"
 #include "error.h"
 #include "format.h"
 
@@ -73,12 +74,11 @@ std::vector<SectionReport> build_image(const ModelShape& shape, const WeightLayo
                                        const Sink& sink,
                                        const std::function<void(double)>& progress);
 
-// The same, in memory (64-byte aligned inside the returned block, at the returned offset of
-// `data()`).
+// The same, in memory.
 struct ImageInMemory {
-  std::vector<uint8_t> block;
-  size_t start = 0, bytes = 0;
-  const uint8_t* data() const { return block.data() + start; }
+  AlignedBlock block;
+  size_t bytes = 0;
+  const uint8_t* data() const { return block.data(); }
 };
 ImageInMemory build_image_in_memory(const ModelShape& shape, const WeightLayout& layout,
                                     const Vocabulary* vocabulary, const RowSource& rows);

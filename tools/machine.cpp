@@ -246,19 +246,11 @@ __attribute__((target("avx512f,avx512vnni"))) uint64_t int8_avx512vnni(uint64_t 
 }  // namespace
 
 double read_bandwidth(size_t bytes) {
-  constexpr size_t kHugePage = size_t{2} << 20;
   const size_t stream_bytes = std::max(bytes / (kStreams * kStep), size_t{1}) * kStep;
   const size_t all = kStreams * stream_bytes;
-  const AlignedBlock block(all + kHugePage);
-  void* data = block.data();
-#if defined(__linux__)
-  // A limit should not be one of the page tables. If large pages cannot be had, small ones do.
-  size_t space = block.size();
-  std::align(kHugePage, all, data, space);
-  if (all >= kHugePage) madvise(data, all, MADV_HUGEPAGE);
-#endif
-  std::memset(data, 1, all);  // pages of its own, not the one zero page
-  const uint8_t* block_bytes = static_cast<const uint8_t*>(data);
+  const AlignedBlock block(all);  // of huge pages: a limit should not be one of the page tables
+  const uint8_t* block_bytes = block.data();
+  std::memset(block.data(), 1, all);  // pages of its own, not the one zero page
   const Read read = best_read();
   const auto one_stream = [&](uint64_t rounds) {
     for (uint64_t r = 0; r < rounds; ++r) sink = read(block_bytes, all, 1);

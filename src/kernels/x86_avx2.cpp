@@ -5,6 +5,7 @@
 #include <immintrin.h>
 
 #include "lanes.h"
+#include "x86_half.h"
 
 namespace thimble {
 namespace {
@@ -24,44 +25,6 @@ struct Ints {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), bytes);
   }
 };
-
-inline __m256i first_lanes(uint32_t n) {  // all ones in the first n lanes
-  return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int32_t>(n)),
-                            _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
-}
-
-// 8 lanes, for heads of 8 and for tails.
-struct HalfFloats {
-  static constexpr uint32_t kWidth = 8;
-  __m256 v;
-  static HalfFloats of(float x) { return {_mm256_set1_ps(x)}; }
-  static HalfFloats load(const float* p) { return {_mm256_loadu_ps(p)}; }
-  static HalfFloats four(const float* p) {
-    return {_mm256_broadcast_ps(reinterpret_cast<const __m128*>(p))};
-  }
-  template <int kLane>
-  HalfFloats splat() const {
-    return {_mm256_permute_ps(v, kLane * 0x55)};
-  }
-  static HalfFloats load_first(const float* p, uint32_t n) {
-    return {_mm256_maskload_ps(p, first_lanes(n))};
-  }
-  void store(float* p) const { _mm256_storeu_ps(p, v); }
-  void store_first(float* p, uint32_t n) const { _mm256_maskstore_ps(p, first_lanes(n), v); }
-};
-
-inline HalfFloats add(HalfFloats a, HalfFloats b) {
-  return {_mm256_add_ps(a.v, b.v)};
-}
-inline HalfFloats mul(HalfFloats a, HalfFloats b) {
-  return {_mm256_mul_ps(a.v, b.v)};
-}
-inline HalfFloats fma(HalfFloats a, HalfFloats b, HalfFloats c) {
-  return {_mm256_fmadd_ps(a.v, b.v, c.v)};
-}
-inline HalfFloats swap_pairs(HalfFloats a) {
-  return {_mm256_permute_ps(a.v, 0xb1)};
-}
 
 struct Floats {
   using I = Ints;
@@ -117,9 +80,6 @@ struct Floats {
   }
 };
 
-inline void keep(HalfFloats& a) {
-  __asm__("" : "+x"(a.v));
-}
 inline void keep(Floats& a) {
   __asm__("" : "+x"(a.low), "+x"(a.high));
 }
@@ -164,15 +124,13 @@ inline Floats to_float(Ints a) {
   return {_mm256_cvtepi32_ps(a.low), _mm256_cvtepi32_ps(a.high)};
 }
 
-inline __m256 add_exponent(__m256 a, __m256i n) {
-  return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a), _mm256_slli_epi32(n, 23)));
+inline __m256 times_power_of_two(__m256 a, __m256i n, __m256 x, __m256 limit) {
+  const __m256i bits = _mm256_add_epi32(_mm256_castps_si256(a), _mm256_slli_epi32(n, 23));
+  return _mm256_and_ps(_mm256_cmp_ps(x, limit, _CMP_NLT_UQ), _mm256_castsi256_ps(bits));
 }
-inline Floats times_power_of_two(Floats a, Ints n) {
-  return {add_exponent(a.low, n.low), add_exponent(a.high, n.high)};
-}
-inline Floats zero_below(Floats x, Floats limit, Floats a) {
-  return {_mm256_and_ps(_mm256_cmp_ps(x.low, limit.low, _CMP_NLT_UQ), a.low),
-          _mm256_and_ps(_mm256_cmp_ps(x.high, limit.high, _CMP_NLT_UQ), a.high)};
+inline Floats times_power_of_two(Floats a, Ints n, Floats x, Floats limit) {
+  return {times_power_of_two(a.low, n.low, x.low, limit.low),
+          times_power_of_two(a.high, n.high, x.high, limit.high)};
 }
 inline uint32_t equal_lanes(Floats a, Floats b) {
   const int low = _mm256_movemask_ps(_mm256_cmp_ps(a.low, b.low, _CMP_EQ_OQ));

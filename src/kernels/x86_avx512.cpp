@@ -12,6 +12,7 @@
 #endif
 
 #include "lanes.h"
+#include "x86_half.h"
 
 namespace thimble {
 namespace {
@@ -24,40 +25,6 @@ struct Ints {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(v));
   }
 };
-
-// 8 lanes, for heads of 8 and for tails.
-struct HalfFloats {
-  static constexpr uint32_t kWidth = 8;
-  __m256 v;
-  static HalfFloats of(float x) { return {_mm256_set1_ps(x)}; }
-  static HalfFloats load(const float* p) { return {_mm256_loadu_ps(p)}; }
-  static HalfFloats four(const float* p) {
-    return {_mm256_broadcast_ps(reinterpret_cast<const __m128*>(p))};
-  }
-  template <int kLane>
-  HalfFloats splat() const {
-    return {_mm256_permute_ps(v, kLane * 0x55)};
-  }
-  static __mmask8 first(uint32_t n) { return static_cast<__mmask8>((1u << n) - 1); }
-  static HalfFloats load_first(const float* p, uint32_t n) {
-    return {_mm256_maskz_loadu_ps(first(n), p)};
-  }
-  void store(float* p) const { _mm256_storeu_ps(p, v); }
-  void store_first(float* p, uint32_t n) const { _mm256_mask_storeu_ps(p, first(n), v); }
-};
-
-inline HalfFloats add(HalfFloats a, HalfFloats b) {
-  return {_mm256_add_ps(a.v, b.v)};
-}
-inline HalfFloats mul(HalfFloats a, HalfFloats b) {
-  return {_mm256_mul_ps(a.v, b.v)};
-}
-inline HalfFloats fma(HalfFloats a, HalfFloats b, HalfFloats c) {
-  return {_mm256_fmadd_ps(a.v, b.v, c.v)};
-}
-inline HalfFloats swap_pairs(HalfFloats a) {
-  return {_mm256_permute_ps(a.v, 0xb1)};
-}
 
 struct Floats {
   using I = Ints;
@@ -91,9 +58,6 @@ struct Floats {
   void store_first(float* p, uint32_t n) const { _mm512_mask_storeu_ps(p, first(n), v); }
 };
 
-inline void keep(HalfFloats& a) {
-  __asm__("" : "+v"(a.v));
-}
 inline void keep(Floats& a) {
   __asm__("" : "+v"(a.v));
 }
@@ -134,12 +98,10 @@ inline Ints truncate(Floats a) {
 inline Floats to_float(Ints a) {
   return {_mm512_cvtepi32_ps(a.v)};
 }
-inline Floats times_power_of_two(Floats a, Ints n) {
+inline Floats times_power_of_two(Floats a, Ints n, Floats x, Floats limit) {
+  const __mmask16 kept = _mm512_cmp_ps_mask(x.v, limit.v, _CMP_NLT_UQ);
   const __m512i bits = _mm512_castps_si512(a.v);
-  return {_mm512_castsi512_ps(_mm512_add_epi32(bits, _mm512_slli_epi32(n.v, 23)))};
-}
-inline Floats zero_below(Floats x, Floats limit, Floats a) {
-  return {_mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x.v, limit.v, _CMP_NLT_UQ), a.v)};
+  return {_mm512_castsi512_ps(_mm512_maskz_add_epi32(kept, bits, _mm512_slli_epi32(n.v, 23)))};
 }
 inline uint32_t equal_lanes(Floats a, Floats b) {
   return _mm512_cmp_ps_mask(a.v, b.v, _CMP_EQ_OQ);
