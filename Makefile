@@ -112,8 +112,8 @@ $(BUILD)/example: tests/example.c tests/story_image.S models/story.thimble $(BUI
 .PHONY: test
 test: all $(BUILD)/test_thimble $(BUILD)/no_heap $(BUILD)/api_c99 $(BUILD)/example ## build and pass the tests
 	$(BUILD)/test_thimble
-ifneq ($(config),sanitize)
 	$(BUILD)/no_heap
+ifneq ($(config),sanitize)
 	tests/check_symbols.sh $(BUILD)/libthimble.a
 endif
 	$(BUILD)/api_c99 models/story.thimble
@@ -157,7 +157,6 @@ help: ## this list
 	@echo "make [config=release|debug|sanitize] [CXX=clang++] TARGET"
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | \
 	    awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
-	@echo "  all            build the engine (libthimble.a) and the program (thimble)"
 
 -include $(ENGINE_OBJ:.o=.d) $(TOOL_OBJ:.o=.d) $(TEST_OBJ:.o=.d)
 -include $(BUILD)/obj/tests/no_heap.d $(BUILD)/obj/tests/api_c99.d

@@ -165,7 +165,8 @@ TEST_CASE("quantize_q8: every table equals the reference, odd values included") 
         const uint32_t padded = (cols + multiple - 1) / multiple * multiple;
         const uint32_t per_scale = group ? group : padded, groups = padded / per_scale, n = 2;
         const size_t stride = cols + 1;
-        Block<float> x = random_floats(random, stride * (n - 1) + cols, kind % 2);
+        Block<float> x =
+            random_floats(random, stride * (n - 1) + cols, static_cast<size_t>(kind % 2));
         const size_t at = random.below(static_cast<uint32_t>(x.size()));
         if (kind == 1) x[at] = nan;
         if (kind == 2) x[at] = -infinity;
@@ -258,9 +259,10 @@ TEST_CASE("rotate: every table equals the reference, and turns") {
       Block<float> expected = copy_of(x, 0);
       kKernelsReference.rotate(expected.data(), table.data(), n_heads, head_dim, 0.25f);
       for (uint32_t i = 0; i < n_heads * head_dim; i += 2) {  // lengths stay, times the scale
-        const float before = x[i] * x[i] + x[i + 1] * x[i + 1];
-        const float after = expected[i] * expected[i] + expected[i + 1] * expected[i + 1];
-        REQUIRE(after == doctest::Approx(before * 0.0625f).epsilon(1e-5));
+        const double before = static_cast<double>(x[i] * x[i] + x[i + 1] * x[i + 1]);
+        const double after =
+            static_cast<double>(expected[i] * expected[i] + expected[i + 1] * expected[i + 1]);
+        REQUIRE(after == doctest::Approx(before * 0.0625).epsilon(1e-5));
       }
       for (const Kernels* k : fast_tables()) {
         Block<float> found = copy_of(x, 1);
