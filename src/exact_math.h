@@ -25,8 +25,10 @@
 #include <immintrin.h>
 #endif
 
-#if defined(__FAST_MATH__)
-#error "Thimble's results are defined to the bit: build it without -ffast-math and -Ofast."
+#if defined(__FAST_MATH__) || (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__) || \
+    defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__) || defined(__NO_SIGNED_ZEROS__)
+#error \
+    "Thimble's results are defined to the bit: build it without -ffast-math, -Ofast and their parts."
 #endif
 #if defined(__FLT_EVAL_METHOD__) && __FLT_EVAL_METHOD__ != 0
 #error "Thimble needs float arithmetic without excess precision (on 32-bit x86: -mfpmath=sse)."
@@ -55,8 +57,16 @@ static inline float from_bf16(uint16_t half) {
 static inline float exact_fma(float a, float b, float c) {
 #if defined(__FMA__)
   return _mm_cvtss_f32(_mm_fmadd_ss(_mm_set_ss(a), _mm_set_ss(b), _mm_set_ss(c)));
-#elif defined(__FP_FAST_FMAF) || defined(__ARM_FEATURE_FMA) || defined(__aarch64__)
-  return __builtin_fmaf(a, b, c);
+#elif defined(__aarch64__)
+  // By the instruction itself: clang turns __builtin_fmaf into a call of libm, for errno.
+  __asm__("fmadd %s0, %s1, %s2, %s0" : "+w"(c) : "w"(a), "w"(b));
+  return c;
+#elif defined(__ARM_FEATURE_FMA) && defined(__ARM_FP) && (__ARM_FP & 4) && !defined(__SOFTFP__)
+  __asm__("vfma.f32 %0, %1, %2" : "+t"(c) : "t"(a), "t"(b));
+  return c;
+#elif defined(__riscv_flen)
+  __asm__("fmadd.s %0, %1, %2, %0" : "+f"(c) : "f"(a), "f"(b));
+  return c;
 #else
   // The product is exact in double. The sum is rounded to odd (Boldo, Melquiond 2008): where it is
   // inexact (error from Knuth's TwoSum), the last bit becomes 1, so that rounding to float, with
@@ -78,11 +88,53 @@ static inline float exact_fma(float a, float b, float c) {
 #endif
 }
 
+// The square root, rounded to nearest, digit by digit in integers: for processors without the
+// instruction, where the compiler would call libm.
+static inline float sqrt_by_digits(float x) {
+  uint32_t bits = bits_of(x);
+  if (bits << 1 == 0 || bits == 0x7f800000u) return x;   // zeros and infinity
+  if (bits > 0x7f800000u) return float_of(0x7fc00000u);  // NaN, and below zero
+  int32_t exponent = static_cast<int32_t>(bits >> 23) - 127;
+  uint32_t rest = bits & 0x7fffffu;
+  if (exponent == -127) {  // a denormal
+    for (exponent = -126; rest < 0x800000u; --exponent) rest <<= 1;
+  } else {
+    rest |= 0x800000u;
+  }
+  if (exponent % 2 != 0) {
+    rest <<= 1;
+    --exponent;
+  }
+  // 25 digits of the root, one more than a float has: x has none at the half, so no tie arises.
+  rest <<= 1;
+  uint32_t root = 0, tested = 0;
+  for (uint32_t digit = 1u << 24; digit > 0; digit >>= 1) {
+    if (tested + digit <= rest) {
+      tested += 2 * digit;
+      rest -= tested - digit;
+      root += digit;
+    }
+    rest <<= 1;
+  }
+  const uint32_t mantissa = (root + 1) >> 1;  // in [2^23, 2^24]
+  return float_of((static_cast<uint32_t>(exponent / 2 + 126) << 23) + mantissa);
+}
+
+// By the instruction itself: __builtin_sqrtf may also call libm, for errno.
 static inline float exact_sqrt(float x) {
 #if defined(__SSE2__)
   return _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(x)));
+#elif defined(__aarch64__)
+  __asm__("fsqrt %s0, %s1" : "=w"(x) : "w"(x));
+  return x;
+#elif defined(__ARM_FP) && (__ARM_FP & 4) && !defined(__SOFTFP__)
+  __asm__("vsqrt.f32 %0, %1" : "=t"(x) : "t"(x));
+  return x;
+#elif defined(__riscv_fdiv)
+  __asm__("fsqrt.s %0, %1" : "=f"(x) : "f"(x));
+  return x;
 #else
-  return __builtin_sqrtf(x);
+  return sqrt_by_digits(x);
 #endif
 }
 

@@ -11,7 +11,9 @@
  *  - The model image and the arena belong to the caller, must outlive the session, and must not
  *    move. The image is only read.
  *  - Strings that go in are (pointer, length) in bytes and need no terminating zero.
- *  - A call that fails changes nothing.
+ *  - A call that fails changes nothing, but for what it is there to fill: thimble_model_open still
+ *    sets the model (its image to NULL, its fault to the reason), and thimble_encode may have
+ *    written to tokens[].
  *  - Counts are >= 0, errors are negative values of thimble_status.
  *  - Results are the same bits on every chip, kernel and compiler. They need the floating-point
  *    environment that C starts with: round to nearest, denormals kept.
@@ -72,7 +74,7 @@ typedef struct thimble_fault {
 } thimble_fault;
 
 /* A checked, read-only view of a model image. All fields are for reading; thimble_model_open
- * fills them. About 150 bytes; may be copied. */
+ * fills them. 112 bytes (104 where pointers have 32 bits); may be copied. */
 typedef struct thimble_model {
   const uint8_t* image;     /* the flat file, in flash or memory-mapped */
   size_t image_bytes;       /* its length */
@@ -129,6 +131,8 @@ typedef struct thimble_config {
  * Bytes of arena that thimble_session_init needs, exactly; the same function lays the arena out.
  * Grows with n_ctx * n_layers * n_kv_heads * head_dim * 8 (the cache) and with n_batch times the
  * activations. 0: the configuration is not valid for the model (or a null pointer was given).
+ * SIZE_MAX: more than an address can count (on 32 bits, 4 GiB or more); init then refuses any
+ * arena.
  */
 size_t thimble_session_bytes(const thimble_model* model, const thimble_config* config);
 
@@ -150,10 +154,10 @@ thimble_status thimble_feed(thimble_session* session, const int32_t* tokens, siz
 
 /*
  * Runs the prepared pass. Budget 0: to its end. Otherwise returns THIMBLE_MORE after about
- * `budget` multiply-accumulates (at worst one weight tile, or one KV head's attention at one
- * position, more), so that a watchdog or another task gets its turn; call again. Slicing does not
- * change one bit. Returns THIMBLE_OK when the pass is complete (or none was prepared).
- * Errors: ARGUMENT.
+ * `budget` multiply-accumulates (at worst one weight tile for every token of the batch, or one KV
+ * head's attention at one position, more: a small n_batch keeps slices short), so that a watchdog
+ * or another task gets its turn; call again. Slicing does not change one bit. Returns THIMBLE_OK
+ * when the pass is complete (or none was prepared). Errors: ARGUMENT.
  */
 thimble_status thimble_step(thimble_session* session, uint64_t budget);
 

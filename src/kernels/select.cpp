@@ -30,6 +30,11 @@ uint64_t saved_registers() {
   return (static_cast<uint64_t>(high) << 32) | low;
 }
 
+// A table has no name where its file was compiled without its instructions.
+void add(Candidates* found, const Kernels& kernels) {
+  if (kernels.name) found->table[found->count++] = &kernels;
+}
+
 void add_x86(Candidates* found) {
   uint32_t a, b, c, d;
   if (!__get_cpuid(1, &a, &b, &c, &d)) return;
@@ -39,10 +44,10 @@ void add_x86(Candidates* found) {
   if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return;
   const uint32_t avx512 = bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL;
   if ((saved & 0xe6) == 0xe6 && (b & avx512) == avx512) {
-    if (c & bit_AVX512VNNI) found->table[found->count++] = &kKernelsAvx512Vnni;
-    found->table[found->count++] = &kKernelsAvx512;
+    if (c & bit_AVX512VNNI) add(found, kKernelsAvx512Vnni);
+    add(found, kKernelsAvx512);
   }
-  if ((saved & 0x6) == 0x6 && (b & bit_AVX2)) found->table[found->count++] = &kKernelsAvx2;
+  if ((saved & 0x6) == 0x6 && (b & bit_AVX2)) add(found, kKernelsAvx2);
 }
 #endif
 

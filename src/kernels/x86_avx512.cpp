@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // x86-64 with AVX-512 (F, BW, DQ, VL): 16 lanes are one register. Two tables: int8 dot products by
 // VNNI, and by multiply-add pairs where the CPU lacks it.
-#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__)
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && \
+    defined(__AVX512VL__) && defined(__FMA__)
 
 #include <immintrin.h>
 
@@ -202,6 +203,18 @@ extern const Kernels kKernelsAvx512Vnni;
 const Kernels kKernelsAvx512 = make_table("avx512", matmul_q8_lanes<Floats, DotPairs>);
 const Kernels kKernelsAvx512Vnni = make_table("avx512vnni", matmul_q8_lanes<Floats, DotVnni>);
 
+}  // namespace thimble
+
+#elif defined(__x86_64__)
+
+#include "kernels.h"
+
+// Compiled without the instructions: a table without a name, which select.cpp passes over.
+namespace thimble {
+extern const Kernels kKernelsAvx512;
+const Kernels kKernelsAvx512 = {};
+extern const Kernels kKernelsAvx512Vnni;
+const Kernels kKernelsAvx512Vnni = {};
 }  // namespace thimble
 
 #endif
