@@ -109,8 +109,13 @@ $(BUILD)/example: tests/example.c tests/story_image.S models/story.thimble $(BUI
 	$(CC) -std=c99 $(OPT) $(WARN) -Wno-sign-conversion -Iinclude $(LDFLAGS) -o $@ \
 	    tests/example.c tests/story_image.S $(BUILD)/libthimble.a
 
+$(BUILD)/attention_walk: $(BUILD)/obj/tests/attention_walk.o $(BUILD)/libthimble.a
+	$(CXX) $(LDFLAGS) -o $@ $^
+
+TEST_PROGRAMS := $(addprefix $(BUILD)/,test_thimble no_heap api_c99 example attention_walk)
+
 .PHONY: test
-test: all $(BUILD)/test_thimble $(BUILD)/no_heap $(BUILD)/api_c99 $(BUILD)/example ## build and pass the tests
+test: all $(TEST_PROGRAMS) ## build and pass the tests
 	$(BUILD)/test_thimble
 	$(BUILD)/no_heap
 ifneq ($(config),sanitize)
@@ -118,6 +123,7 @@ ifneq ($(config),sanitize)
 endif
 	$(BUILD)/api_c99 models/story.thimble
 	$(BUILD)/example
+	$(BUILD)/attention_walk
 	tests/check_readme.sh
 	tests/cli/run_transcripts.sh $(BUILD)/thimble
 

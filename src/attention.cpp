@@ -1,11 +1,7 @@
 // SPDX-License-Identifier: MIT
-// For one position, head by head (Vaswani et al. 2017, equation 1):
-//   scores  = q . k_t / sqrt(head_dim)     for every position t up to this one
-//   weights = softmax(scores)
-//   context = sum over t of weights_t * v_t
-// Causal: later positions would be masked with minus infinity, whose weight is 0, so they are not
-// computed. Grouped queries (Ainslie et al. 2023): n_heads / n_kv_heads query heads share a KV
-// head.
+// Scaled by 1 / sqrt(head_dim). Causal: later positions would be masked with minus infinity, whose
+// weight is 0, so they are not computed. Grouped queries (Ainslie et al. 2023): n_heads /
+// n_kv_heads query heads share a KV head. The equations: attend_heads in attention.h.
 #include "attention.h"
 
 #include "exact_math.h"
@@ -29,27 +25,27 @@ void rotate_and_store(thimble_session* s, uint32_t row) {
 void attend(thimble_session* s, uint32_t row, uint32_t kv_begin, uint32_t kv_end) {
   const thimble_model& m = s->model;
   const Activations& a = s->act;
-  const Kernels& kernels = *s->kernels;
   const uint32_t shared = m.n_heads / m.n_kv_heads;  // query heads a KV head
   const uint32_t n = s->pass.first + row + 1;        // positions to look at
-  const uint32_t tiles = (n + kLanes - 1) / kLanes;
   const uint32_t first = kv_begin * shared, n_heads = (kv_end - kv_begin) * shared;
-  const float* q = a.qkv + size_t{row} * a.qkv_stride;
-  float* context = a.context + size_t{row} * a.context_stride;
-  float* scores = a.scores + size_t{first} * a.scores_stride;
-
-  for (uint32_t kv = kv_begin; kv < kv_end; ++kv) {
-    const Matrix keys = kv_cache_keys(s->cache, s->pass.layer, kv, n);
-    kernels.matmul_f32(a.scores + size_t{kv} * shared * a.scores_stride, a.scores_stride, keys, 0,
-                       tiles, q + size_t{kv} * shared * m.head_dim, m.head_dim, shared);
-  }
-  kernels.softmax(scores, a.scores_stride, n_heads, n);
-  if (s->on_attention) {
-    s->on_attention(s->hook_user, s->pass.layer, n - 1, first, n_heads, scores, a.scores_stride);
-  }
-  kernels.mix_values(context + size_t{first} * m.head_dim, scores, a.scores_stride,
-                     kv_cache_values(s->cache, s->pass.layer, kv_begin), kv_head_stride(s->cache),
-                     n, m.head_dim, n_heads, shared);
+  const Look look = {s->cache,
+                     s->pass.layer,
+                     kv_begin,
+                     kv_end,
+                     shared,
+                     n,
+                     a.qkv + size_t{row} * a.qkv_stride + size_t{first} * m.head_dim,
+                     a.scores + size_t{first} * a.scores_stride,
+                     a.scores_stride,
+                     a.context + size_t{row} * a.context_stride + size_t{first} * m.head_dim};
+  attend_heads(
+      *s->kernels, look, [] {},
+      [&] {
+        if (s->on_attention) {
+          s->on_attention(s->hook_user, look.layer, n - 1, first, n_heads, look.weights,
+                          look.stride);
+        }
+      });
 }
 
 }  // namespace thimble

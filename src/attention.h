@@ -1,11 +1,55 @@
 // SPDX-License-Identifier: MIT
-// Causal multi-head attention over the key/value cache.
+// Causal multi-head attention over the key/value cache, and the core that it shares with the forms
+// of thimble/attention.hpp.
 #ifndef THIMBLE_SRC_ATTENTION_H
 #define THIMBLE_SRC_ATTENTION_H
 
 #include "session.h"
 
 namespace thimble {
+
+// What one position looks at: the first `n` positions of a cache, through the query heads of KV
+// heads [kv_begin, kv_end).
+struct Look {
+  const KvCache& cache;
+  uint32_t layer;
+  uint32_t kv_begin, kv_end;
+  uint32_t shared;  // query heads a KV head
+  uint32_t n;
+  const float* q;  // (n_heads, head_dim), scaled; n_heads = (kv_end - kv_begin) * shared
+  float* weights;  // (n_heads, stride): first the scores, then the weights
+  size_t stride;   // at least n rounded up to whole tiles (kLanes)
+  float* context;  // (n_heads, head_dim): the result. May be where q is
+};
+
+// The core of all attention here, head by head (Vaswani et al. 2017, equation 1):
+//   scores  = q . k_t                    for the positions t < n
+//   weights = softmax(scores)
+//   context = sum over t of weights_t * v_t
+// Scores come in tiles of 16 positions. What the last tile computes for positions from n on is
+// never read. on_scores and on_weights run when these are there, and may change those of positions
+// t < n.
+template <class OnScores, class OnWeights>
+inline void attend_heads(const Kernels& kernels, const Look& look, OnScores on_scores,
+                         OnWeights on_weights) {
+  const uint32_t tiles = (look.n + kLanes - 1) / kLanes;
+  const uint32_t n_heads = (look.kv_end - look.kv_begin) * look.shared;
+  const uint32_t head_dim = look.cache.head_dim;
+  const float* q = look.q;
+  float* scores = look.weights;
+  for (uint32_t kv = look.kv_begin; kv < look.kv_end; ++kv) {
+    const Matrix keys = kv_cache_keys(look.cache, look.layer, kv, look.n);
+    kernels.matmul_f32(scores, look.stride, keys, 0, tiles, q, head_dim, look.shared);
+    q += size_t{look.shared} * head_dim;
+    scores += look.shared * look.stride;
+  }
+  on_scores();
+  kernels.softmax(look.weights, look.stride, n_heads, look.n);
+  on_weights();
+  kernels.mix_values(look.context, look.weights, look.stride,
+                     kv_cache_values(look.cache, look.layer, look.kv_begin),
+                     kv_head_stride(look.cache), look.n, head_dim, n_heads, look.shared);
+}
 
 // Rotates the queries and keys of batch row `row` to its position, scales the queries by
 // 1 / sqrt(head_dim), and stores key and value in the cache.

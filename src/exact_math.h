@@ -214,7 +214,7 @@ static inline V exact_silu(V x) {
   return div(x, add(V::of(1.0f), exact_exp(negated)));
 }
 
-// Sine and cosine of an angle given as a fraction of a turn in units of 2^-32, within 1e-7. The
+// Sine and cosine of an angle given as a fraction of a turn in units of 2^-32, within 1.2e-7. The
 // reduction to an eighth of a turn is exact, since it is integer arithmetic.
 struct SinCos {
   float sin, cos;

@@ -118,7 +118,7 @@ Work stage_work(const thimble_session* s) {
     case kFinalNormStage:
       return {1, m.dim};
     case kActivate:
-      return {p.n, m.hidden_dim};
+      return {p.n, uint64_t{8} * m.hidden_dim};  // an exp and a quotient are worth some products
     case kAttend: {
       const uint64_t shared = m.n_heads / m.n_kv_heads;
       return {p.n * m.n_kv_heads, 2 * shared * m.head_dim * (p.first + p.n)};

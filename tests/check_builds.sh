@@ -58,6 +58,8 @@ if [ -d $shared ]; then
       for isa in reference avx2 avx512 avx512vnni; do
         hash=$(THIMBLE_ISA=$isa hash_of $thimble "$work/m.thimble") || true
         if [ -n "$hash" ]; then same "$weights" "$hash" "$weights, tile $tile, $isa"; fi
+        hash=$(THIMBLE_ISA=$isa hash_of $thimble "$work/m.thimble" --feed 3 --budget 5000) || true
+        if [ -n "$hash" ]; then same "$weights" "$hash" "  the same in feeds of 3, in slices"; fi
       done
     done
   done

@@ -32,6 +32,7 @@ const Verb kVerbs[] = {
     {"inspect", inspect_verb, kInspectHelp, "show what a model file holds"},
     {"eval", eval_verb, kEvalHelp, "measure how well a model predicts a text"},
     {"bench", bench_verb, kBenchHelp, "measure speed beside this machine's limits"},
+    {"trace", trace_verb, kTraceHelp, "show what a model attends to, as a page or numbers"},
 };
 
 std::string usage() {

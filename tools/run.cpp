@@ -149,6 +149,9 @@ std::vector<int32_t> encode_prompt(thimble_session* session, const LoadedModel& 
                                    const std::string& prompt) {
   const thimble_model& model = loaded.model();
   const bool has_bos = model.bos_id >= 0;
+  if (model.max_token_bytes == 0) {
+    throw Refused(loaded.path() + ": has no tokenizer; convert it with --tokenizer FILE");
+  }
   if (prompt.empty() && !has_bos) {
     throw Refused(loaded.path() +
                   ": has no beginning-of-text token, so the prompt must not be empty");
@@ -165,7 +168,8 @@ std::vector<int32_t> encode_prompt(thimble_session* session, const LoadedModel& 
   tokens.resize(static_cast<size_t>(checked(n, loaded.path().c_str())));
   const uint32_t room = thimble_context_size(session);
   if (tokens.size() > room) {
-    throw Refused(format("the prompt has %zu tokens, the context holds %u", tokens.size(), room));
+    throw Refused(format("the prompt has %zu tokens, the context of %s holds %u", tokens.size(),
+                         loaded.path().c_str(), room));
   }
   return tokens;
 }

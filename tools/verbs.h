@@ -15,12 +15,14 @@ int convert_verb(const Words& words);
 int inspect_verb(const Words& words);
 int eval_verb(const Words& words);
 int bench_verb(const Words& words);
+int trace_verb(const Words& words);
 
 extern const char kRunHelp[];
 extern const char kConvertHelp[];
 extern const char kInspectHelp[];
 extern const char kEvalHelp[];
 extern const char kBenchHelp[];
+extern const char kTraceHelp[];
 
 }  // namespace thimble::tools
 
