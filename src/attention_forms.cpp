@@ -15,8 +15,7 @@ namespace {
 constexpr uint32_t kMaxSide = 1u << 24;
 constexpr uint32_t kBlockRows = 32;  // of a projection that are in work at once
 
-// ---- Steps
-// ---------------------------------------------------------------------------------
+// ---- Steps -------------------------------------------------------------------------------------
 
 struct ProjectBuffers {
   float* tile;   // (n_in, kLanes): the weights of 16 outputs
@@ -103,8 +102,7 @@ void drop(float* row, uint32_t n, const Dropout& d, const uint8_t* keep, uint32_
   }
 }
 
-// ---- The one function
-// ------------------------------------------------------------------------
+// ---- The one function --------------------------------------------------------------------------
 
 struct Buffers {
   ProjectBuffers project;
@@ -231,8 +229,7 @@ void run_form(const Kernels& kernels, const Form& form, const Options& options,
 
 namespace {
 
-// ---- Checks
-// --------------------------------------------------------------------------------
+// ---- Checks ------------------------------------------------------------------------------------
 
 bool has_shape(const MatrixView& m) {
   return m.rows > 0 && m.rows <= kMaxSide && m.cols > 0 && m.cols <= kMaxSide;
@@ -347,8 +344,7 @@ thimble_status check_and_run(const Form& form, const Options& options, const Res
 
 }  // namespace
 
-// ---- The forms
-// -----------------------------------------------------------------------------
+// ---- The forms ---------------------------------------------------------------------------------
 
 thimble_status simple_self_attention(const MatrixView& x, const Options& options,
                                      const Results& results, const Scratch& scratch) {
@@ -456,8 +452,7 @@ thimble_status apply_dropout(float* weights, uint32_t rows, uint32_t cols, const
   return THIMBLE_OK;
 }
 
-// ---- Sizes
-// ---------------------------------------------------------------------------------
+// ---- Sizes -------------------------------------------------------------------------------------
 
 size_t scratch_bytes(const MatrixView& x) {
   Form form;
@@ -496,8 +491,7 @@ size_t scratch_bytes(const MatrixView& x, const MultiHead& layer, uint32_t n_key
   return as_size(form_scratch_bytes(form, n_keys));
 }
 
-// ---- The cache
-// -------------------------------------------------------------------------------
+// ---- The cache ---------------------------------------------------------------------------------
 
 namespace {
 

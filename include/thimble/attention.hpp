@@ -16,8 +16,7 @@
 //  - Memory that is written may not overlap anything else that is handed in.
 //  - A call that fails changes no result. Errors, where a call names no others:
 //      THIMBLE_ERROR_ARGUMENT         null pointer, zero size, shapes that do not fit together,
-//      heads
-//                                     that do not divide, p outside [0, 1), a scale not finite
+//                                     heads that do not divide, p outside [0, 1), infinite scale
 //      THIMBLE_ERROR_CONFIG           kernels of that name are not to be had on this machine
 //      THIMBLE_ERROR_MISALIGNED       scratch is not aligned as a float
 //      THIMBLE_ERROR_ARENA_TOO_SMALL  scratch is smaller than scratch_bytes() tells
