@@ -238,7 +238,7 @@ bool use_everything(thimble_session* s, thimble_model* model, const thimble_conf
   const int32_t bad = -1;
   if (thimble_feed(s, &bad, 1) != THIMBLE_ERROR_TOKEN) return fail("thimble_feed of no token");
   if (thimble_sample(s, samplings) != THIMBLE_ERROR_NO_LOGITS) return fail("thimble_sample early");
-  for (size_t i = 0; thimble_isa_at(i); ++i) hash += thimble_isa_at(i)[0];
+  for (size_t i = 0; thimble_isa_at(i); ++i) hash += static_cast<uint8_t>(thimble_isa_at(i)[0]);
   hash += thimble_encode_word_bytes(s) + static_cast<unsigned char>(thimble_isa(s)[0]) +
           static_cast<unsigned char>(thimble_status_text(THIMBLE_ERROR_BUSY)[0]);
 
