@@ -131,10 +131,15 @@ endif
 test-builds: ## one logits hash from g++ and clang++, -O0 and -O3, every ISA, every way of feeding
 	tests/check_builds.sh
 
+.PHONY: test-firmware
+test-firmware: all ## the same bits on emulated boards (Cortex-M0+ to M55, RISC-V) as on the host
+	tests/check_firmware.sh $(BUILD)/thimble
+
 # ---- Keeping house ------------------------------------------------------------------------
 
 ALL_CODE := $(wildcard include/thimble/* src/*.h src/*.cpp src/kernels/* tools/*.h tools/*.cpp \
-                       tools/readers/* tests/*.h tests/*.cpp tests/*.c)
+                       tools/readers/* tests/*.h tests/*.cpp tests/*.c \
+                       tests/firmware/*.h tests/firmware/*.c)
 
 .PHONY: format
 format: ## bring the code into the house's form (clang-format)

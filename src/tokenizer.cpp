@@ -401,7 +401,7 @@ int32_t encode_text(const thimble_model& model, const char* text, size_t text_by
     i += n;
   }
   if (status == THIMBLE_OK) status = put_word(t, &word, &out);
-  return status == THIMBLE_OK ? static_cast<int32_t>(out.n) : status;
+  return status == THIMBLE_OK ? static_cast<int32_t>(out.n) : static_cast<int32_t>(status);
 }
 
 int32_t decode_token(const thimble_model& model, thimble_decoder* decoder, int32_t token, char* out,
