@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "aligned_block.h"
 #include "files.h"
@@ -52,6 +53,11 @@ class Session {
 
 // Throws Refused, saying `what` failed, if `result` (a count, or a thimble_status) is an error.
 int32_t checked(int32_t result, const char* what);
+
+// A prompt's tokens, the beginning-of-text token first if the model has one. Throws Refused if
+// there is no tokenizer, nothing to start from, or no room for them in the context.
+std::vector<int32_t> encode_prompt(thimble_session* session, const LoadedModel& loaded,
+                                   const std::string& prompt);
 
 // Feeds tokens and computes them to the end, in slices of `budget` (0: at once). Throws Refused.
 void compute(thimble_session* session, const int32_t* tokens, size_t n, uint64_t budget = 0);

@@ -145,35 +145,6 @@ class TextStream {
   std::vector<char> buffer_;
 };
 
-std::vector<int32_t> encode_prompt(thimble_session* session, const LoadedModel& loaded,
-                                   const std::string& prompt) {
-  const thimble_model& model = loaded.model();
-  const bool has_bos = model.bos_id >= 0;
-  if (model.max_token_bytes == 0) {
-    throw Refused(loaded.path() + ": has no tokenizer; convert it with --tokenizer FILE");
-  }
-  if (prompt.empty() && !has_bos) {
-    throw Refused(loaded.path() +
-                  ": has no beginning-of-text token, so the prompt must not be empty");
-  }
-  std::vector<int32_t> tokens(prompt.size() + 2);
-  const int32_t n = thimble_encode(session, prompt.data(), prompt.size(),
-                                   has_bos ? THIMBLE_ENCODE_BOS : 0, tokens.data(), tokens.size());
-  if (n == THIMBLE_ERROR_TEXT_TOO_LONG) {
-    throw Refused(
-        format("the prompt has a word of more than %zu bytes, the longest one that can "
-               "be merged; a larger --batch gives more room",
-               thimble_encode_word_bytes(session)));
-  }
-  tokens.resize(static_cast<size_t>(checked(n, loaded.path().c_str())));
-  const uint32_t room = thimble_context_size(session);
-  if (tokens.size() > room) {
-    throw Refused(format("the prompt has %zu tokens, the context of %s holds %u", tokens.size(),
-                         loaded.path().c_str(), room));
-  }
-  return tokens;
-}
-
 double rate(double amount, double seconds) {
   return seconds > 0 ? amount / seconds : 0;
 }

@@ -194,30 +194,6 @@ TraceOptions parse(const Args& args) {
   return o;
 }
 
-std::vector<int32_t> encode(thimble_session* session, const LoadedModel& loaded,
-                            const std::string& prompt) {
-  std::vector<int32_t> tokens(prompt.size() + 2);
-  const uint32_t flags = loaded.model().bos_id >= 0 ? THIMBLE_ENCODE_BOS : 0;
-  const int32_t n =
-      thimble_encode(session, prompt.data(), prompt.size(), flags, tokens.data(), tokens.size());
-  if (n == THIMBLE_ERROR_TEXT_TOO_LONG) {
-    throw Refused(
-        format("the prompt has a word of more than %zu bytes, the longest one that can "
-               "be merged",
-               thimble_encode_word_bytes(session)));
-  }
-  tokens.resize(static_cast<size_t>(checked(n, loaded.path().c_str())));
-  const uint32_t room = thimble_context_size(session);
-  if (tokens.size() > room) {
-    throw Refused(format("the prompt has %zu tokens, the context holds %u", tokens.size(), room));
-  }
-  if (tokens.empty()) {
-    throw Refused(loaded.path() +
-                  ": has no beginning-of-text token, so the prompt must not be empty");
-  }
-  return tokens;
-}
-
 void write_to(const std::string& path, const Trace& trace,
               void (*write)(const Trace&, const TextSink&)) {
   if (path.empty()) return;
@@ -258,7 +234,7 @@ int trace_verb(const Words& words) {
   config.n_ctx = o.n_ctx;
   config.isa = isa.c_str();
   const Session session(loaded, config);
-  const std::vector<int32_t> prompt = encode(session, loaded, o.prompt);
+  const std::vector<int32_t> prompt = encode_prompt(session, loaded, o.prompt);
   Trace trace;
   {
     Progress bar("trace");
