@@ -418,7 +418,7 @@ TEST_CASE("trace: a model without a tokenizer is refused, and leaves no output")
       run(trace_verb, {folder.path + "/out.thimble", "-p", "text", "-o", page_path});
   CHECK(ended.code == 1);
   CHECK(ended.err ==
-        folder.path + "/out.thimble: " + thimble_status_text(THIMBLE_ERROR_NO_TOKENIZER));
+        folder.path + "/out.thimble: has no tokenizer; convert it with --tokenizer FILE");
   CHECK(access(page_path.c_str(), F_OK) != 0);
 }
 
