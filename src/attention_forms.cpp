@@ -342,6 +342,13 @@ thimble_status check_and_run(const Form& form, const Options& options, const Res
   return status;
 }
 
+thimble_status one_head(const MatrixView& x, const Projections& w, Masking masking,
+                        const Options& options, const Results& results, const Scratch& scratch) {
+  Form form;
+  if (!shape_form(&form, x, w, 1, 1, masking)) return THIMBLE_ERROR_ARGUMENT;
+  return check_and_run(form, options, results, scratch);
+}
+
 }  // namespace
 
 // ---- The forms ---------------------------------------------------------------------------------
@@ -355,24 +362,18 @@ thimble_status simple_self_attention(const MatrixView& x, const Options& options
 
 thimble_status self_attention(const MatrixView& x, const Projections& w, const Options& options,
                               const Results& results, const Scratch& scratch) {
-  Form form;
-  if (!shape_form(&form, x, w, 1, 1, Masking::kNone)) return THIMBLE_ERROR_ARGUMENT;
-  return check_and_run(form, options, results, scratch);
+  return one_head(x, w, Masking::kNone, options, results, scratch);
 }
 
 thimble_status causal_attention(const MatrixView& x, const Projections& w, const Options& options,
                                 const Results& results, const Scratch& scratch) {
-  Form form;
-  if (!shape_form(&form, x, w, 1, 1, Masking::kBefore)) return THIMBLE_ERROR_ARGUMENT;
-  return check_and_run(form, options, results, scratch);
+  return one_head(x, w, Masking::kBefore, options, results, scratch);
 }
 
 thimble_status causal_attention_renormalised(const MatrixView& x, const Projections& w,
                                              const Options& options, const Results& results,
                                              const Scratch& scratch) {
-  Form form;
-  if (!shape_form(&form, x, w, 1, 1, Masking::kAfter)) return THIMBLE_ERROR_ARGUMENT;
-  return check_and_run(form, options, results, scratch);
+  return one_head(x, w, Masking::kAfter, options, results, scratch);
 }
 
 thimble_status multi_head_attention(const MatrixView& x, const MultiHead& layer,
