@@ -50,6 +50,7 @@ TEST_OBJ := $(TEST_SRC:%.cpp=$(BUILD)/obj/%.o)
 # On another machine than x86-64 they compile to nothing.
 MACHINE := $(shell $(CXX) -dumpmachine)
 ifneq ($(filter x86_64%,$(MACHINE)),)
+$(BUILD)/obj/src/kernels/x86_sse41.o: ISA := -msse4.1 -mssse3
 $(BUILD)/obj/src/kernels/x86_avx2.o: ISA := -mavx2 -mfma
 $(BUILD)/obj/src/kernels/x86_avx512.o: ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma
 endif

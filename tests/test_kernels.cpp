@@ -356,6 +356,42 @@ TEST_CASE("mix_values: every table equals the reference") {
   }
 }
 
+TEST_CASE("mix_values_q8: every table equals the reference") {
+  Random random(18);
+  for (uint32_t head_dim : {2u, 4u, 6u, 8u, 16u, 24u, 32u, 40u, 48u, 64u, 66u, 80u, 128u, 130u}) {
+    for (uint32_t n_heads : {1u, 2u, 3u, 8u}) {
+      for (uint32_t n : {1u, 2u, 3u, 19u, 255u, 256u, 257u, 530u}) {
+        const size_t stride = n + n % 3;
+        Block<float> weights = random_floats(random, stride * (n_heads - 1) + n, 1);
+        Block<int8_t> values(size_t{n} * head_dim);
+        Block<uint16_t> scales(n);
+        for (size_t i = 0; i < weights.size(); ++i) {  // weights of a softmax are not negative
+          weights[i] = n_heads == 3 && i < 300 ? 0.0f : std::fabs(weights[i]);
+        }
+        for (size_t i = 0; i < values.size(); ++i) {
+          values[i] = static_cast<int8_t>(static_cast<int>(random.below(255)) - 127);
+          if (n_heads == 2) values[i] = 127;  // the largest sums that can arise
+        }
+        for (uint32_t t = 0; t < n; ++t) {
+          scales[t] = static_cast<uint16_t>(bits_of(random.uniform(0.001f, 0.1f)) >> 16);
+          if (n_heads == 2) scales[t] = 0x3f80, weights[t] = 1.0f;
+        }
+        if (n_heads == 8) weights[random.below(n)] = std::numeric_limits<float>::quiet_NaN();
+        Block<float> expected(size_t{n_heads} * head_dim);
+        kKernelsReference.mix_values_q8(expected.data(), weights.data(), stride, values.data(),
+                                        scales.data(), n, head_dim, n_heads);
+        for (const Kernels* k : fast_tables()) {
+          Block<float> found(expected.size(), 1);
+          k->mix_values_q8(found.data(), weights.data(), stride, values.data(), scales.data(), n,
+                           head_dim, n_heads);
+          REQUIRE_MESSAGE(same_bits(found.data(), expected.data(), expected.size()),
+                          std::string(k->name), " ", head_dim, " ", n_heads, " ", n);
+        }
+      }
+    }
+  }
+}
+
 TEST_CASE("argmax: the lowest index of the largest, whatever the values") {
   Random random(17);
   const float nan = std::numeric_limits<float>::quiet_NaN();

@@ -48,6 +48,7 @@ struct QuantizedRows {
 // entry says so.
 struct Kernels {
   const char* name;
+  uint32_t row_tile;  // the tile height that these kernels are fast at; the key cache's
 
   // out[i][r] = chain over columns c, ascending from +0: acc = fma(w[r][c], x[i][c], acc),
   // for i < n and the rows of tiles [tile_begin, tile_end). out: (n, out_stride), x: (n, x_stride).
@@ -92,6 +93,18 @@ struct Kernels {
   void (*mix_values)(float* out, const float* weights, size_t weights_stride, const float* values,
                      size_t kv_stride, uint32_t n, uint32_t head_dim, uint32_t n_heads, uint32_t q);
 
+  // The same over int8 values, for the `n_heads` query heads that share one KV head. values:
+  // (n, head_dim), of position t in units of the bf16 scales[t]; out: (n_heads, head_dim).
+  // Positions go in blocks of kMixBlock, each with weights of 15 bits:
+  //   e[t] = weights[h][t] * scales[t], max = the largest of a block (0 for a NaN)
+  //   p[t] = e[t] * (32767 / max) rounded to nearest even, within [0, 32767]; 0 for a NaN
+  //   out[h][d] = chain over blocks, ascending from +0: acc = fma(float(dot), max / 32767, acc),
+  // dot = the exact int32 sum of p[t] * values[t][d]. A block whose max is below 1e-30 has p[t] = 0
+  // and 0 for max / 32767.
+  void (*mix_values_q8)(float* out, const float* weights, size_t weights_stride,
+                        const int8_t* values, const uint16_t* scales, uint32_t n, uint32_t head_dim,
+                        uint32_t n_heads);
+
   // out[i] = (g / (1 + exp(-g))) * up[i], g = gate[i]. out may be gate. (Shazeer 2020: SwiGLU)
   void (*swiglu)(float* out, const float* gate, const float* up, uint32_t n);
 
@@ -105,6 +118,8 @@ struct Kernels {
   // -200 for a NaN: odds as integers, whose sums are exact in any order.
   void (*odds)(uint32_t* weights, const float* x, uint32_t n, float max, float inv_temperature);
 };
+
+constexpr uint32_t kMixBlock = 256;  // 32767 * 127 * 256 < 2^31
 
 // Tables that this machine can run, best first; NULL past the end.
 const Kernels* kernels_at(size_t index);

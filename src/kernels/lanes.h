@@ -13,7 +13,7 @@
 #define THIMBLE_SRC_KERNELS_LANES_H
 
 #include "../exact_math.h"
-#include "kernels.h"
+#include "reference.h"
 
 #if defined(__clang__)
 #define THIMBLE_UNROLL _Pragma("clang loop unroll(full)")
@@ -145,7 +145,7 @@ template <class F>
 static void matmul_f32_lanes(float* out, size_t out_stride, const Matrix& w, uint32_t tile_begin,
                              uint32_t tile_end, const float* x, size_t x_stride, uint32_t n) {
   if (w.row_tile != kLanes) {
-    kKernelsReference.matmul_f32(out, out_stride, w, tile_begin, tile_end, x, x_stride, n);
+    matmul_f32_reference(out, out_stride, w, tile_begin, tile_end, x, x_stride, n);
     return;
   }
   const size_t tile_floats = size_t{w.cols} * kLanes;
@@ -193,7 +193,7 @@ template <class F, class Dot>
 static void matmul_q8_lanes(float* out, size_t out_stride, const Matrix& w, uint32_t tile_begin,
                             uint32_t tile_end, const QuantizedRows& x, uint32_t n) {
   if (w.row_tile != kLanes) {
-    kKernelsReference.matmul_q8(out, out_stride, w, tile_begin, tile_end, x, n);
+    matmul_q8_reference(out, out_stride, w, tile_begin, tile_end, x, n);
     return;
   }
   const size_t tile_bytes = size_t{w.padded_cols} * kLanes;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 // The definition of every result, in plain scalar C++: clear, never tuned. Contracts: kernels.h.
+#include "reference.h"
+
 #include "../exact_math.h"
-#include "kernels.h"
 
 namespace thimble {
-namespace {
 
 void matmul_f32_reference(float* out, size_t out_stride, const Matrix& w, uint32_t tile_begin,
                           uint32_t tile_end, const float* x, size_t x_stride, uint32_t n) {
@@ -80,7 +80,7 @@ void quantize_q8_reference(const QuantizedRows& out, const float* x, size_t x_st
 }
 
 // Sums in 16 lanes, then folded: the order that vector units of any width can keep.
-float fold(float (&lanes)[kLanes]) {
+static float fold(float (&lanes)[kLanes]) {
   for (uint32_t half = kLanes / 2; half > 0; half /= 2) {
     for (uint32_t i = 0; i < half; ++i) lanes[i] = lanes[i] + lanes[i + half];
   }
@@ -93,6 +93,11 @@ void rms_norm_reference(float* out, const float* x, const float* weight, uint32_
   const float mean = fold(lanes) / static_cast<float>(n);
   const float r = 1.0f / exact_sqrt(mean + eps);
   for (uint32_t i = 0; i < n; ++i) out[i] = (x[i] * r) * weight[i];
+}
+
+void rope_table_reference(float* table, const uint64_t* frequencies, uint32_t head_dim,
+                          uint32_t position) {
+  exact_rope_table(table, frequencies, head_dim, position);
 }
 
 void rotate_reference(float* x, const float* table, uint32_t n_heads, uint32_t head_dim,
@@ -137,6 +142,37 @@ void mix_values_reference(float* out, const float* weights, size_t weights_strid
   }
 }
 
+void mix_values_q8_reference(float* out, const float* weights, size_t weights_stride,
+                             const int8_t* values, const uint16_t* scales, uint32_t n,
+                             uint32_t head_dim, uint32_t n_heads) {
+  int16_t p[kMixBlock];
+  for (uint32_t h = 0; h < n_heads; ++h, out += head_dim, weights += weights_stride) {
+    for (uint32_t d = 0; d < head_dim; ++d) out[d] = 0.0f;
+    for (uint32_t begin = 0; begin < n; begin += kMixBlock) {
+      const uint32_t count = n - begin < kMixBlock ? n - begin : kMixBlock;
+      const uint16_t* scale = scales + begin;
+      float max = 0.0f;
+      for (uint32_t t = 0; t < count; ++t) {
+        max = greater(Scalar{weights[begin + t] * from_bf16(scale[t])}, Scalar{max}).v;
+      }
+      const bool silent = max < 1e-30f;
+      const float inverse = silent ? 0.0f : 32767.0f / max;
+      const float unit = silent ? 0.0f : max / 32767.0f;
+      for (uint32_t t = 0; t < count; ++t) {
+        Scalar v = {0.0f};
+        if (!silent) v.v = weights[begin + t] * from_bf16(scale[t]) * inverse;
+        p[t] =
+            static_cast<int16_t>(round_even(lesser(greater(v, Scalar{0.0f}), Scalar{32767.0f})).v);
+      }
+      for (uint32_t d = 0; d < head_dim; ++d) {
+        int32_t dot = 0;
+        for (uint32_t t = 0; t < count; ++t) dot += p[t] * values[size_t{begin + t} * head_dim + d];
+        out[d] = exact_fma(static_cast<float>(dot), unit, out[d]);
+      }
+    }
+  }
+}
+
 void swiglu_reference(float* out, const float* gate, const float* up, uint32_t n) {
   for (uint32_t i = 0; i < n; ++i) out[i] = exact_silu(Scalar{gate[i]}).v * up[i];
 }
@@ -166,13 +202,6 @@ void odds_reference(uint32_t* weights, const float* x, uint32_t n, float max,
   }
 }
 
-}  // namespace
-
-extern const Kernels kKernelsReference = {
-    "reference",          matmul_f32_reference, matmul_q8_reference, quantize_q8_reference,
-    rms_norm_reference,   exact_rope_table,     rotate_reference,    softmax_reference,
-    mix_values_reference, swiglu_reference,     add_reference,       argmax_reference,
-    odds_reference,
-};
+extern const Kernels kKernelsReference = reference_table();
 
 }  // namespace thimble

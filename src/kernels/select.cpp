@@ -1,26 +1,67 @@
 // SPDX-License-Identifier: MIT
-// Which kernels this machine can run, best first. Nothing is remembered: asking the CPU is cheap
-// and needs no global state.
+// Which kernels there are, best first.
+//
+// Firmware has one table, named at compile time, so that the linker drops all others:
+// -DTHIMBLE_KERNELS=kKernelsDsp, or else what the compiler's flags say the core has. A program
+// under an operating system asks the processor. Nothing is remembered: asking is cheap and needs no
+// global state.
 #include "kernels.h"
 
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
 
+#if !defined(THIMBLE_KERNELS) && !defined(__linux__) && !defined(__APPLE__) && !defined(_WIN32) && \
+    !defined(__unix__)
+#if defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 2)
+#define THIMBLE_KERNELS kKernelsHelium
+#elif defined(__aarch64__) && defined(__ARM_FEATURE_DOTPROD)
+#define THIMBLE_KERNELS kKernelsNeonDot
+#elif defined(__aarch64__) || defined(__ARM_NEON)
+#define THIMBLE_KERNELS kKernelsNeon
+#elif defined(__ARM_FEATURE_DSP) && defined(__ARM_FP)
+#define THIMBLE_KERNELS kKernelsDsp
+#else
+#define THIMBLE_KERNELS kKernelsScalar
+#endif
+#endif
+
 namespace thimble {
 
-#if defined(__x86_64__)
-extern const Kernels kKernelsAvx2;
-extern const Kernels kKernelsAvx512;
-extern const Kernels kKernelsAvx512Vnni;
-#endif
+namespace {
+
+bool same_text(const char* a, const char* b) {
+  while (*a != '\0' && *a == *b) ++a, ++b;
+  return *a == *b;
+}
+
+}  // namespace
+
+#if defined(THIMBLE_KERNELS)
+
+extern const Kernels THIMBLE_KERNELS;
+
+const Kernels* kernels_at(size_t index) {
+  return index == 0 ? &THIMBLE_KERNELS : nullptr;
+}
+
+#else
+
+extern const Kernels kKernelsAvx512Vnni, kKernelsAvx512, kKernelsAvx2, kKernelsSse41;
+extern const Kernels kKernelsNeonDot, kKernelsNeon, kKernelsDsp;
+extern const Kernels kKernelsScalar;
 
 namespace {
 
 struct Candidates {
-  const Kernels* table[4];
+  const Kernels* table[8];
   size_t count;
 };
+
+// A table has no name where its file was compiled without its instructions.
+[[maybe_unused]] void add(Candidates* found, const Kernels& kernels) {
+  if (kernels.name) found->table[found->count++] = &kernels;
+}
 
 #if defined(__x86_64__)
 // The registers that the operating system saves (XCR0), without needing -mxsave.
@@ -30,12 +71,7 @@ uint64_t saved_registers() {
   return (static_cast<uint64_t>(high) << 32) | low;
 }
 
-// A table has no name where its file was compiled without its instructions.
-void add(Candidates* found, const Kernels& kernels) {
-  if (kernels.name) found->table[found->count++] = &kernels;
-}
-
-void add_x86(Candidates* found) {
+void add_avx(Candidates* found) {
   uint32_t a, b, c, d;
   if (!__get_cpuid(1, &a, &b, &c, &d)) return;
   const bool os_saves = (c & bit_OSXSAVE) != 0, fma = (c & bit_FMA) != 0;
@@ -49,20 +85,43 @@ void add_x86(Candidates* found) {
   }
   if ((saved & 0x6) == 0x6 && (b & bit_AVX2)) add(found, kKernelsAvx2);
 }
+
+void add_native(Candidates* found) {
+  add_avx(found);
+  uint32_t a, b, c, d;
+  if (__get_cpuid(1, &a, &b, &c, &d) && (c & bit_SSE4_1)) add(found, kKernelsSse41);
+}
+#elif defined(__aarch64__)
+// Weak: without a C library that has it, the dot product is used where the compiler was told so.
+extern "C" __attribute__((weak)) unsigned long getauxval(unsigned long);
+
+void add_native(Candidates* found) {
+#if defined(__linux__)
+  constexpr unsigned long kHwcap = 16, kAsimdDp = 1ul << 20;
+  const bool has_dot = getauxval && (getauxval(kHwcap) & kAsimdDp) != 0;
+#elif defined(__ARM_FEATURE_DOTPROD)
+  constexpr bool has_dot = true;
+#else
+  constexpr bool has_dot = false;
+#endif
+  if (has_dot) add(found, kKernelsNeonDot);
+  add(found, kKernelsNeon);
+}
+#elif defined(__arm__)
+void add_native(Candidates* found) {
+  add(found, kKernelsNeon);
+  add(found, kKernelsDsp);
+}
+#else
+void add_native(Candidates*) {}
 #endif
 
 Candidates candidates() {
   Candidates found = {};
-#if defined(__x86_64__)
-  add_x86(&found);
-#endif
-  found.table[found.count++] = &kKernelsReference;
+  add_native(&found);
+  add(&found, kKernelsScalar);
+  add(&found, kKernelsReference);
   return found;
-}
-
-bool same_text(const char* a, const char* b) {
-  while (*a != '\0' && *a == *b) ++a, ++b;
-  return *a == *b;
 }
 
 }  // namespace
@@ -72,11 +131,12 @@ const Kernels* kernels_at(size_t index) {
   return index < found.count ? found.table[index] : nullptr;
 }
 
+#endif
+
 const Kernels* kernels_by_name(const char* name) {
-  const Candidates found = candidates();
-  if (name == nullptr || name[0] == '\0') return found.table[0];
-  for (size_t i = 0; i < found.count; ++i) {
-    if (same_text(found.table[i]->name, name)) return found.table[i];
+  if (name == nullptr || name[0] == '\0') return kernels_at(0);
+  for (size_t i = 0; const Kernels* kernels = kernels_at(i); ++i) {
+    if (same_text(kernels->name, name)) return kernels;
   }
   return nullptr;
 }

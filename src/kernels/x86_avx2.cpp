@@ -193,6 +193,7 @@ struct DotPairs {
 
 extern const Kernels kKernelsAvx2;
 const Kernels kKernelsAvx2 = {"avx2",
+                              kLanes,
                               matmul_f32_lanes<Floats>,
                               matmul_q8_lanes<Floats, DotPairs>,
                               quantize_q8_lanes<Floats>,
@@ -201,6 +202,7 @@ const Kernels kKernelsAvx2 = {"avx2",
                               rotate_lanes<Floats>,
                               softmax_lanes<Floats>,
                               mix_values_lanes<Floats>,
+                              mix_values_q8_reference,
                               swiglu_lanes<Floats>,
                               add_lanes<Floats>,
                               argmax_lanes<Floats>,

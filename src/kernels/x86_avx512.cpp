@@ -182,6 +182,7 @@ struct DotPairs {
 
 constexpr Kernels make_table(const char* name, decltype(Kernels::matmul_q8) matmul_q8) {
   return {name,
+          kLanes,
           matmul_f32_lanes<Floats>,
           matmul_q8,
           quantize_q8_lanes<Floats>,
@@ -190,6 +191,7 @@ constexpr Kernels make_table(const char* name, decltype(Kernels::matmul_q8) matm
           rotate_lanes<Floats>,
           softmax_lanes<Floats>,
           mix_values_lanes<Floats>,
+          mix_values_q8_reference,
           swiglu_lanes<Floats>,
           add_lanes<Floats>,
           argmax_lanes<Floats>,
