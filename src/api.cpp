@@ -4,6 +4,7 @@
 
 #include "forward.h"
 #include "sampler.h"
+#include "self_test.h"
 #include "session.h"
 #include "tokenizer.h"
 
@@ -27,6 +28,7 @@ thimble_status thimble_model_open(thimble_model* model, const void* image, size_
   if (!model || !image) return THIMBLE_ERROR_ARGUMENT;
   thimble_status status = open_model(model, image, image_bytes);
   if (status == THIMBLE_OK) status = check_tokenizer(*model, &model->fault);
+  if (status == THIMBLE_OK) status = check_self_test(*model, &model->fault);
   if (status != THIMBLE_OK) model->image = nullptr;
   return status;
 }
@@ -44,7 +46,7 @@ size_t thimble_session_bytes(const thimble_model* model, const thimble_config* c
   ResolvedConfig c;
   if (!model || !model->image || resolve_config(*model, config, &c) != THIMBLE_OK) return 0;
   Arena counter(nullptr);
-  session_layout(&counter, *model, c.n_ctx, c.n_batch, c.kernels);
+  session_layout(&counter, *model, c, nullptr);
   return counter.used() > SIZE_MAX ? SIZE_MAX : static_cast<size_t>(counter.used());
 }
 
@@ -58,7 +60,7 @@ thimble_status thimble_session_init(thimble_session** session, const thimble_mod
   const size_t need = thimble_session_bytes(model, config);
   if (arena_bytes < need || need == SIZE_MAX) return THIMBLE_ERROR_ARENA_TOO_SMALL;
   Arena block(arena);
-  *session = session_layout(&block, *model, c.n_ctx, c.n_batch, c.kernels);
+  *session = session_layout(&block, *model, c, nullptr);
   return THIMBLE_OK;
 }
 
@@ -82,9 +84,7 @@ thimble_status thimble_step(thimble_session* s, uint64_t budget) {
 
 thimble_status thimble_rewind(thimble_session* s, uint32_t position) {
   if (!s || position > s->position) return THIMBLE_ERROR_ARGUMENT;
-  s->position = position;
-  s->pass.stage = kIdle;
-  s->has_logits = 0;
+  rewind_to(s, position);
   return THIMBLE_OK;
 }
 
@@ -97,22 +97,11 @@ uint32_t thimble_context_size(const thimble_session* s) {
 }
 
 const float* thimble_logits(const thimble_session* s) {
-  return s && s->has_logits ? s->logits : nullptr;
+  return s && s->has_logits && s->candidates.capacity == 0 ? s->logits : nullptr;
 }
 
 uint64_t thimble_logits_hash(const thimble_session* s, uint64_t hash) {
-  const float* logits = thimble_logits(s);
-  if (!logits) return hash;
-  for (uint32_t i = 0; i < s->model.vocab_size; ++i) {
-    uint32_t bits;
-    memcpy(&bits, &logits[i], sizeof bits);
-    // Chips differ in the bits of the NaN they make.
-    if ((bits & 0x7fffffffu) > 0x7f800000u) bits = 0x7fc00000u;
-    for (int byte = 0; byte < 4; ++byte) {
-      hash = (hash ^ ((bits >> (8 * byte)) & 255u)) * UINT64_C(0x100000001b3);
-    }
-  }
-  return hash;
+  return s && s->has_logits ? forward_logits_hash(s, hash) : hash;
 }
 
 thimble_status thimble_on_attention(thimble_session* s, thimble_attention_hook hook, void* user) {
@@ -120,6 +109,18 @@ thimble_status thimble_on_attention(thimble_session* s, thimble_attention_hook h
   s->on_attention = hook;
   s->hook_user = user;
   return THIMBLE_OK;
+}
+
+thimble_status thimble_self_test(thimble_session* s, uint64_t budget,
+                                 thimble_self_test_report* report) {
+  if (!s) return THIMBLE_ERROR_ARGUMENT;
+  if (!s->self_test.is_running) {
+    if (is_busy(s)) return THIMBLE_ERROR_BUSY;
+    const thimble_status status = forward_self_test(s, nullptr);
+    if (status != THIMBLE_OK) return status;
+  }
+  if (forward_step(s, budget) == THIMBLE_MORE) return THIMBLE_MORE;
+  return forward_self_test_end(s, report);
 }
 
 const char* thimble_isa_at(size_t index) {
@@ -134,7 +135,13 @@ const char* thimble_isa(const thimble_session* s) {
 int32_t thimble_sample(thimble_session* s, const thimble_sampling* sampling) {
   if (!s || !sampling) return THIMBLE_ERROR_ARGUMENT;
   if (!s->has_logits) return THIMBLE_ERROR_NO_LOGITS;
-  const SampleInput input = {s->logits, s->odds, s->model.vocab_size, s->tokens, s->position};
+  const bool is_cut = s->candidates.capacity > 0;
+  const SampleInput input = {is_cut ? s->candidates.logits : s->logits,
+                             is_cut ? s->candidates.ids : nullptr,
+                             s->odds,
+                             is_cut ? s->candidates.n : s->model.vocab_size,
+                             s->tokens,
+                             s->position};
   return sample_token(*s->kernels, input, *sampling);
 }
 

@@ -28,13 +28,17 @@ void attend(thimble_session* s, uint32_t row, uint32_t kv_begin, uint32_t kv_end
   const uint32_t shared = m.n_heads / m.n_kv_heads;  // query heads a KV head
   const uint32_t n = s->pass.first + row + 1;        // positions to look at
   const uint32_t first = kv_begin * shared, n_heads = (kv_end - kv_begin) * shared;
+  const float* q = a.qkv + size_t{row} * a.qkv_stride + size_t{first} * m.head_dim;
+  const QuantizedRows q8 = skip_rows(a.query, first);
+  if (s->cache.type == kWeightQ8) s->kernels->quantize_q8(q8, q, m.head_dim, m.head_dim, n_heads);
   const Look look = {s->cache,
                      s->pass.layer,
                      kv_begin,
                      kv_end,
                      shared,
                      n,
-                     a.qkv + size_t{row} * a.qkv_stride + size_t{first} * m.head_dim,
+                     q,
+                     q8,
                      a.scores + size_t{first} * a.scores_stride,
                      a.scores_stride,
                      a.context + size_t{row} * a.context_stride + size_t{first} * m.head_dim};

@@ -131,9 +131,10 @@ Buffers take_buffers(Arena* arena, const Form& form, uint32_t n_keys) {
     const uint64_t floats = kv_width * round_up(n, kLanes);
     b.cache.keys = arena->take<float>(floats);
     b.cache.values = arena->take<float>(floats);
-    b.cache.n_ctx = form.x.rows;
+    b.cache.n_ctx = static_cast<uint32_t>(round_up(form.x.rows, kLanes));
     b.cache.n_kv_heads = form.n_kv_heads;
     b.cache.head_dim = form.head_dim;
+    b.cache.tile = kLanes;
   }
   return b;
 }
@@ -148,7 +149,7 @@ void remember(const Kernels& kernels, const Form& form, const Buffers& b) {
     keys = b.keys, values = b.rows;
   }
   if (!form.cache) {  // lanes behind the last position are computed, never read
-    memset(b.cache.keys, 0, form.n_kv_heads * kv_head_stride(b.cache) * sizeof(float));
+    kv_cache_clear(b.cache, 1);
   }
   for (uint32_t t = 0; t < form.x.rows; ++t) {
     kv_cache_store(b.cache, 0, form.past + t, keys + t * kv_width, values + t * kv_width);
@@ -197,8 +198,9 @@ void run_form(const Kernels& kernels, const Form& form, const Options& options,
     const uint32_t n = causal ? position + 1 : n_keys;
     float* q = b.rows + i * q_width;
     float* context = results.context && !form.output ? results.context + i * size_t{form.width} : q;
-    const Look look = {b.cache, 0, 0,        form.n_kv_heads, form.n_heads / form.n_kv_heads,
-                       n,       q, b.scores, b.stride,        context};
+    const Look look = {b.cache, 0, 0,  form.n_kv_heads, form.n_heads / form.n_kv_heads,
+                       n,       q, {}, b.scores,        b.stride,
+                       context};
     const auto place = [&](uint32_t head) { return (size_t{head} * count + i) * n_keys; };
     attend_heads(
         kernels, look,
@@ -420,7 +422,17 @@ thimble_status multi_head_attention_cached(const MatrixView& x, const MultiHead&
     return THIMBLE_ERROR_ARGUMENT;
   }
   if (x.rows > cache->n_ctx - cache->n) return THIMBLE_ERROR_CONTEXT_FULL;
-  const KvCache kv = {cache->keys, cache->values, cache->n_ctx, cache->n_kv_heads, cache->head_dim};
+  const KvCache kv = {cache->keys,
+                      cache->values,
+                      nullptr,
+                      nullptr,
+                      static_cast<uint32_t>(round_up(cache->n_ctx, kLanes)),
+                      cache->n_kv_heads,
+                      cache->head_dim,
+                      kLanes,
+                      kWeightF32,
+                      0,
+                      0};
   form.cache = &kv;
   form.past = cache->n;
   const thimble_status status = check_and_run(form, options, results, scratch);

@@ -42,6 +42,7 @@ constexpr uint32_t kMaxVocab = 1u << 20;
 constexpr uint32_t kMaxContext = 1u << 20;
 constexpr uint32_t kMaxTokenBytes = 4096;
 constexpr uint32_t kMaxRowTile = 16;
+constexpr uint32_t kMaxSelfTestTokens = 64;
 
 struct FileHeader {
   uint8_t magic[8];
@@ -79,7 +80,8 @@ struct FileHeader {
   uint32_t max_token_bytes;  // the longest one
   int32_t bos_id;
   int32_t eos_id;
-  uint8_t reserved[104];  // 0
+  uint32_t self_test_tokens;  // length of the self-test's prompt; 0: there is none
+  uint8_t reserved[100];      // 0
 };
 static_assert(sizeof(FileHeader) == 256, "header layout");
 static_assert(offsetof(FileHeader, header_bytes) == 16, "header layout");
@@ -91,7 +93,8 @@ static_assert(offsetof(FileHeader, n_sections) == 116, "header layout");
 static_assert(offsetof(FileHeader, n_params) == 120, "header layout");
 static_assert(offsetof(FileHeader, tokenizer) == 128, "header layout");
 static_assert(offsetof(FileHeader, eos_id) == 148, "header layout");
-static_assert(offsetof(FileHeader, reserved) == 152, "header layout");
+static_assert(offsetof(FileHeader, self_test_tokens) == 152, "header layout");
+static_assert(offsetof(FileHeader, reserved) == 156, "header layout");
 
 // Sections come in this order, a layer's own ones once for each layer.
 enum SectionKind : uint32_t {
@@ -110,7 +113,9 @@ enum SectionKind : uint32_t {
   kTokenRanks = 18,        // (vocab_size) i32: the higher, the earlier a pair merges into it
   kTokenTypes = 19,        // (vocab_size) u8: TokenType
   kByteTokens = 20,        // (256) i32: token of each byte, -1 if there is none
-  kTokenLookup = 21        // (power of two >= 2 * vocab_size) i32: hash table of token texts
+  kTokenLookup = 21,       // (power of two >= 2 * vocab_size) i32: hash table of token texts
+  kSelfTestTokens = 22,    // (self_test_tokens) i32: a prompt
+  kSelfTestHashes = 23     // (2, n_layers + 1) u64: what it gives, for each type of cache
 };
 
 enum ElementType : uint32_t {

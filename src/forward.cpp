@@ -8,7 +8,10 @@
 // as a row of stages whose work can stop after any unit, so that a pass can be sliced.
 #include "forward.h"
 
+#include <string.h>
+
 #include "attention.h"
+#include "hash.h"
 
 namespace thimble {
 namespace {
@@ -30,10 +33,7 @@ QuantizedRows quantized_input(const thimble_session* s, const Matrix& m, uint32_
   rows.padded_cols = m.padded_cols;
   rows.group = m.group;
   rows.n_groups = m.n_groups;
-  rows.values += size_t{row} * m.padded_cols;
-  rows.scales += size_t{row} * m.n_groups;
-  rows.sums += size_t{row} * m.n_groups;
-  return rows;
+  return skip_rows(rows, row);
 }
 
 void quantize(thimble_session* s, const Matrix& m, const float* x, size_t stride, uint32_t row) {
@@ -42,13 +42,37 @@ void quantize(thimble_session* s, const Matrix& m, const float* x, size_t stride
 }
 
 // out = x * m^T for tiles [begin, end) and n rows from batch row `row`.
-void multiply(thimble_session* s, const Matrix& m, uint32_t begin, uint32_t end, float* out,
+void multiply(const thimble_session* s, const Matrix& m, uint32_t begin, uint32_t end, float* out,
               size_t out_stride, const float* x, size_t x_stride, uint32_t row, uint32_t n) {
   if (m.type == kWeightQ8) {
     s->kernels->matmul_q8(out, out_stride, m, begin, end, quantized_input(s, m, row), n);
   } else {
     s->kernels->matmul_f32(out, out_stride, m, begin, end, x + row * x_stride, x_stride, n);
   }
+}
+
+// Logits of the head's tiles [begin, end), in chunks where there is no array of all: calls
+// use(logits, n, id of the first) for each.
+template <class Use>
+void head_chunks(const thimble_session* s, uint32_t begin, uint32_t end, Use use) {
+  const Activations& a = s->act;
+  const Matrix& head = s->weights.head;
+  const uint32_t last = s->pass.n - 1, tile = head.row_tile;
+  const uint32_t at_once = s->candidates.capacity ? kHeadChunk / tile : end - begin;
+  for (uint32_t first = begin; first < end; first += at_once) {
+    const uint32_t tiles = end - first < at_once ? end - first : at_once;
+    const uint32_t row = first * tile, rows = head.rows - row;
+    float* logits = s->candidates.capacity ? s->logits : s->logits + row;
+    multiply(s, tiles_from(head, first), 0, tiles, logits, 0, a.normed, a.x_stride, last, 1);
+    use(logits, rows < tiles * tile ? rows : tiles * tile, row);
+  }
+}
+
+// The last token's residual stream behind a layer.
+void test_layer(thimble_session* s, uint32_t row, uint32_t layer) {
+  if (!s->self_test.is_running || s->pass.first + row + 1 != s->pass.end) return;
+  const float* x = s->act.x + size_t{row} * s->act.x_stride;
+  self_test_result(&s->self_test, layer, hash_floats(THIMBLE_HASH_START, x, s->model.dim));
 }
 
 // Adds what the block before gave to the residual stream, then norms it for the matrix `next`.
@@ -144,6 +168,7 @@ void run_stage(thimble_session* s, uint32_t begin, uint32_t end) {
       const float* weight = at_layer(w.attention_norm, w, p.layer);
       for (uint32_t row = begin; row < end; ++row) {
         add_and_norm(s, row, p.layer > 0, weight, w.qkv);
+        if (p.layer > 0) test_layer(s, row, p.layer - 1);
       }
       break;
     }
@@ -178,9 +203,16 @@ void run_stage(thimble_session* s, uint32_t begin, uint32_t end) {
       break;
     case kFinalNormStage:
       add_and_norm(s, last, true, w.final_norm, w.head);
+      test_layer(s, last, s->model.n_layers - 1);
       break;
     case kHead:
-      multiply(s, w.head, begin, end, s->logits, 0, a.normed, a.x_stride, last, 1);
+      head_chunks(s, begin, end, [s](const float* logits, uint32_t n, uint32_t first) {
+        if (s->self_test.is_running) {
+          s->self_test.logits_hash = hash_floats(s->self_test.logits_hash, logits, n);
+        }
+        if (s->candidates.capacity > 0)
+          candidates_offer(&s->candidates, logits, n, static_cast<int32_t>(first));
+      });
       break;
     case kIdle:
       break;
@@ -218,14 +250,23 @@ void advance(thimble_session* s) {
   if (p.stage == kIdle) {
     s->position = p.end;
     s->has_logits = 1;
+    candidates_sort_by_id(&s->candidates);
   }
 }
 
 }  // namespace
 
+void rewind_to(thimble_session* s, uint32_t position) {
+  s->position = position;
+  s->pass.stage = kIdle;
+  s->has_logits = 0;
+  s->self_test.is_running = false;
+}
+
 void forward_begin(thimble_session* s, uint32_t end) {
   s->pass.end = end;
   s->has_logits = 0;
+  s->candidates.n = 0;
   begin_batch(s);
 }
 
@@ -246,6 +287,42 @@ thimble_status forward_step(thimble_session* s, uint64_t budget) {
     if (s->pass.unit == work.units) advance(s);
   }
   return THIMBLE_OK;
+}
+
+thimble_status forward_self_test(thimble_session* s, uint64_t* recorded) {
+  const uint32_t n = header_of(s->model).self_test_tokens;
+  if (n == 0) return THIMBLE_ERROR_NO_SELF_TEST;
+  if (n > s->n_ctx) return THIMBLE_ERROR_CONTEXT_FULL;
+  rewind_to(s, 0);
+  memcpy(s->tokens, table_of<int32_t>(s->model, kSelfTestTokens), n * sizeof(int32_t));
+  SelfTest& test = s->self_test;
+  test = {};
+  test.is_running = true;
+  test.recorded = recorded;
+  if (!recorded) {
+    const uint32_t row = s->cache.type == kWeightQ8 ? 1 : 0;
+    test.expected = table_of<uint64_t>(s->model, kSelfTestHashes) + row * (s->model.n_layers + 1);
+  }
+  test.logits_hash = THIMBLE_HASH_START;
+  test.report.layer = -1;
+  forward_begin(s, n);
+  return THIMBLE_OK;
+}
+
+thimble_status forward_self_test_end(thimble_session* s, thimble_self_test_report* report) {
+  self_test_result(&s->self_test, s->model.n_layers, s->self_test.logits_hash);
+  if (report) *report = s->self_test.report;
+  const bool is_good = s->self_test.report.layer < 0;
+  rewind_to(s, 0);
+  return is_good ? THIMBLE_OK : THIMBLE_ERROR_SELF_TEST;
+}
+
+uint64_t forward_logits_hash(const thimble_session* s, uint64_t hash) {
+  if (s->candidates.capacity == 0) return hash_floats(hash, s->logits, s->model.vocab_size);
+  head_chunks(s, 0, tile_count(s->weights.head), [&](const float* logits, uint32_t n, uint32_t) {
+    hash = hash_floats(hash, logits, n);
+  });
+  return hash;
 }
 
 }  // namespace thimble

@@ -7,12 +7,27 @@
 
 namespace thimble {
 
+// Keeps the first `position` tokens; a pass or a self-test under way ends.
+void rewind_to(thimble_session* s, uint32_t position);
+
 // Starts the pass over tokens [s->position, end), which lie in s->tokens.
 void forward_begin(thimble_session* s, uint32_t end);
 
 // Goes on with it for about `budget` multiply-accumulates (0: to its end). Returns THIMBLE_MORE or
 // THIMBLE_OK.
 thimble_status forward_step(thimble_session* s, uint64_t budget);
+
+// Forgets the session's text and feeds the file's self-test, whose results are compared with the
+// file's; or written to `recorded`, (n_layers + 1), if that is not null. Then come forward_step,
+// until the pass is complete, and forward_self_test_end. Errors: NO_SELF_TEST, CONTEXT_FULL.
+thimble_status forward_self_test(thimble_session* s, uint64_t* recorded);
+
+// The verdict, OK or SELF_TEST; the session is empty again. `report` may be null.
+thimble_status forward_self_test_end(thimble_session* s, thimble_self_test_report* report);
+
+// FNV-1a 64, continued from `hash`, over the logits of the pass that has completed. Where only
+// candidates were kept the head is computed once more.
+uint64_t forward_logits_hash(const thimble_session* s, uint64_t hash);
 
 }  // namespace thimble
 

@@ -18,6 +18,11 @@ constexpr SectionKind kTokenizerSections[] = {kTokenOffsets, kTokenBytes, kToken
                                               kTokenTypes,   kByteTokens, kTokenLookup};
 constexpr uint64_t kTokenizerSectionCount =
     sizeof kTokenizerSections / sizeof kTokenizerSections[0];
+constexpr uint64_t kSelfTestSectionCount = 2;
+
+uint64_t tokenizer_section_count(const FileHeader& h) {
+  return h.tokenizer == kTokenizerNone ? 0 : kTokenizerSectionCount;
+}
 
 uint64_t section_index(const FileHeader& h, SectionKind kind, uint32_t layer) {
   const uint64_t after_layers = 1 + kSectionsPerLayer * h.n_layers;
@@ -33,7 +38,11 @@ uint64_t section_index(const FileHeader& h, SectionKind kind, uint32_t layer) {
     default:
       break;
   }
-  if (kind >= kTokenOffsets) return after_layers + (h.tied_head ? 2u : 3u) + (kind - kTokenOffsets);
+  const uint64_t after_rope = after_layers + (h.tied_head ? 2 : 3);
+  if (kind >= kSelfTestTokens) {
+    return after_rope + tokenizer_section_count(h) + (kind - kSelfTestTokens);
+  }
+  if (kind >= kTokenOffsets) return after_rope + (kind - kTokenOffsets);
   return 1 + kSectionsPerLayer * layer + (kind - kAttentionNorm);
 }
 
@@ -52,7 +61,11 @@ void section_kind(const FileHeader& h, uint64_t index, SectionKind* kind, uint32
   } else if (index == after_layers + (h.tied_head ? 1 : 2)) {
     *kind = kRopeFrequencies;
   } else {
-    *kind = kTokenizerSections[index - after_layers - (h.tied_head ? 2 : 3)];
+    const uint64_t after_rope = after_layers + (h.tied_head ? 2 : 3);
+    const uint64_t after_tokenizer = after_rope + tokenizer_section_count(h);
+    *kind = index < after_tokenizer    ? kTokenizerSections[index - after_rope]
+            : index == after_tokenizer ? kSelfTestTokens
+                                       : kSelfTestHashes;
   }
 }
 
@@ -111,6 +124,10 @@ Shape section_shape(const FileHeader& h, SectionKind kind) {
       return {kElementI32, 1, 256, false};
     case kTokenLookup:
       return {kElementI32, 1, token_lookup_slots(h.vocab_size), false};
+    case kSelfTestTokens:
+      return {kElementI32, 1, h.self_test_tokens, false};
+    case kSelfTestHashes:
+      return {kElementU64, 2, h.n_layers + 1, false};
   }
   return {};
 }
@@ -206,6 +223,8 @@ bool ranges_hold(const HeaderChecker& check) {
              !check.within("max_token_bytes", h.max_token_bytes, 1, kMaxTokenBytes)) {
     return false;
   }
+  const uint32_t longest = h.n_ctx < kMaxSelfTestTokens ? h.n_ctx : kMaxSelfTestTokens;
+  if (!check.within("self_test_tokens", h.self_test_tokens, 0, longest)) return false;
   const int32_t vocab = static_cast<int32_t>(h.vocab_size);
   const auto as_found = [](int32_t id) { return static_cast<uint64_t>(static_cast<int64_t>(id)); };
   if (h.bos_id < -1 || h.bos_id >= vocab) {
@@ -341,8 +360,8 @@ uint32_t token_lookup_slots(uint32_t vocab_size) {
 }
 
 uint64_t section_count(const FileHeader& header) {
-  return section_index(header, kRopeFrequencies, 0) + 1 +
-         (header.tokenizer == kTokenizerNone ? 0 : kTokenizerSectionCount);
+  return section_index(header, kRopeFrequencies, 0) + 1 + tokenizer_section_count(header) +
+         (header.self_test_tokens ? kSelfTestSectionCount : 0);
 }
 
 SectionEntry expected_section(const FileHeader& header, uint64_t index,

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
-// Top-k, top-p and min-p all keep the first so many tokens of one order: likeliest first, equal
-// odds by token id. So what they leave is one `Cut`, found without sorting: by histograms over
-// ever narrower ranges of odds, at most five of them.
+// Top-k keeps the first so many tokens in the order of logits, equal ones by token id; what is not
+// kept has no odds from then on. Top-p and min-p keep the first so many in the order of odds, equal
+// ones by token id. Both are a `Cut`, found without sorting: by histograms over ever narrower
+// ranges, at most six of them.
 #include "sampler.h"
 
 namespace thimble {
@@ -16,10 +17,22 @@ constexpr float kMinTemperature = 1e-30f;
 constexpr uint32_t kBinBits = 6;
 constexpr uint32_t kBins = 1u << kBinBits;
 
+// Odds, or at first the order of logits.
 struct Odds {
-  const uint32_t* at;  // (n), each 0 to 2^30; their sum is below 2^51, as n <= kMaxVocab
+  const uint32_t* at;  // (n); odds are 0 to 2^30, their sum is below 2^51, as n <= kMaxVocab
   uint32_t n;
 };
+
+// A range of odds [low, high) in 64 bins of 2^shift.
+struct Range {
+  uint32_t low;
+  uint64_t high;
+  uint32_t shift;
+};
+// Of odds, first those within 1/64 of the likeliest; while that is not enough, a 64th of that, and
+// so on.
+constexpr Range kLargestOdds = {1u << 24, 1u << 31, 24};
+constexpr Range kAllOrders = {0, uint64_t{1} << 32, 26};
 
 // The tokens that stay: all with odds above `threshold`, and of those with just these odds the
 // first `ties` by id. `mass` is the sum of their odds.
@@ -69,15 +82,14 @@ enum class Measure { kCount, kMass };
 
 // The smallest number of likeliest tokens whose count or mass is at least `need` >= 1; all tokens
 // with odds if that is not enough.
-Cut likeliest(const Odds& odds, Measure measure, uint64_t need) {
+Cut likeliest(const Odds& odds, Range range, Measure measure, uint64_t need) {
   uint32_t counts[kBins];
   uint64_t masses[kBins];
   uint64_t reached = 0;  // the measure of what is above the range
   uint64_t mass = 0;     // and its mass
-  // Odds in [low, high) lie in 64 bins of 2^shift. First those within 1/64 of the likeliest; while
-  // that is not enough, a 64th of that, and so on. Once a bin is known to hold the threshold, it
-  // becomes the range.
-  uint32_t low = 1u << 24, high = 1u << 31, shift = 24;
+  // Once a bin is known to hold the threshold, it becomes the range.
+  uint32_t low = range.low, shift = range.shift;
+  uint64_t high = range.high;
   for (;;) {
     for (uint32_t b = 0; b < kBins; ++b) counts[b] = 0, masses[b] = 0;
     each_at_least(odds, low, [&](uint32_t, uint32_t o) {
@@ -110,8 +122,8 @@ Cut likeliest(const Odds& odds, Measure measure, uint64_t need) {
       const uint64_t ties = measure == Measure::kMass ? (missing + low - 1) / low : missing;
       return {low, static_cast<uint32_t>(ties), mass + ties * low};
     }
-    high = low + (1u << shift);
-    shift -= kBinBits;
+    high = low + (uint64_t{1} << shift);
+    shift = shift > kBinBits ? shift - kBinBits : 0;
     if (counts[bin] <= kBins) break;
   }
 
@@ -142,18 +154,25 @@ uint64_t share_of_mass(uint64_t mass, uint32_t p) {
   return upper * p + ((lower * p + 0xffffff) >> 24);
 }
 
-Cut cut_for(const Odds& odds, const thimble_sampling& s) {
-  Cut cut = {0, 0, 0};
-  if (s.top_k > 0 && s.top_k < odds.n) {
-    cut = likeliest(odds, Measure::kCount, s.top_k);
-  } else {
-    cut.mass = mass_at_least(odds, 1);
+// Takes the odds of all but the k likeliest away.
+void keep_likeliest(const SampleInput& in, const Cut& cut) {
+  uint32_t ties = cut.ties;
+  for (uint32_t i = 0; i < in.n; ++i) {
+    const uint32_t order = logit_order(in.logits[i]);
+    if (order > cut.threshold || (order == cut.threshold && ties > 0)) {
+      ties -= order == cut.threshold;
+    } else {
+      in.odds[i] = 0;
+    }
   }
+}
+
+Cut cut_for(const Odds& odds, const thimble_sampling& s) {
+  Cut cut = {0, 0, mass_at_least(odds, 1)};
   if (s.top_p > 0.0f && s.top_p < 1.0f) {
-    // A part of what top-k left is a shorter piece of the same order, so all odds can be searched.
     const uint32_t p = static_cast<uint32_t>(s.top_p * kProbabilityUnit);
     const uint64_t need = share_of_mass(cut.mass, p);
-    cut = likeliest(odds, Measure::kMass, need > 0 ? need : 1);
+    cut = likeliest(odds, kLargestOdds, Measure::kMass, need > 0 ? need : 1);
   }
   const float least = s.min_p * kOddsOfLikeliest;
   uint32_t floor = static_cast<uint32_t>(least);
@@ -170,52 +189,93 @@ uint64_t multiply_high(uint64_t a, uint64_t b) {
   return a1 * b1 + (middle >> 32) + (carry >> 32);
 }
 
+int32_t id_of(const SampleInput& in, uint32_t at) {
+  return in.ids ? in.ids[at] : static_cast<int32_t>(at);
+}
+
+// Where a token's logit is; in.n if it is not among the likeliest.
+uint32_t place_of(const SampleInput& in, int32_t id) {
+  if (!in.ids) return static_cast<uint32_t>(id);
+  uint32_t low = 0, high = in.n;
+  while (low < high) {
+    const uint32_t middle = (low + high) / 2;
+    if (in.ids[middle] < id) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
+  }
+  return low < in.n && in.ids[low] == id ? low : in.n;
+}
+
+// Of the likeliest tokens only these many are sure to be the same as among all: a penalty above 1
+// can only take tokens out of the first `top_k`, at most a window of them.
+bool is_within_kept(const SampleInput& in, const thimble_sampling& s, uint32_t window) {
+  if (!in.ids) return true;
+  const bool is_greedy = s.temperature < kMinTemperature;
+  const uint64_t wanted = is_greedy ? 1 : s.top_k;
+  return wanted > 0 && wanted + window <= in.n && !(window > 0 && s.repetition_penalty < 1.0f);
+}
+
 int32_t draw(const Kernels& kernels, const SampleInput& in, const thimble_sampling& s) {
-  const uint32_t best = kernels.argmax(in.logits, in.vocab_size);
+  const uint32_t best = kernels.argmax(in.logits, in.n);
   const float max = in.logits[best];
   const bool is_finite = max - max == 0.0f;
   if (s.temperature < kMinTemperature || s.top_k == 1 || !is_finite) {
-    return static_cast<int32_t>(best);
+    return id_of(in, best);
   }
-  kernels.odds(in.odds, in.logits, in.vocab_size, max, 1.0f / s.temperature);
-  const Odds odds = {in.odds, in.vocab_size};
+  const Odds odds = {in.odds, in.n};
+  const bool has_top_k = s.top_k > 0 && s.top_k < in.n;
+  Cut kept = {};
+  if (has_top_k) {
+    for (uint32_t i = 0; i < in.n; ++i) in.odds[i] = logit_order(in.logits[i]);
+    kept = likeliest(odds, kAllOrders, Measure::kCount, s.top_k);
+  }
+  kernels.odds(in.odds, in.logits, in.n, max, 1.0f / s.temperature);
+  if (has_top_k) keep_likeliest(in, kept);
   Cut cut = cut_for(odds, s);
   // The bias of this mapping is at most mass / 2^64 < 2^-13 of one unit of odds.
   uint64_t rest = multiply_high(random_bits(s.seed, in.position), cut.mass);
   uint32_t drawn = best;
-  each_at_least(odds, cut.threshold > 0 ? cut.threshold : 1, [&](uint32_t id, uint32_t o) {
+  each_at_least(odds, cut.threshold > 0 ? cut.threshold : 1, [&](uint32_t at, uint32_t o) {
     if (o == cut.threshold && cut.ties-- == 0) {
       cut.ties = 0;
       return true;
     }
     if (rest < o) {
-      drawn = id;
+      drawn = at;
       return false;
     }
     rest -= o;
     return true;
   });
-  return static_cast<int32_t>(drawn);
+  return id_of(in, drawn);
 }
 
 // Not inlined: its kilobyte of stack is only for those who use the penalty.
 [[gnu::noinline]] int32_t draw_penalized(const Kernels& kernels, const SampleInput& in,
-                                         const thimble_sampling& s) {
-  float before[kMaxRepetitionWindow];
-  uint32_t window = s.repetition_window ? s.repetition_window : kDefaultRepetitionWindow;
-  if (window > in.position) window = in.position;
+                                         const thimble_sampling& s, uint32_t window) {
+  float before[kMaxRepetitionWindow] = {};
   const int32_t* recent = in.history + (in.position - window);
   // A token that occurs often is penalized once. Marks lie where its odds will.
-  for (uint32_t i = 0; i < window; ++i) in.odds[recent[i]] = 0;
   for (uint32_t i = 0; i < window; ++i) {
-    float& logit = in.logits[recent[i]];
+    const uint32_t at = place_of(in, recent[i]);
+    if (at < in.n) in.odds[at] = 0;
+  }
+  for (uint32_t i = 0; i < window; ++i) {
+    const uint32_t at = place_of(in, recent[i]);
+    if (at == in.n) continue;
+    float& logit = in.logits[at];
     before[i] = logit;
-    if (in.odds[recent[i]]++ > 0) continue;
+    if (in.odds[at]++ > 0) continue;
     logit = logit > 0.0f ? logit / s.repetition_penalty : logit * s.repetition_penalty;
   }
   const int32_t token = draw(kernels, in, s);
   // Backwards, so that a token's first value is written last.
-  for (uint32_t i = window; i > 0; --i) in.logits[recent[i - 1]] = before[i - 1];
+  for (uint32_t i = window; i > 0; --i) {
+    const uint32_t at = place_of(in, recent[i - 1]);
+    if (at < in.n) in.logits[at] = before[i - 1];
+  }
   return token;
 }
 
@@ -231,8 +291,14 @@ uint64_t random_bits(uint64_t seed, uint64_t position) {
 int32_t sample_token(const Kernels& kernels, const SampleInput& input,
                      const thimble_sampling& sampling) {
   if (!is_valid(sampling)) return THIMBLE_ERROR_ARGUMENT;
-  const bool penalizes = sampling.repetition_penalty != 0.0f && sampling.repetition_penalty != 1.0f;
-  return penalizes ? draw_penalized(kernels, input, sampling) : draw(kernels, input, sampling);
+  uint32_t window = 0;  // tokens that the penalty is for
+  if (sampling.repetition_penalty != 0.0f && sampling.repetition_penalty != 1.0f) {
+    window = sampling.repetition_window ? sampling.repetition_window : kDefaultRepetitionWindow;
+    if (window > input.position) window = input.position;
+  }
+  if (!is_within_kept(input, sampling, window)) return THIMBLE_ERROR_ARGUMENT;
+  return window > 0 ? draw_penalized(kernels, input, sampling, window)
+                    : draw(kernels, input, sampling);
 }
 
 }  // namespace thimble

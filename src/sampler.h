@@ -4,6 +4,7 @@
 #ifndef THIMBLE_SRC_SAMPLER_H
 #define THIMBLE_SRC_SAMPLER_H
 
+#include "candidates.h"
 #include "kernels/kernels.h"
 #include "thimble/thimble.h"
 
@@ -14,14 +15,16 @@ constexpr uint32_t kDefaultRepetitionWindow = 64;
 
 // What a draw works on.
 struct SampleInput {
-  float* logits;   // (vocab_size); the penalty changes some for a moment, then restores them
-  uint32_t* odds;  // (vocab_size) scratch
-  uint32_t vocab_size;
+  float* logits;       // (n); the penalty changes some for a moment, then restores them
+  const int32_t* ids;  // (n) the tokens of these logits, ascending: the n likeliest; null: all
+  uint32_t* odds;      // (n) scratch
+  uint32_t n;
   const int32_t* history;  // (position) tokens so far, each within the vocabulary
   uint32_t position;
 };
 
-// As thimble_sample. A sampling outside its ranges (a NaN included) is THIMBLE_ERROR_ARGUMENT.
+// As thimble_sample. A sampling outside its ranges (a NaN included), or one that asks for more than
+// the likeliest that were kept, is THIMBLE_ERROR_ARGUMENT.
 // If the largest logit is infinite, or all are NaN, there are no odds: the draw is the greedy one.
 // Stack: about 1 KiB, 2 KiB with a repetition penalty.
 int32_t sample_token(const Kernels& kernels, const SampleInput& input,

@@ -23,77 +23,105 @@ uint64_t widest_padded_input(const thimble_model& m) {
   return widest;
 }
 
-Activations take_activations(Arena* arena, const thimble_model& m, uint32_t n_ctx, uint32_t batch) {
-  Activations a = {};
+// In two steps: what a pass's end needs, then what is only used within a pass.
+void take_inputs(Activations* a, Arena* arena, const thimble_model& m, uint32_t batch) {
+  a->x_stride = row_width(m.dim);
+  a->normed = arena->take<float>(uint64_t{batch} * a->x_stride);
+  if (m.weight_type != kWeightQ8) return;
+  const uint64_t cols = widest_padded_input(m);
+  const uint64_t groups = m.group ? (cols + m.group - 1) / m.group : 1;
+  a->input.values = arena->take<int8_t>(batch * cols);
+  a->input.scales = arena->take<float>(batch * groups);
+  a->input.sums = arena->take<int32_t>(batch * groups);
+}
+
+void take_activations(Activations* to, Arena* arena, const thimble_model& m,
+                      const ResolvedConfig& config) {
+  Activations& a = *to;
+  const uint64_t batch = config.n_batch;
   const uint64_t q = uint64_t{m.n_heads} * m.head_dim, kv = uint64_t{m.n_kv_heads} * m.head_dim;
-  a.x_stride = row_width(m.dim);
   a.qkv_stride = row_width(q + 2 * kv);
   a.context_stride = row_width(q);
   a.gate_up_stride = row_width(2 * uint64_t{m.hidden_dim});
-  a.scores_stride = row_width(n_ctx);
-  a.x = arena->take<float>(uint64_t{batch} * a.x_stride);
-  a.normed = arena->take<float>(uint64_t{batch} * a.x_stride);
-  a.qkv = arena->take<float>(uint64_t{batch} * a.qkv_stride);
-  a.context = arena->take<float>(uint64_t{batch} * a.context_stride);
-  a.gate_up = arena->take<float>(uint64_t{batch} * a.gate_up_stride);
-  a.rope = arena->take<float>(uint64_t{batch} * 2 * m.head_dim);
+  a.scores_stride = row_width(config.n_ctx);
+  a.x = arena->take<float>(batch * a.x_stride);
+  a.qkv = arena->take<float>(batch * a.qkv_stride);
+  a.context = arena->take<float>(batch * a.context_stride);
+  a.gate_up = arena->take<float>(batch * a.gate_up_stride);
+  a.rope = arena->take<float>(batch * 2 * m.head_dim);
   a.scores = arena->take<float>(uint64_t{m.n_heads} * a.scores_stride);
-  if (m.weight_type == kWeightQ8) {
-    const uint64_t cols = widest_padded_input(m);
-    const uint64_t groups = m.group ? (cols + m.group - 1) / m.group : 1;
-    a.input.values = arena->take<int8_t>(batch * cols);
-    a.input.scales = arena->take<float>(batch * groups);
-    a.input.sums = arena->take<int32_t>(batch * groups);
+  if (config.kv_type == kWeightQ8) {
+    a.query.padded_cols = a.query.group = kv_padded_dim(m.head_dim);
+    a.query.n_groups = 1;
+    a.query.values = arena->take<int8_t>(uint64_t{m.n_heads} * a.query.padded_cols);
+    a.query.scales = arena->take<float>(m.n_heads);
+    a.query.sums = arena->take<int32_t>(m.n_heads);
   }
-  return a;
 }
 
 }  // namespace
 
-thimble_session* session_layout(Arena* arena, const thimble_model& model, uint32_t n_ctx,
-                                uint32_t n_batch, const Kernels* kernels) {
-  thimble_session* session = arena->take<thimble_session>(1);
+thimble_session* session_layout(Arena* arena, const thimble_model& model,
+                                const ResolvedConfig& config, SessionParts* parts) {
+  uint64_t before = 0;
+  const auto taken = [&] {
+    const uint64_t bytes = arena->used() - before;
+    before = arena->used();
+    return bytes;
+  };
+  SessionParts p = {};
+  void* place = arena->take<uint8_t>(kSessionBytes);
+  p.structure = taken();
   thimble_session s = {};
   s.model = model;
-  s.kernels = kernels;
-  s.n_ctx = n_ctx;
-  s.n_batch = n_batch;
+  s.kernels = config.kernels;
+  s.n_ctx = config.n_ctx;
+  s.n_batch = config.n_batch;
   s.pass.stage = kIdle;
-  s.tokens = arena->take<int32_t>(n_ctx);
-  s.cache = kv_cache_take(arena, model, n_ctx);
-  s.logits = arena->take<float>(round_up(model.vocab_size, kLanes));
-  s.odds = arena->take<uint32_t>(model.vocab_size);
+  s.tokens = arena->take<int32_t>(config.n_ctx);
+  p.tokens = taken();
+  s.cache = kv_cache_take(arena, model, config.n_ctx, config.kv_type, config.kernels->row_tile);
+  p.cache = taken();
+  const uint32_t kept = config.n_candidates;
+  s.candidates = candidates_take(arena, kept);
+  s.logits = arena->take<float>(kept ? kHeadChunk : round_up(model.vocab_size, kLanes));
+  s.odds = arena->take<uint32_t>(kept ? kept : model.vocab_size);
+  p.logits = taken();
 
-  // Encoding happens between passes, so its scratch is the activations' memory.
-  const uint64_t before = arena->used();
-  s.act = take_activations(arena, model, n_ctx, n_batch);
-  const uint64_t shared = arena->used() - before;
+  // Encoding happens between passes, so its scratch is the activations' memory, but for the last
+  // matrix's input, which the logits can be computed from again.
+  take_inputs(&s.act, arena, model, config.n_batch);
+  const uint64_t scratch = arena->used();
+  take_activations(&s.act, arena, model, config);
+  const uint64_t shared = arena->used() - scratch;
   const uint64_t wanted = model.max_token_bytes ? encode_scratch_bytes(kMinWordBytes) : 0;
   if (shared < wanted) arena->take<uint8_t>(wanted - shared);
   s.encode_scratch = s.act.x;
-  s.encode_scratch_size = static_cast<size_t>(arena->used() - before);
+  s.encode_scratch_size = static_cast<size_t>(arena->used() - scratch);
+  p.activations = taken();
+  if (parts) *parts = p;
 
+  thimble_session* session = static_cast<thimble_session*>(place);
   if (session) {
     s.weights = weights_of(model);
     *session = s;
-    // Lanes beyond the last position are computed with its tile and thrown away; zeros keep what a
-    // session reads independent of what the arena held before.
-    const size_t cache_bytes =
-        size_t{model.n_layers} * model.n_kv_heads * kv_head_stride(s.cache) * sizeof(float);
-    memset(s.cache.keys, 0, cache_bytes);
-    memset(s.cache.values, 0, cache_bytes);
+    kv_cache_clear(s.cache, model.n_layers);
   }
   return session;
 }
 
 thimble_status resolve_config(const thimble_model& model, const thimble_config* config,
                               ResolvedConfig* out) {
-  static const thimble_config kDefault = {0, 0, nullptr};
+  static const thimble_config kDefault = {};
   const thimble_config& c = config ? *config : kDefault;
   out->n_ctx = c.n_ctx ? c.n_ctx : model.n_ctx;
   out->n_batch = c.n_batch ? c.n_batch : 1;
+  out->n_candidates = c.n_candidates < model.vocab_size ? c.n_candidates : 0;
+  out->kv_type = c.kv_type == THIMBLE_KV_Q8 ? kWeightQ8 : kWeightF32;
   out->kernels = kernels_by_name(c.isa);
-  const bool good = out->n_ctx <= model.n_ctx && out->n_batch <= kMaxBatch && out->kernels;
+  const bool good = out->n_ctx <= model.n_ctx && out->n_batch <= kMaxBatch &&
+                    out->n_candidates <= kMaxCandidates &&
+                    (c.kv_type == THIMBLE_KV_F32 || c.kv_type == THIMBLE_KV_Q8) && out->kernels;
   if (out->n_batch > out->n_ctx) out->n_batch = out->n_ctx;  // a larger one could not be used
   return good ? THIMBLE_OK : THIMBLE_ERROR_CONFIG;
 }

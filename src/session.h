@@ -4,14 +4,23 @@
 #define THIMBLE_SRC_SESSION_H
 
 #include "arena.h"
+#include "candidates.h"
 #include "kernels/kernels.h"
 #include "kv_cache.h"
 #include "model.h"
+#include "self_test.h"
 #include "thimble/thimble.h"
 
 namespace thimble {
 
 constexpr uint32_t kMaxBatch = 1024;
+
+// Logits that are computed at once where candidates are kept.
+constexpr uint32_t kHeadChunk = 64;
+
+// What a session's structure takes of the arena, the same on every chip, however wide its pointers:
+// a plan made on the host holds on the board.
+constexpr uint32_t kSessionBytes = 1024;
 
 // The steps of a pass in the order of the paper; the ones from kAttentionNorm to kDown once a
 // layer.
@@ -51,7 +60,8 @@ struct Activations {
   float* gate_up;       // (n_batch, 2 * hidden_dim)
   float* rope;          // (n_batch, 2, head_dim): the rotation's table at each position
   float* scores;        // (n_heads, n_ctx): attention scores, then weights, of one position
-  QuantizedRows input;  // q8 only: the current matrix's input; padded_cols and group vary
+  QuantizedRows input;  // q8 weights: the current matrix's input; padded_cols and group vary
+  QuantizedRows query;  // q8 cache: (n_heads, padded head_dim), one scale a head
   uint32_t x_stride, qkv_stride, context_stride, gate_up_stride, scores_stride;
 };
 
@@ -66,27 +76,40 @@ struct thimble_session {
   thimble::Pass pass;
   thimble_attention_hook on_attention;
   void* hook_user;
-  int32_t* tokens;       // (n_ctx): those computed, then those fed
-  float* logits;         // (vocab_size, rounded up to whole tiles)
-  uint32_t* odds;        // (vocab_size): the sampler's scratch
-  void* encode_scratch;  // the activations' memory, used between passes
+  int32_t* tokens;  // (n_ctx): those computed, then those fed
+  float* logits;    // (vocab_size, rounded up to whole tiles); with candidates (kHeadChunk)
+  thimble::Candidates candidates;
+  uint32_t* odds;        // (vocab_size or candidates): the sampler's scratch
+  void* encode_scratch;  // activations' memory, used between passes
   size_t encode_scratch_size;
   uint32_t n_ctx, n_batch;
   uint32_t position;  // tokens computed
   uint32_t has_logits;
+  thimble::SelfTest self_test;
 };
 
 namespace thimble {
 
-// Lays the session out in `arena`, which may only count; with memory, returns it, initialised.
-thimble_session* session_layout(Arena* arena, const thimble_model& model, uint32_t n_ctx,
-                                uint32_t n_batch, const Kernels* kernels);
+static_assert(sizeof(thimble_session) <= kSessionBytes, "the structure has a fixed place");
 
-// Resolves defaults and checks ranges.
+// A configuration without defaults, within its ranges.
 struct ResolvedConfig {
-  uint32_t n_ctx, n_batch;
+  uint32_t n_ctx, n_batch, n_candidates;
+  WeightType kv_type;
   const Kernels* kernels;
 };
+
+// What the arena is used for, in bytes.
+struct SessionParts {
+  uint64_t structure, tokens, cache, logits, activations;
+};
+
+// Lays the session out in `arena`, which may only count; with memory, returns it, initialised.
+// `parts` may be null.
+thimble_session* session_layout(Arena* arena, const thimble_model& model,
+                                const ResolvedConfig& config, SessionParts* parts);
+
+// Resolves defaults and checks ranges.
 thimble_status resolve_config(const thimble_model& model, const thimble_config* config,
                               ResolvedConfig* out);
 

@@ -49,6 +49,10 @@ extern "C" const char* thimble_status_text(thimble_status status) {
       return "the output buffer is too small";
     case THIMBLE_ERROR_TEXT_TOO_LONG:
       return "a word is longer than the scratch can merge";
+    case THIMBLE_ERROR_SELF_TEST:
+      return "the results are not those that the model file expects";
+    case THIMBLE_ERROR_NO_SELF_TEST:
+      return "the model file has no self-test";
   }
   return "an unknown status";
 }

@@ -71,10 +71,10 @@ static void check_refusals(size_t image_bytes) {
 }
 
 static void check_session_refusals(const thimble_model* model) {
-  const thimble_config too_long = {model->n_ctx + 1, 1, NULL};
-  const thimble_config too_wide = {0, 1025, NULL};
-  const thimble_config strange = {0, 0, "abacus"};
-  const thimble_config good = {kContext, kBatch, NULL};
+  const thimble_config too_long = {model->n_ctx + 1, 1, NULL, 0, 0};
+  const thimble_config too_wide = {0, 1025, NULL, 0, 0};
+  const thimble_config strange = {0, 0, "abacus", 0, 0};
+  const thimble_config good = {kContext, kBatch, NULL, 0, 0};
   const size_t need = thimble_session_bytes(model, &good);
   thimble_session* session = NULL;
 
@@ -187,8 +187,8 @@ static void check_call_refusals(const thimble_model* model, thimble_session* ses
 
 int main(int argc, char** argv) {
   static const char kText[] = "Once upon a time, there was a little girl";
-  const thimble_config config = {kContext, kBatch, NULL};
-  const thimble_config reference = {kContext, 1, "reference"};
+  const thimble_config config = {kContext, kBatch, NULL, 0, 0};
+  const thimble_config reference = {kContext, 1, "reference", 0, 0};
   const thimble_sampling greedy = {0, 0, 0, 0, 0, 0, 0};
   thimble_sampling warm = {0, 0, 0, 0, 0, 0, 0};
   thimble_model model;

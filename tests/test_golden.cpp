@@ -214,7 +214,7 @@ TEST_CASE("golden: committed logits hashes") {
       const std::vector<int32_t> text = random_tokens(7, 41, m.shape.vocab_size);
       char line[64];
       for (size_t k = 0; thimble_isa_at(k); ++k) {
-        TestSession s(m.view, {0, 16, thimble_isa_at(k)});
+        TestSession s(m.view, {0, 16, thimble_isa_at(k), 0, 0});
         const GoldenHash found = {data_crc, hash_of_text(s, text, text.size())};
         std::snprintf(line, sizeof line, "{0x%08x, 0x%016llx}", found.data_crc,
                       static_cast<unsigned long long>(found.logits_hash));
@@ -350,7 +350,7 @@ TEST_CASE("golden: stories260K scores a prompt as the double reference does") {
   const std::vector<int32_t> ids = golden["greedy_ids"].as_ints();
   const std::vector<int32_t> prompt_ids = golden["prompt_ids"].as_ints();
 
-  TestSession s(m.view, {0, 64, nullptr});
+  TestSession s(m.view, {0, 64, nullptr, 0, 0});
   std::vector<int32_t> tokens(prompt.size() + 2);
   const int32_t n = thimble_encode(s, prompt.data(), prompt.size(), THIMBLE_ENCODE_BOS,
                                    tokens.data(), tokens.size());
@@ -382,7 +382,7 @@ TEST_CASE("golden: stories260K scores a prompt as the double reference does") {
   }
 
   // The prompt in one pass.
-  TestSession whole(m.view, {0, 64, nullptr});
+  TestSession whole(m.view, {0, 64, nullptr, 0, 0});
   feed_pieces(whole, prompt_ids.data(), prompt_ids.size(), prompt_ids.size());
   check_step(golden["steps"][prompt_ids.size() - 1], thimble_logits(whole), m.view.vocab_size);
 }

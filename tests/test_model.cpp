@@ -100,7 +100,7 @@ std::vector<uint64_t> run_a_little(const thimble_model& model) {
   };
   std::vector<uint64_t> hashes;
   for (size_t i = 0; kernels_at(i); ++i) {
-    const thimble_config config = {std::min(model.n_ctx, 7u), 3, kernels_at(i)->name};
+    const thimble_config config = {std::min(model.n_ctx, 7u), 3, kernels_at(i)->name, 0, 0};
     TestSession s(model, config, 0xff);
     const int32_t last = static_cast<int32_t>(model.vocab_size - 1);
     uint64_t hash = THIMBLE_HASH_START;
@@ -120,7 +120,7 @@ std::vector<uint64_t> run_a_little(const thimble_model& model) {
 
 // The tokenizer of an accepted image: any tokens, any text.
 void encode_and_decode(const thimble_model& model) {
-  TestSession s(model, {std::min(model.n_ctx, 2u), 1, nullptr});
+  TestSession s(model, {std::min(model.n_ctx, 2u), 1, nullptr, 0, 0});
   const std::string text = "ab  an se\x01 \xc3\xa9 zz\xff";
   std::vector<int32_t> tokens(text.size() + 2);
   const int32_t n =

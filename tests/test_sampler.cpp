@@ -39,7 +39,7 @@ int32_t sample(const Kernels& kernels, const std::vector<float>& logits, const t
   std::vector<uint32_t> odds(logits.size(), 0xdeadbeef);
   std::vector<int32_t> tokens(history);
   tokens.resize(position);
-  const SampleInput input{copy.data(), odds.data(), static_cast<uint32_t>(logits.size()),
+  const SampleInput input{copy.data(),   nullptr, odds.data(), static_cast<uint32_t>(logits.size()),
                           tokens.data(), position};
   const int32_t token = sample_token(kernels, input, s);
   CHECK(std::memcmp(copy.data(), logits.data(), logits.size() * sizeof(float)) == 0);
@@ -53,12 +53,20 @@ struct Reference {
   std::vector<uint32_t> kept;  // ids that can be drawn, ascending
   uint64_t mass = 0;
 
-  Reference(const std::vector<uint32_t>& all_odds, const thimble_sampling& s) : odds(all_odds) {
+  Reference(const std::vector<float>& logits, const std::vector<uint32_t>& all_odds,
+            const thimble_sampling& s)
+      : odds(all_odds) {
     std::vector<uint32_t> order(odds.size());
     std::iota(order.begin(), order.end(), 0u);
+    const auto logit = [&](uint32_t id) {
+      return logits[id] == logits[id] ? logits[id] : -kInfinity;
+    };
+    std::stable_sort(order.begin(), order.end(),
+                     [&](uint32_t a, uint32_t b) { return logit(a) > logit(b); });
+    if (s.top_k > 0 && s.top_k < order.size()) order.resize(s.top_k);
+    std::sort(order.begin(), order.end());
     std::stable_sort(order.begin(), order.end(),
                      [this](uint32_t a, uint32_t b) { return odds[a] > odds[b]; });
-    if (s.top_k > 0 && s.top_k < order.size()) order.resize(s.top_k);
     if (s.top_p > 0.0f && s.top_p < 1.0f) {
       const uint64_t p = static_cast<uint64_t>(std::floor(double(s.top_p) * 0x1p24));
       Wide total = 0, sum = 0;
@@ -143,7 +151,7 @@ TEST_CASE("every draw equals a sort's") {
     s.min_p = one_of(
         {0.0f, 0.0f, 0.05f, 1e-4f, 1.0f, 1e-12f, static_cast<float>(random.below(1000)) / 1000.0f});
     s.seed = random.below(4) ? random.next() : 0;
-    const Reference expected(reference_odds(logits, s.temperature), s);
+    const Reference expected(logits, reference_odds(logits, s.temperature), s);
     CAPTURE(round);
     CAPTURE(n);
     for (uint32_t position : {0u, 1u, 77u}) {
@@ -162,7 +170,7 @@ TEST_CASE("odds at every border of the search") {
     std::copy(given.begin(), given.begin() + n, out);
   };
   Random random(5);
-  const std::vector<float> logits(200, 0.0f);
+  std::vector<float> logits(200);
   for (int round = 0; round < 4000; ++round) {
     given.assign(200, 0);
     const uint32_t center = (1u << random.below(30)) + (random.below(2) ? random.below(64) : 0);
@@ -171,6 +179,10 @@ TEST_CASE("odds at every border of the search") {
       if (random.below(8)) o = std::min(center - 1 + random.below(3) * spread, 1u << 30);
     }
     given[random.below(200)] = 1u << 30;
+    for (size_t i = 0; i < logits.size(); ++i) {  // in the order of the odds
+      logits[i] = static_cast<float>(
+          std::count_if(given.begin(), given.end(), [&](uint32_t o) { return o < given[i]; }));
+    }
     thimble_sampling s = warm(1.0f);
     s.top_k = 2 + random.below(199);
     if (round % 2) {  // just the share of the first few, so that the border lies behind a token
@@ -181,7 +193,7 @@ TEST_CASE("odds at every border of the search") {
       s.top_p =
           static_cast<float>(part / std::accumulate(order.begin(), order.begin() + s.top_k, 0.0));
     }
-    const Reference expected(given, s);
+    const Reference expected(logits, given, s);
     CAPTURE(round);
     for (uint32_t position = 0; position < 8; ++position) {
       REQUIRE(sample(kernels, logits, s, position) == expected.draw(0, position));
@@ -205,7 +217,7 @@ TEST_CASE("draws follow the softmax") {
     thimble_sampling s = warm(temperature);
     s.seed = 3;
     for (uint32_t i = 0; i < draws; ++i) {
-      const SampleInput input{logits.data(), odds.data(), 20, history.data(), i};
+      const SampleInput input{logits.data(), nullptr, odds.data(), 20, history.data(), i};
       ++seen[static_cast<size_t>(sample_token(kKernelsReference, input, s))];
     }
     double chi2 = 0;

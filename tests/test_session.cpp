@@ -31,7 +31,7 @@ std::string name_of(const NamedShape& named, const tools::WeightLayout& layout) 
 uint64_t expected_hash(const tools::ModelShape& shape, tools::WeightLayout layout) {
   layout.row_tile = 1;
   TinyModel m(shape, layout);
-  TestSession s(m.view, {0, 1, "reference"});
+  TestSession s(m.view, {0, 1, "reference", 0, 0});
   return hash_of_text(s, text_for(m), 1);
 }
 
@@ -55,7 +55,8 @@ uint64_t sum_of_parts(const thimble_model& m, uint32_t n_ctx, uint32_t n_batch) 
   const auto row = [&](uint64_t floats) { return (floats + lanes - 1) / lanes * lanes * 4; };
   const uint64_t q = m.n_heads * m.head_dim, kv = m.n_kv_heads * m.head_dim;
   const uint64_t cache = uint64_t{m.n_layers} * kv * row(n_ctx);
-  uint64_t activations = 2 * chunk(batch * row(m.dim))               // x, normed
+  uint64_t inputs = chunk(batch * row(m.dim));                       // normed
+  uint64_t activations = chunk(batch * row(m.dim))                   // x
                          + chunk(batch * row(q + 2 * kv))            // q, k, v
                          + chunk(batch * row(q))                     // context
                          + chunk(batch * row(2 * m.hidden_dim))      // gate, up
@@ -66,15 +67,15 @@ uint64_t sum_of_parts(const thimble_model& m, uint32_t n_ctx, uint32_t n_batch) 
     uint64_t widest = std::max<uint64_t>({m.dim, q, m.hidden_dim});
     widest = (widest + multiple - 1) / multiple * multiple;
     const uint64_t groups = m.group ? widest / m.group : 1;
-    activations += chunk(batch * widest) + 2 * chunk(batch * groups * 4);
+    inputs += chunk(batch * widest) + 2 * chunk(batch * groups * 4);
   }
   if (m.max_token_bytes > 0) {
     activations = std::max(activations, chunk(encode_scratch_bytes(256)));
   }
-  return chunk(sizeof(thimble_session)) + chunk(4 * n_ctx)     // tokens
+  return chunk(kSessionBytes) + chunk(4 * n_ctx)               // tokens
          + 2 * chunk(cache)                                    // keys, values
          + chunk(row(m.vocab_size)) + chunk(4 * m.vocab_size)  // logits, odds
-         + activations;
+         + inputs + activations;
 }
 
 }  // namespace
@@ -89,7 +90,7 @@ TEST_CASE("session: bytes are the sum of the parts, for every context and batch"
         TinyModel m(named.shape, layout, with_vocabulary);
         for (uint32_t n_ctx = 1; n_ctx <= m.view.n_ctx; ++n_ctx) {
           for (uint32_t n_batch : {1u, 2u, 5u, 17u, 64u, 1024u}) {
-            const thimble_config config = {n_ctx, n_batch, nullptr};
+            const thimble_config config = {n_ctx, n_batch, nullptr, 0, 0};
             CAPTURE(name_of(named, layout));
             CAPTURE(n_ctx);
             CAPTURE(n_batch);
@@ -106,7 +107,7 @@ TEST_CASE("session: 16 more positions cost what the header says, and up to 15 co
   // n_ctx * n_layers * n_kv_heads * head_dim * 8 of cache, 4 a token, 4 a score of every head.
   TinyModel m(tiny_shape(32, 64, 3, 4, 2, 8, 64, 512, true), {kWeightF32, 0, 16});
   const auto bytes = [&](uint32_t n_ctx) {
-    const thimble_config config = {n_ctx, 1, nullptr};
+    const thimble_config config = {n_ctx, 1, nullptr, 0, 0};
     return thimble_session_bytes(&m.view, &config);
   };
   for (uint32_t n_ctx = 16; n_ctx + 16 <= 512; n_ctx += 16) {
@@ -120,12 +121,12 @@ TEST_CASE(
     "session: defaults are the model's context and a batch of 1; a batch ends at the context") {
   TinyModel m(tiny_shapes()[0].shape, {kWeightF32, 0, 16});
   const auto bytes = [&](thimble_config config) { return thimble_session_bytes(&m.view, &config); };
-  CHECK(thimble_session_bytes(&m.view, nullptr) == bytes({m.view.n_ctx, 1, nullptr}));
-  CHECK(bytes({0, 0, ""}) == bytes({m.view.n_ctx, 1, nullptr}));
-  CHECK(bytes({8, 8, nullptr}) == bytes({8, 1024, nullptr}));
-  CHECK(bytes({8, 1, nullptr}) < bytes({8, 2, nullptr}));
+  CHECK(thimble_session_bytes(&m.view, nullptr) == bytes({m.view.n_ctx, 1, nullptr, 0, 0}));
+  CHECK(bytes({0, 0, "", 0, 0}) == bytes({m.view.n_ctx, 1, nullptr, 0, 0}));
+  CHECK(bytes({8, 8, nullptr, 0, 0}) == bytes({8, 1024, nullptr, 0, 0}));
+  CHECK(bytes({8, 1, nullptr, 0, 0}) < bytes({8, 2, nullptr, 0, 0}));
   for (size_t i = 0; thimble_isa_at(i); ++i) {
-    CHECK(bytes({0, 0, thimble_isa_at(i)}) == bytes({0, 0, nullptr}));
+    CHECK(bytes({0, 0, thimble_isa_at(i), 0, 0}) == bytes({0, 0, nullptr, 0, 0}));
   }
 }
 
@@ -136,7 +137,7 @@ TEST_CASE("session: the arena is needed to the last byte, and nothing beyond is 
       for (uint32_t n_batch : {1u, 5u, 64u}) {
         CAPTURE(name_of(named, layout));
         TinyModel m(named.shape, layout);
-        const thimble_config config = {45, n_batch, nullptr};
+        const thimble_config config = {45, n_batch, nullptr, 0, 0};
         const std::vector<int32_t> text = random_tokens(4, 45, m.shape.vocab_size);
         const size_t need = thimble_session_bytes(&m.view, &config);
         AlignedBlock block(64 + need + 4096, kCanary);
@@ -177,7 +178,7 @@ TEST_CASE("bits: every kernel table, batch and way of feeding") {
         const std::vector<int32_t> text = text_for(m);
         for (size_t i = 0; kernels_at(i); ++i) {
           for (uint32_t n_batch : {1u, 2u, 5u, 64u}) {
-            TestSession s(m.view, {0, n_batch, kernels_at(i)->name});
+            TestSession s(m.view, {0, n_batch, kernels_at(i)->name, 0, 0});
             CHECK(std::string(thimble_isa(s)) == kernels_at(i)->name);
             for (size_t piece : {kTextTokens, size_t{17}, size_t{3}, size_t{1}}) {
               CAPTURE(std::string(kernels_at(i)->name));
@@ -197,7 +198,7 @@ TEST_CASE("bits: every tile height on every kernel table") {
       layout.row_tile = tile;
       TinyModel m(shape, layout);
       for (size_t i = 0; kernels_at(i); ++i) {
-        TestSession s(m.view, {0, 6, kernels_at(i)->name});
+        TestSession s(m.view, {0, 6, kernels_at(i)->name, 0, 0});
         CAPTURE(std::string(kernels_at(i)->name));
         CAPTURE(tile);
         REQUIRE(hash_of_text(s, text_for(m), 17) == expected);
@@ -213,7 +214,7 @@ TEST_CASE("bits: every budget of a slice; position and logits stay away until th
         const std::vector<int32_t> text = text_for(m);
         for (uint64_t budget : {0u, 1u, 7u, 1000u, 100000u}) {
           for (uint32_t n_batch : {1u, 5u, 64u}) {
-            TestSession s(m.view, {0, n_batch, nullptr});
+            TestSession s(m.view, {0, n_batch, nullptr, 0, 0});
             CAPTURE(budget);
             CAPTURE(n_batch);
             REQUIRE(hash_of_text(s, text, 17, budget) == expected);
@@ -221,7 +222,7 @@ TEST_CASE("bits: every budget of a slice; position and logits stay away until th
         }
         // Budgets that change from slice to slice.
         Random random(5);
-        TestSession s(m.view, {0, 5, nullptr});
+        TestSession s(m.view, {0, 5, nullptr, 0, 0});
         REQUIRE(thimble_feed(s, text.data(), text.size() - 4) == THIMBLE_OK);
         uint32_t before = 0;
         while (thimble_step(s, 1 + random.below(3000)) == THIMBLE_MORE) {
@@ -244,7 +245,7 @@ TEST_CASE("step: a slice is bounded, and a smaller budget gives no fewer slices"
   const std::vector<int32_t> text = text_for(m);
   size_t most = SIZE_MAX;
   for (uint64_t budget : {1u, 10u, 1000u, 10000u, 1000000000u, 0u}) {
-    TestSession s(m.view, {0, 3, nullptr});
+    TestSession s(m.view, {0, 3, nullptr, 0, 0});
     REQUIRE(thimble_feed(s, text.data(), text.size()) == THIMBLE_OK);
     size_t slices = 1;
     while (thimble_step(s, budget) == THIMBLE_MORE) ++slices;
@@ -261,7 +262,7 @@ TEST_CASE("bits: whatever the arena held before") {
   for_each_model([](const tools::ModelShape& shape, const tools::WeightLayout& layout,
                     uint64_t expected) {
     TinyModel m(shape, layout);
-    const thimble_config config = {0, 5, nullptr};
+    const thimble_config config = {0, 5, nullptr, 0, 0};
     AlignedBlock arena(thimble_session_bytes(&m.view, &config));
     for (uint32_t pattern : {0xffffffffu, 0x7fc00000u, 0x7f800001u, 0xff800000u, 0x7f7fffffu}) {
       for (size_t at = 0; at + 4 <= arena.size(); at += 4) {
@@ -286,7 +287,7 @@ TEST_CASE("bits: wherever image and arena lie, and the image is never written") 
       AlignedBlock copy(m.image.data(), m.image.size(), shift);
       thimble_model view;
       REQUIRE(thimble_model_open(&view, copy.data(), copy.size()) == THIMBLE_OK);
-      const thimble_config config = {0, 5, nullptr};
+      const thimble_config config = {0, 5, nullptr, 0, 0};
       AlignedBlock arena(thimble_session_bytes(&view, &config), 0, shift);
       thimble_session* s = nullptr;
       REQUIRE(thimble_session_init(&s, &view, &config, arena.data(), arena.size()) == THIMBLE_OK);
@@ -303,7 +304,7 @@ TEST_CASE("bits: after going back to every position") {
         TinyModel m(shape, layout);
         const std::vector<int32_t> text = text_for(m);
         const std::vector<int32_t> other = random_tokens(8, 48, shape.vocab_size);
-        TestSession s(m.view, {0, 5, nullptr});
+        TestSession s(m.view, {0, 5, nullptr, 0, 0});
         const size_t prompt = text.size() - 4;
         for (size_t back = 0; back < prompt; back += 6) {
           CAPTURE(back);
@@ -330,7 +331,7 @@ TEST_CASE("bits: after passes that were cancelled between slices") {
         TinyModel m(shape, layout);
         const std::vector<int32_t> text = text_for(m);
         const std::vector<int32_t> other = random_tokens(9, 48, shape.vocab_size);
-        TestSession s(m.view, {0, 5, nullptr});
+        TestSession s(m.view, {0, 5, nullptr, 0, 0});
         for (uint32_t slices : {0u, 1u, 10u, 100u, 300u}) {
           CAPTURE(slices);
           // Somewhere in the first pass: start over.
@@ -362,7 +363,7 @@ TEST_CASE("bits: sampling, hashing and encoding between passes disturb nothing")
   for (const tools::WeightLayout& layout : all_weight_types()) {
     TinyModel m(shape, layout, true);
     const std::vector<int32_t> text = text_for(m);
-    TestSession plain(m.view, {0, 2, nullptr}), busy(m.view, {0, 2, nullptr});
+    TestSession plain(m.view, {0, 2, nullptr, 0, 0}), busy(m.view, {0, 2, nullptr, 0, 0});
     int32_t tokens[64];
     const std::string words = "some words and  more \xc3\xa9 of them\xff";
     const thimble_sampling sampling = {0.9f, 0.95f, 0.01f, 1.2f, 0, 40, 3};
@@ -404,7 +405,7 @@ TEST_CASE("bits: sessions side by side do not disturb each other") {
     for (uint32_t n_batch : {1u, 7u}) {
       const char* isa = n_batch == 1 ? "reference" : nullptr;
       runs.push_back(
-          {TestSession(models[i].view, {0, n_batch, isa}), text_for(models[i]), expected[i]});
+          {TestSession(models[i].view, {0, n_batch, isa, 0, 0}), text_for(models[i]), expected[i]});
     }
   }
   size_t n_done = 0;
@@ -433,17 +434,17 @@ TEST_CASE("session: configurations outside their range") {
   AlignedBlock arena(1 << 20, 0x5a);
   thimble_session* s = nullptr;
   for (const thimble_config& config :
-       {thimble_config{m.view.n_ctx + 1, 1, nullptr}, thimble_config{0xffffffff, 1, nullptr},
-        thimble_config{0, 1025, nullptr}, thimble_config{0, 0xffffffff, nullptr},
-        thimble_config{0, 0, "no such kernels"}, thimble_config{0, 0, "Reference"},
-        thimble_config{0, 0, "reference "}}) {
+       {thimble_config{m.view.n_ctx + 1, 1, nullptr, 0, 0},
+        thimble_config{0xffffffff, 1, nullptr, 0, 0}, thimble_config{0, 1025, nullptr, 0, 0},
+        thimble_config{0, 0xffffffff, nullptr, 0, 0}, thimble_config{0, 0, "no such kernels", 0, 0},
+        thimble_config{0, 0, "Reference", 0, 0}, thimble_config{0, 0, "reference ", 0, 0}}) {
     CHECK(thimble_session_bytes(&m.view, &config) == 0);
     CHECK(thimble_session_init(&s, &m.view, &config, arena.data(), arena.size()) ==
           THIMBLE_ERROR_CONFIG);
   }
   CHECK(s == nullptr);
   for (const thimble_config& config :
-       {thimble_config{m.view.n_ctx, 1024, "reference"}, thimble_config{1, 1, ""}}) {
+       {thimble_config{m.view.n_ctx, 1024, "reference", 0, 0}, thimble_config{1, 1, "", 0, 0}}) {
     CHECK(thimble_session_init(&s, &m.view, &config, arena.data(), arena.size()) == THIMBLE_OK);
     CHECK(thimble_context_size(s) == config.n_ctx);
   }
@@ -512,7 +513,7 @@ TEST_CASE("calls that fail change nothing") {
   for (const tools::WeightLayout& layout : all_weight_types()) {
     TinyModel m(tiny_shape(32, 64, 2, 4, 2, 8, 300, 45, true), layout, true);
     const std::vector<int32_t> text = text_for(m);
-    TestSession s(m.view, {0, 5, nullptr});
+    TestSession s(m.view, {0, 5, nullptr, 0, 0});
     const size_t n_ctx = m.view.n_ctx, prompt = text.size() - 4;
     const std::vector<int32_t> many(n_ctx + 1, 3);
     int32_t tokens[32];
@@ -566,7 +567,7 @@ TEST_CASE("calls that fail change nothing") {
       hash = thimble_logits_hash(s, hash);
       fail_in_every_way(false);
     }
-    TestSession undisturbed(m.view, {0, 1, "reference"});
+    TestSession undisturbed(m.view, {0, 1, "reference", 0, 0});
     CHECK(hash == hash_of_text(undisturbed, text, prompt));
     REQUIRE(thimble_rewind(s, 9) == THIMBLE_OK);
     fail_in_every_way(false);  // gone back
@@ -578,7 +579,8 @@ TEST_CASE("feed: the context is full exactly at its limit") {
     TinyModel m(tiny_shapes()[1].shape, {kWeightQ8, 0, 16});
     const std::vector<int32_t> text = random_tokens(3, n_ctx + 1, m.shape.vocab_size);
     // In one piece, and one by one.
-    TestSession whole(m.view, {n_ctx, 64, nullptr}), single(m.view, {n_ctx, 1, nullptr});
+    TestSession whole(m.view, {n_ctx, 64, nullptr, 0, 0}),
+        single(m.view, {n_ctx, 1, nullptr, 0, 0});
     CHECK(thimble_context_size(whole) == n_ctx);
     CHECK(thimble_feed(whole, text.data(), n_ctx + 1) == THIMBLE_ERROR_CONTEXT_FULL);
     feed_pieces(whole, text.data(), n_ctx, n_ctx);
@@ -618,7 +620,7 @@ TEST_CASE("the hash is FNV-1a 64 over the little-endian bits of the logits") {
 
 TEST_CASE("every status has a text of its own") {
   std::vector<std::string> texts;
-  for (int status = THIMBLE_ERROR_TEXT_TOO_LONG; status <= THIMBLE_MORE; ++status) {
+  for (int status = THIMBLE_ERROR_NO_SELF_TEST; status <= THIMBLE_MORE; ++status) {
     texts.emplace_back(thimble_status_text(static_cast<thimble_status>(status)));
   }
   for (const std::string& text : texts) {

@@ -37,6 +37,7 @@ What is measured
   --isa NAME|all       kernels; default: the best ones (or THIMBLE_ISA=NAME, as in the other verbs)
   --batch B            tokens in one pass over the weights, 1 to 1024; default 64
   --ctx C              positions of the key/value cache; default: the model's
+  --kv f32|q8          how keys and values are cached; default f32
   --limits yes|no      measure the machine too; default yes
 
 Random weights instead of a model file
@@ -224,6 +225,7 @@ BenchResult measure(const thimble_model& model, const BenchWork& work, const std
   thimble_config config{};
   config.n_ctx = work.n_ctx;
   config.n_batch = work.n_batch;
+  config.kv_type = work.kv_type;
   config.isa = isa.c_str();
   const AlignedBlock arena(thimble_session_bytes(&model, &config));
   thimble_session* session = nullptr;
@@ -325,6 +327,10 @@ unsigned long long wide(uint64_t value) {
 
 }  // namespace
 
+static const char* kv_text(const BenchWork& work) {
+  return work.kv_type == THIMBLE_KV_Q8 ? "q8" : "f32";
+}
+
 std::string to_text(const BenchReport& report) {
   const thimble_model& m = report.model;
   const BenchWork& w = report.work;
@@ -337,8 +343,9 @@ std::string to_text(const BenchReport& report) {
   out += format("vocabulary %u, context %u\n", m.vocab_size, m.n_ctx);
   out += format("weights  %s: %zu bytes of model, %llu bytes of weights read a token\n",
                 weights_text(m).c_str(), m.image_bytes, wide(weight_bytes_per_token(m)));
-  out += format("session  %u positions, batch %u: %zu bytes of arena; peak RSS %.1f MB\n", w.n_ctx,
-                w.n_batch, arena_bytes, static_cast<double>(report.peak_rss_bytes) * 1e-6);
+  out += format("session  %u positions in %s, batch %u: %zu bytes of arena; peak RSS %.1f MB\n",
+                w.n_ctx, kv_text(w), w.n_batch, arena_bytes,
+                static_cast<double>(report.peak_rss_bytes) * 1e-6);
   out += format("work     prefill of %u token%s, then %u decoded; fastest of %u run%s\n",
                 w.n_prefill, plural(w.n_prefill), w.n_decode, w.n_runs, plural(w.n_runs));
   if (report.has_limits) {
@@ -389,8 +396,8 @@ std::string to_json(const BenchReport& report) {
                 m.row_tile);
   out += format("\"model_bytes\": %zu, \"bytes_per_token\": %llu},\n", m.image_bytes,
                 wide(weight_bytes_per_token(m)));
-  out += format("  \"work\": {\"n_ctx\": %u, \"n_batch\": %u, \"prefill\": %u, ", w.n_ctx,
-                w.n_batch, w.n_prefill);
+  out += format("  \"work\": {\"n_ctx\": %u, \"kv\": \"%s\", \"n_batch\": %u, \"prefill\": %u, ",
+                w.n_ctx, kv_text(w), w.n_batch, w.n_prefill);
   out += format("\"decode\": %u, \"runs\": %u},\n", w.n_decode, w.n_runs);
   out += format("  \"peak_rss_bytes\": %zu,\n", report.peak_rss_bytes);
   if (report.has_limits) {
@@ -493,6 +500,7 @@ Subject find_subject(const Args& args) {
 BenchWork parse_work(const Args& args, const thimble_model& model) {
   BenchWork work;
   work.n_ctx = static_cast<uint32_t>(args.count("--ctx", model.n_ctx, 2, model.n_ctx));
+  work.kv_type = kv_type_of(args);
   const uint32_t n = work.n_ctx;
   if (n < 2) throw Refused("the model's context is 1 position, a benchmark needs 2");
   work.n_batch = static_cast<uint32_t>(args.count("--batch", 64, 1, 1024));
@@ -523,6 +531,7 @@ int bench_verb(const Words& words) {
                           {"--isa", true},
                           {"--batch", true},
                           {"--ctx", true},
+                          {"--kv", true},
                           {"--limits", true},
                           {"--shape", true},
                           {"--weights", true},

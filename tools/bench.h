@@ -27,6 +27,7 @@ struct BenchWork {
   uint32_t n_prefill = 0;  // tokens that are fed at once
   uint32_t n_decode = 0;   // tokens that are then drawn and fed, one by one
   uint32_t n_runs = 0;     // each from a rewound session
+  uint32_t kv_type = THIMBLE_KV_F32;
 };
 
 struct BenchResult {

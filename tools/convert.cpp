@@ -223,11 +223,18 @@ int convert_verb(const Words& words) {
     at = offset + bytes;
     end = std::max(end, at);
   };
+  SelfTestPlan self_test;
+  self_test.tokens = self_test_prompt(checkpoint.shape, tokens);
+  self_test.hashes = [&] {
+    const MappedFile written(output.flush());
+    return self_test_hashes(open_model(written));
+  };
   std::vector<SectionReport> reports;
   try {
     Progress progress("converting");
-    reports = build_image(checkpoint.shape, options.layout, tokens, checkpoint.rows, sink,
-                          [&](double share) { progress.show(share); });
+    reports = build_image(
+        checkpoint.shape, options.layout, tokens, checkpoint.rows, sink,
+        [&](double share) { progress.show(share); }, self_test);
   } catch (const RefusedModel& refused) {
     throw Refused(options.input + ": " + refused.what());
   }

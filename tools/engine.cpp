@@ -32,6 +32,13 @@ std::string chosen_isa(const std::string& wanted) {
                    "', this machine has " + here);
 }
 
+uint32_t kv_type_of(const Args& args) {
+  const std::string type = args.text("--kv", "f32");
+  if (type == "f32") return THIMBLE_KV_F32;
+  if (type == "q8") return THIMBLE_KV_Q8;
+  throw WrongUsage("option '--kv' is '" + type + "', expected f32 or q8");
+}
+
 Session::Session(const LoadedModel& loaded, thimble_config config, size_t arena_bytes) {
   const thimble_model& model = loaded.model();
   if (config.n_ctx > model.n_ctx) {

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "aligned_block.h"
+#include "args.h"
 #include "files.h"
 #include "thimble/thimble.h"
 
@@ -34,6 +35,9 @@ class LoadedModel {
 // The kernels that the environment variable THIMBLE_ISA asks for, "" for the best ones. WrongUsage,
 // listing what this machine has, if they are not here. `wanted` (from an option) goes before it.
 std::string chosen_isa(const std::string& wanted = "");
+
+// THIMBLE_KV_F32 or THIMBLE_KV_Q8, as the option --kv has it; f32 without it.
+uint32_t kv_type_of(const Args& args);
 
 // A session with its arena, which is all the memory it will ever use.
 class Session {

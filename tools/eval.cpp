@@ -26,6 +26,7 @@ given the beginning-of-text token. A record longer than the context is cut there
 
   --limit BYTES      reads only the file's first BYTES; a record cut there counts as it stands
   --ctx N            positions of the context; default: the model's
+  --kv f32|q8        how keys and values are cached; default f32
   --json             prints the result as JSON
   THIMBLE_ISA=NAME   an environment variable that forces kernels: reference, avx2, ...
 
@@ -103,13 +104,14 @@ Score score_records(thimble_session* session, const thimble_model& model,
 }
 
 int eval_verb(const Words& words) {
-  const Args args(words, {{"--limit", true}, {"--ctx", true}, {"--json", false}});
+  const Args args(words, {{"--limit", true}, {"--ctx", true}, {"--kv", true}, {"--json", false}});
   if (args.positional().size() != 2) {
     throw WrongUsage(format("expected a model file and a text file, found %zu arguments",
                             args.positional().size()));
   }
   thimble_config config{};
   config.n_ctx = static_cast<uint32_t>(args.count("--ctx", 0, 2, UINT32_MAX));
+  config.kv_type = kv_type_of(args);
   const uint64_t limit = args.count("--limit", UINT64_MAX, 1, UINT64_MAX);
   const std::string isa = chosen_isa();
   config.isa = isa.c_str();

@@ -191,6 +191,11 @@ void OutputFile::seek(uint64_t offset) {
   if (fseeko(file_, static_cast<off_t>(offset), SEEK_SET) != 0) fail();
 }
 
+const std::string& OutputFile::flush() {
+  if (std::fflush(file_) != 0) fail();
+  return temporary_;
+}
+
 void OutputFile::commit() {
   // On the disk before it has its name, so that a power cut leaves the old file or the new one.
   if (std::fflush(file_) != 0 || fsync(fileno(file_)) != 0) fail();

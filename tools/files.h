@@ -46,6 +46,8 @@ class OutputFile {
 
   void write(const void* data, size_t bytes);
   void seek(uint64_t offset);
+  // Makes what was written so far readable, and says where: the temporary file.
+  const std::string& flush();
   void commit();
 
  private:

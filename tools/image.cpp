@@ -7,7 +7,9 @@
 #include <memory>
 
 #include "crc32.h"
+#include "engine.h"
 #include "exact_math.h"
+#include "forward.h"
 #include "model.h"
 #include "quantize.h"
 
@@ -86,7 +88,8 @@ void set_tokenizer_fields(const Vocabulary& v, FileHeader* h) {
                      number(fault.expected));
 }
 
-Plan make_plan(const ModelShape& shape, const WeightLayout& layout, const Vocabulary* vocabulary) {
+Plan make_plan(const ModelShape& shape, const WeightLayout& layout, const Vocabulary* vocabulary,
+               const std::vector<int32_t>& self_test) {
   Plan plan;
   FileHeader& h = plan.header;
   std::memcpy(h.magic, kMagic, sizeof kMagic);
@@ -116,6 +119,7 @@ Plan make_plan(const ModelShape& shape, const WeightLayout& layout, const Vocabu
     check_vocabulary(*vocabulary, shape);
     set_tokenizer_fields(*vocabulary, &h);
   }
+  h.self_test_tokens = static_cast<uint32_t>(self_test.size());
   thimble_fault fault{};
   if (check_header(h, &fault) != THIMBLE_OK) refuse_header(fault);
 
@@ -192,8 +196,9 @@ std::vector<int32_t> lookup_of(const Vocabulary& v, uint32_t slots) {
 class ImageWriter {
  public:
   ImageWriter(Plan plan, const Vocabulary* vocabulary, const RowSource& rows, const Sink& sink,
-              const std::function<void(double)>& progress)
+              const std::function<void(double)>& progress, const SelfTestPlan& self_test)
       : plan_(std::move(plan)),
+        self_test_(self_test),
         vocabulary_(vocabulary),
         rows_(rows),
         sink_(sink),
@@ -207,6 +212,7 @@ class ImageWriter {
     }
     pad_to(plan_.header.file_bytes);
     write_header();
+    if (self_test_.hashes) write_self_test_hashes();
     if (progress_) progress_(1.0);
     return std::move(reports_);
   }
@@ -235,6 +241,7 @@ class ImageWriter {
   void write_header() {
     FileHeader& h = plan_.header;
     h.data_crc = crc_;
+    h.header_crc = 0;
     std::vector<uint8_t> bytes(h.header_bytes);
     const auto assemble = [&] {
       std::memcpy(bytes.data(), &h, sizeof h);
@@ -246,8 +253,25 @@ class ImageWriter {
     sink_(0, bytes.data(), bytes.size());
   }
 
+  // The hashes come from running the file, so they are zeros until it is complete. Nothing but
+  // padding lies behind them.
+  void write_self_test_hashes() {
+    const std::vector<uint64_t> hashes = self_test_.hashes();
+    const SectionEntry& section = plan_.sections.back();
+    crc_ = crc_before_hashes_;
+    offset_ = section.offset;
+    put(hashes);
+    pad_to(plan_.header.file_bytes);
+    write_header();
+  }
+
   void write_section(const SectionEntry& section) {
     switch (section.kind) {
+      case kSelfTestTokens:
+        return put(self_test_.tokens);
+      case kSelfTestHashes:
+        crc_before_hashes_ = crc_;
+        return put(std::vector<uint64_t>(size_t{section.rows} * section.cols));
       case kRopeFrequencies:
         return put(rope_frequencies(plan_.header));
       case kTokenOffsets:
@@ -360,6 +384,8 @@ class ImageWriter {
   };
 
   Plan plan_;
+  const SelfTestPlan& self_test_;
+  uint32_t crc_before_hashes_ = 0;
   const Vocabulary* vocabulary_;
   const RowSource& rows_;
   const Sink& sink_;
@@ -405,6 +431,10 @@ const char* section_name(uint32_t kind) {
       return "byte tokens";
     case kTokenLookup:
       return "token lookup";
+    case kSelfTestTokens:
+      return "self-test tokens";
+    case kSelfTestHashes:
+      return "self-test hashes";
     default:
       return "unknown";
   }
@@ -420,14 +450,47 @@ uint64_t count_parameters(const ModelShape& s) {
 std::vector<SectionReport> build_image(const ModelShape& shape, const WeightLayout& layout,
                                        const Vocabulary* vocabulary, const RowSource& rows,
                                        const Sink& sink,
-                                       const std::function<void(double)>& progress) {
-  return ImageWriter(make_plan(shape, layout, vocabulary), vocabulary, rows, sink, progress)
+                                       const std::function<void(double)>& progress,
+                                       const SelfTestPlan& self_test) {
+  return ImageWriter(make_plan(shape, layout, vocabulary, self_test.tokens), vocabulary, rows, sink,
+                     progress, self_test)
       .write();
 }
 
+std::vector<int32_t> self_test_prompt(const ModelShape& shape, const Vocabulary* vocabulary) {
+  constexpr uint32_t kTokens = 8;
+  std::vector<int32_t> tokens;
+  if (vocabulary && vocabulary->bos_id >= 0) tokens.push_back(vocabulary->bos_id);
+  const uint64_t n = std::min(kTokens, shape.n_ctx);
+  for (uint64_t i = tokens.size(); i < n; ++i) {
+    tokens.push_back(static_cast<int32_t>((2 * i + 1) * shape.vocab_size / (2 * n)));
+  }
+  return tokens;
+}
+
+std::vector<uint64_t> self_test_hashes(const thimble_model& model) {
+  const size_t n = size_t{model.n_layers} + 1;
+  std::vector<uint64_t> hashes(2 * n);
+  for (uint32_t kv_type : {THIMBLE_KV_F32, THIMBLE_KV_Q8}) {
+    thimble_config config{};
+    config.n_ctx = header_of(model).self_test_tokens;
+    config.kv_type = kv_type;
+    const AlignedBlock arena(thimble_session_bytes(&model, &config));
+    thimble_session* session = nullptr;
+    checked(thimble_session_init(&session, &model, &config, arena.data(), arena.size()), "session");
+    checked(forward_self_test(session, hashes.data() + kv_type * n), "self-test");
+    checked(thimble_step(session, 0), "step");
+    forward_self_test_end(session, nullptr);
+  }
+  return hashes;
+}
+
 ImageInMemory build_image_in_memory(const ModelShape& shape, const WeightLayout& layout,
-                                    const Vocabulary* vocabulary, const RowSource& rows) {
-  Plan plan = make_plan(shape, layout, vocabulary);
+                                    const Vocabulary* vocabulary, const RowSource& rows,
+                                    bool with_self_test) {
+  SelfTestPlan self_test;
+  if (with_self_test) self_test.tokens = self_test_prompt(shape, vocabulary);
+  Plan plan = make_plan(shape, layout, vocabulary, self_test.tokens);
   ImageInMemory image;
   image.bytes = static_cast<size_t>(plan.header.file_bytes);
   image.block = AlignedBlock(image.bytes);
@@ -436,7 +499,14 @@ ImageInMemory build_image_in_memory(const ModelShape& shape, const WeightLayout&
   const Sink sink = [out](uint64_t offset, const void* data, size_t bytes) {
     std::memcpy(out + offset, data, bytes);
   };
-  ImageWriter(std::move(plan), vocabulary, rows, sink, {}).write();
+  if (with_self_test) {
+    self_test.hashes = [&image] {
+      thimble_model model;
+      checked(thimble_model_open(&model, image.data(), image.bytes), "the finished image");
+      return self_test_hashes(model);
+    };
+  }
+  ImageWriter(std::move(plan), vocabulary, rows, sink, {}, self_test).write();
   return image;
 }
 

@@ -11,6 +11,7 @@
 #include "aligned_block.h"
 #include "error.h"
 #include "format.h"
+#include "thimble/thimble.h"
 
 namespace thimble::tools {
 
@@ -63,8 +64,22 @@ struct RefusedModel : Refused {
 };
 
 // Where bytes go; calls come in ascending offset order, but for the header (offset 0), which comes
-// last.
+// last. With a self-test its hashes follow once more, and the header again.
 using Sink = std::function<void(uint64_t offset, const void* data, size_t bytes)>;
+
+// The self-test that a file carries: its prompt, and what computes (2, n_layers + 1) hashes once
+// all else has been written. Without a prompt there is none.
+struct SelfTestPlan {
+  std::vector<int32_t> tokens;
+  std::function<std::vector<uint64_t>()> hashes;
+};
+
+// A prompt of up to 8 tokens for any model: the beginning-of-text token, then ids all over the
+// vocabulary.
+std::vector<int32_t> self_test_prompt(const ModelShape& shape, const Vocabulary* vocabulary);
+
+// What a complete image gives, by running it.
+std::vector<uint64_t> self_test_hashes(const thimble_model& model);
 
 // Writes the whole image to `sink`, holding one row tile of weights at a time. `vocabulary` may be
 // null. `progress` (may be empty) gets the share that is done, 0 to 1. Throws RefusedModel when
@@ -72,16 +87,18 @@ using Sink = std::function<void(uint64_t offset, const void* data, size_t bytes)
 std::vector<SectionReport> build_image(const ModelShape& shape, const WeightLayout& layout,
                                        const Vocabulary* vocabulary, const RowSource& rows,
                                        const Sink& sink,
-                                       const std::function<void(double)>& progress);
+                                       const std::function<void(double)>& progress,
+                                       const SelfTestPlan& self_test = {});
 
-// The same, in memory.
+// The same, in memory, with or without a self-test.
 struct ImageInMemory {
   AlignedBlock block;
   size_t bytes = 0;
   const uint8_t* data() const { return block.data(); }
 };
 ImageInMemory build_image_in_memory(const ModelShape& shape, const WeightLayout& layout,
-                                    const Vocabulary* vocabulary, const RowSource& rows);
+                                    const Vocabulary* vocabulary, const RowSource& rows,
+                                    bool with_self_test = false);
 
 }  // namespace thimble::tools
 

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "aligned_block.h"
 #include "args.h"
 #include "error.h"
 #include "exact_math.h"
@@ -22,14 +23,17 @@ const char kInspectHelp[] =
     R"(usage: thimble inspect MODEL [options]
 
 Shows what a model file holds and whether it is intact. The exit code is 1 if the checksum of the
-weights is wrong or the file is refused.
+weights is wrong, the self-test fails or the file is refused.
 
   --tensors            every section with its type, shape and place
+  --self-test          runs the self-test that the file carries, on every kernel table of this
+                       machine and with both types of cache
   --json               the same as JSON
 
 Examples
   thimble inspect story.thimble
   thimble inspect story.thimble --tensors
+  thimble inspect story.thimble --self-test
   thimble inspect story.thimble --json | jq .sections
 )";
 
@@ -102,6 +106,7 @@ std::vector<Fact> header_facts(const FileHeader& h) {
   }
   facts.push_back(fact("bos_id", int64_t{h.bos_id}));
   facts.push_back(fact("eos_id", int64_t{h.eos_id}));
+  facts.push_back(fact("self_test_tokens", int64_t{h.self_test_tokens}));
   return facts;
 }
 
@@ -130,11 +135,25 @@ const char* type_name(uint32_t type) {
   return type < sizeof names / sizeof names[0] ? names[type] : "?";
 }
 
+// One run of the file's self-test.
+struct SelfTestRun {
+  std::string isa;
+  const char* kv;
+  thimble_status status;
+  thimble_self_test_report report;
+};
+
 struct Verdict {
   uint32_t stored = 0, computed = 0;
   bool checksum_good = false;
-  std::string tokenizer_fault;  // empty if its tables are good
-  bool good() const { return checksum_good && tokenizer_fault.empty(); }
+  std::string tokenizer_fault;          // empty if its tables are good
+  std::vector<SelfTestRun> self_tests;  // empty if they were not asked for
+  bool good() const {
+    for (const SelfTestRun& run : self_tests) {
+      if (run.status != THIMBLE_OK) return false;
+    }
+    return checksum_good && tokenizer_fault.empty();
+  }
 };
 
 struct Inspection {
@@ -177,6 +196,21 @@ std::string as_text(const Inspection& in, bool tensors) {
                    "damaged\n",
                    v.computed, v.stored);
   if (!v.tokenizer_fault.empty()) out += "tokenizer tables WRONG: " + v.tokenizer_fault + "\n";
+  for (const SelfTestRun& run : v.self_tests) {
+    const std::string where = format("%s, %s cache", run.isa.c_str(), run.kv);
+    const auto wide = [](uint64_t hash) { return static_cast<unsigned long long>(hash); };
+    if (run.status == THIMBLE_OK) {
+      out += format("self-test good: %s: logits 0x%016llx\n", where.c_str(),
+                    wide(run.report.expected));
+    } else if (run.status != THIMBLE_ERROR_SELF_TEST) {
+      out += format("self-test: %s\n", thimble_status_text(run.status));
+    } else {
+      const bool in_layer = run.report.layer < static_cast<int32_t>(in.header->n_layers);
+      out += format("self-test WRONG: %s: %s: found 0x%016llx, expected 0x%016llx\n", where.c_str(),
+                    in_layer ? format("layer %d", run.report.layer).c_str() : "logits",
+                    wide(run.report.found), wide(run.report.expected));
+    }
+  }
   return out;
 }
 
@@ -217,6 +251,17 @@ std::string as_json(const Inspection& in, bool tensors) {
       format("  \"checksum\": {\"good\": %s, \"stored\": \"0x%08x\", \"computed\": \"0x%08x\"},\n",
              json_bool(v.checksum_good), v.stored, v.computed);
   out += format("  \"tokenizer_good\": %s,\n", json_bool(v.tokenizer_fault.empty()));
+  if (!v.self_tests.empty()) {
+    items.clear();
+    for (const SelfTestRun& run : v.self_tests) {
+      items.push_back(
+          format("\"isa\": \"%s\", \"kv\": \"%s\", \"good\": %s, \"status\": %d, "
+                 "\"layer\": %d",
+                 run.isa.c_str(), run.kv, json_bool(run.status == THIMBLE_OK), run.status,
+                 run.report.layer));
+    }
+    list("self_tests", items);
+  }
   return out + format("  \"good\": %s\n}\n", json_bool(v.good()));
 }
 
@@ -237,10 +282,32 @@ Verdict judge(const thimble_model& opened) {
   return v;
 }
 
+std::vector<SelfTestRun> run_self_tests(const thimble_model& model) {
+  std::vector<SelfTestRun> runs;
+  if (header_of(model).self_test_tokens == 0) {
+    return {{"", "", THIMBLE_ERROR_NO_SELF_TEST, {-1, 0, 0}}};
+  }
+  for (size_t i = 0; const char* isa = thimble_isa_at(i); ++i) {
+    for (uint32_t kv_type : {THIMBLE_KV_F32, THIMBLE_KV_Q8}) {
+      thimble_config config{};
+      config.n_ctx = header_of(model).self_test_tokens;
+      config.kv_type = kv_type;
+      config.isa = isa;
+      const AlignedBlock arena(thimble_session_bytes(&model, &config));
+      thimble_session* session = nullptr;
+      SelfTestRun run = {isa, kv_type == THIMBLE_KV_Q8 ? "q8" : "f32", THIMBLE_OK, {-1, 0, 0}};
+      run.status = thimble_session_init(&session, &model, &config, arena.data(), arena.size());
+      if (run.status == THIMBLE_OK) run.status = thimble_self_test(session, 0, &run.report);
+      runs.push_back(run);
+    }
+  }
+  return runs;
+}
+
 }  // namespace
 
 int inspect_verb(const Words& words) {
-  const Args args(words, {{"--tensors", false}, {"--json", false}});
+  const Args args(words, {{"--tensors", false}, {"--self-test", false}, {"--json", false}});
   const MappedFile file(args.one_positional("a model file"));
   thimble_model model;
   if (thimble::open_model(&model, file.data(), file.size()) != THIMBLE_OK) {
@@ -252,6 +319,7 @@ int inspect_verb(const Words& words) {
   const auto* table = reinterpret_cast<const SectionEntry*>(in.header + 1);
   in.sections.assign(table, table + in.header->n_sections);
   in.verdict = judge(model);
+  if (args.has("--self-test")) in.verdict.self_tests = run_self_tests(model);
   const bool tensors = args.has("--tensors");
   print_text(args.has("--json") ? as_json(in, tensors) : as_text(in, tensors));
   return in.verdict.good() ? 0 : 1;

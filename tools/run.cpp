@@ -37,8 +37,13 @@ What it shows
   --stats              speed, memory and kernels, on stderr
   --hash               the hash of all logits that tokens were drawn from, after the text
 
+How keys and values are cached
+  --kv f32|q8          float32, or int8 in about a quarter of the memory; default f32
+  --ctx C              positions of the cache; default: the model's
+
 How it is computed; none of these changes the text or the hash
-  --ctx C              positions of the key/value cache; default: the model's
+  --candidates K       keep the K likeliest tokens instead of all logits, 1 to 256; enough for -t 0,
+                       and for --top-k up to K; default 0: all logits
   --batch B            prompt tokens in one pass over the weights, 1 to 1024; default 32
   --feed N|all         prompt tokens fed at once; default all
   --budget N           multiply-accumulates in one slice of a pass; default 0: no slices
@@ -75,25 +80,34 @@ std::string read_prompt(const Args& args) {
   return text;
 }
 
+// Candidates are enough for greedy text and for top-k; what the engine would refuse at the first
+// token is said before anything is loaded.
+void check_candidates(const Args& args, const RunOptions& o) {
+  if (!args.has("--candidates")) return;
+  const bool is_greedy = o.sampling.temperature < 1e-30f;
+  const uint64_t wanted = is_greedy ? 1 : o.sampling.top_k;
+  if (wanted == 0) {
+    throw WrongUsage("option '--candidates' needs '-t 0' or '--top-k': all tokens may be drawn");
+  }
+  const bool penalizes = o.sampling.repetition_penalty != 1.0f;
+  if (penalizes && o.sampling.repetition_penalty < 1.0f) {
+    throw WrongUsage("option '--candidates' needs a '--repeat-penalty' of at least 1");
+  }
+  const uint64_t needed = wanted + (penalizes ? o.sampling.repetition_window : 0);
+  if (needed > o.config.n_candidates) {
+    throw WrongUsage(format("option '--candidates' is '%u', these settings need %llu",
+                            o.config.n_candidates, static_cast<unsigned long long>(needed)));
+  }
+}
+
 RunOptions parse(const Words& words) {
-  const Args args(words, {{"-p", true},
-                          {"--prompt-file", true},
-                          {"-n", true},
-                          {"-t", true},
-                          {"--top-p", true},
-                          {"--top-k", true},
-                          {"--min-p", true},
-                          {"--repeat-penalty", true},
-                          {"--repeat-window", true},
-                          {"--seed", true},
-                          {"--stats", false},
-                          {"--hash", false},
-                          {"--ctx", true},
-                          {"--batch", true},
-                          {"--feed", true},
-                          {"--budget", true},
-                          {"--load", true},
-                          {"--arena", true}});
+  const Args args(words, {{"-p", true},      {"--prompt-file", true},    {"-n", true},
+                          {"-t", true},      {"--top-p", true},          {"--top-k", true},
+                          {"--min-p", true}, {"--repeat-penalty", true}, {"--repeat-window", true},
+                          {"--seed", true},  {"--stats", false},         {"--hash", false},
+                          {"--kv", true},    {"--candidates", true},     {"--ctx", true},
+                          {"--batch", true}, {"--feed", true},           {"--budget", true},
+                          {"--load", true},  {"--arena", true}});
   RunOptions o;
   o.model = args.one_positional("a model file");
   o.n = args.count("-n", 256, 0, UINT32_MAX);
@@ -107,6 +121,8 @@ RunOptions parse(const Words& words) {
   o.stats = args.has("--stats");
   o.hash = args.has("--hash");
   o.config.n_ctx = static_cast<uint32_t>(args.count("--ctx", 0, 1, UINT32_MAX));
+  o.config.kv_type = kv_type_of(args);
+  o.config.n_candidates = static_cast<uint32_t>(args.count("--candidates", 0, 1, 256));
   o.config.n_batch = static_cast<uint32_t>(args.count("--batch", 32, 1, 1024));
   if (args.text("--feed", "all") != "all") o.feed = args.count("--feed", 0, 1, UINT32_MAX);
   o.budget = args.count("--budget", 0, 0, UINT64_MAX);
@@ -117,6 +133,7 @@ RunOptions parse(const Words& words) {
   o.place = place == "memory" ? LoadedModel::kMemory : LoadedModel::kMapped;
   o.arena_bytes = args.count("--arena", 0, 1, SIZE_MAX / 2);
   o.prompt = read_prompt(args);
+  check_candidates(args, o);
   return o;
 }
 

@@ -32,6 +32,7 @@ What to read
   -p TEXT            the prompt; `-p -` reads it from stdin
   -n N               tokens to append, always the likeliest one; default 0
   --ctx C            positions of the key/value cache; default: the model's
+  --kv f32|q8        how keys and values are cached; default f32
 
 What to write, at least one; `-` is stdout
   -o OUT.html        a page for the browser, whole in one file: heat maps of every layer and head
@@ -148,7 +149,7 @@ namespace {
 struct TraceOptions {
   std::string model, prompt;
   std::string page, csv, json;  // empty: not wanted
-  uint32_t n_ctx = 0;
+  uint32_t n_ctx = 0, kv_type = THIMBLE_KV_F32;
   size_t n_generate = 0, n_top = 0;
 };
 
@@ -182,6 +183,7 @@ TraceOptions parse(const Args& args) {
   if (n_outputs == 0) {
     throw WrongUsage("expected -o OUT.html, --csv FILE or --json FILE, what to write");
   }
+  o.kv_type = kv_type_of(args);
   o.n_ctx = static_cast<uint32_t>(args.count("--ctx", 0, 1, UINT32_MAX));
   o.n_generate = args.count("-n", 0, 0, UINT32_MAX);
   o.n_top = args.count("--top", 10, 1, 100);
@@ -218,6 +220,7 @@ int trace_verb(const Words& words) {
   const Args args(words, {{"-p", true},
                           {"-n", true},
                           {"--ctx", true},
+                          {"--kv", true},
                           {"-o", true},
                           {"--csv", true},
                           {"--json", true},
@@ -232,6 +235,7 @@ int trace_verb(const Words& words) {
   const LoadedModel loaded(o.model);
   thimble_config config{};
   config.n_ctx = o.n_ctx;
+  config.kv_type = o.kv_type;
   config.isa = isa.c_str();
   const Session session(loaded, config);
   const std::vector<int32_t> prompt = encode_prompt(session, loaded, o.prompt);

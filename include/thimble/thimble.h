@@ -57,7 +57,9 @@ typedef enum thimble_status {
   THIMBLE_ERROR_NO_LOGITS = -18,        /* no pass has completed since init or rewind */
   THIMBLE_ERROR_NO_TOKENIZER = -19,     /* the model file has no tokenizer tables */
   THIMBLE_ERROR_OUTPUT_TOO_SMALL = -20, /* the caller's buffer cannot hold the result */
-  THIMBLE_ERROR_TEXT_TOO_LONG = -21     /* one word is longer than the arena's scratch can merge */
+  THIMBLE_ERROR_TEXT_TOO_LONG = -21,    /* one word is longer than the arena's scratch can merge */
+  THIMBLE_ERROR_SELF_TEST = -22,        /* this chip does not give the file's own results */
+  THIMBLE_ERROR_NO_SELF_TEST = -23      /* the model file has no self-test */
 } thimble_status;
 
 /* One line of text for a status, without a full stop; never NULL. */
@@ -120,19 +122,30 @@ int thimble_is_end(const thimble_model* model, int32_t token);
 
 typedef struct thimble_session thimble_session; /* lies in the arena */
 
+/* How keys and values are cached. THIMBLE_KV_Q8 takes about a quarter of the memory: int8 with one
+ * bf16 scale for each position and KV head (heads narrower than 32 share one), exact integer dot
+ * products, and results of its own that are the same bits on every chip. */
+#define THIMBLE_KV_F32 0u
+#define THIMBLE_KV_Q8 1u
+
 /* Zero-initialise it for the defaults. */
 typedef struct thimble_config {
-  uint32_t n_ctx;   /* positions in the key/value cache, 1 to model.n_ctx; 0: model.n_ctx */
-  uint32_t n_batch; /* tokens of one pass over the weights in prefill, 1 to 1024; 0: 1 */
-  const char* isa;  /* kernels by name, as thimble_isa_at gives them; NULL or "": the best */
+  uint32_t n_ctx;        /* positions in the key/value cache, 1 to model.n_ctx; 0: model.n_ctx */
+  uint32_t n_batch;      /* tokens of one pass over the weights in prefill, 1 to 1024; 0: 1 */
+  const char* isa;       /* kernels by name, as thimble_isa_at gives them; NULL or "": the best */
+  uint32_t kv_type;      /* THIMBLE_KV_F32 or THIMBLE_KV_Q8 */
+  uint32_t n_candidates; /* how many of the likeliest tokens are kept of a pass, 1 to 256; 0 (or
+                            vocab_size and above): all logits. 12 bytes each instead of 8 for each
+                            token of the vocabulary; thimble_sample says what they are enough for,
+                            and draws the same tokens then. 1 is enough for greedy text. */
 } thimble_config;
 
 /*
  * Bytes of arena that thimble_session_init needs, exactly; the same function lays the arena out.
- * Grows with n_ctx * n_layers * n_kv_heads * head_dim * 8 (the cache) and with n_batch times the
- * activations. 0: the configuration is not valid for the model (or a null pointer was given).
- * SIZE_MAX: more than an address can count (on 32 bits, 4 GiB or more); init then refuses any
- * arena.
+ * Grows with n_ctx * n_layers * n_kv_heads * head_dim * 8 (the cache; about a quarter of it with
+ * THIMBLE_KV_Q8) and with n_batch times the activations. The same number on every chip. 0: the
+ * configuration is not valid for the model (or a null pointer was given). SIZE_MAX: more than an
+ * address can count (on 32 bits, 4 GiB or more); init then refuses any arena.
  */
 size_t thimble_session_bytes(const thimble_model* model, const thimble_config* config);
 
@@ -174,13 +187,35 @@ uint32_t thimble_position(const thimble_session* session);
 /* Positions of the key/value cache. */
 uint32_t thimble_context_size(const thimble_session* session);
 
-/* (vocab_size) floats, valid until the next feed or rewind; NULL if no pass has completed. */
+/* (vocab_size) floats, valid until the next feed or rewind; NULL if no pass has completed, or if
+ * the session only keeps candidates. */
 const float* thimble_logits(const thimble_session* session);
 
 /* FNV-1a 64 over the little-endian bits of the logits, continued from `hash`; start with
- * THIMBLE_HASH_START. Equal hashes show equal bits on two chips. Without logits: `hash` itself. */
+ * THIMBLE_HASH_START. Equal hashes show equal bits on two chips. Without logits: `hash` itself.
+ * A session that only keeps candidates computes the head once more for it. */
 #define THIMBLE_HASH_START UINT64_C(0xcbf29ce484222325)
 uint64_t thimble_logits_hash(const thimble_session* session, uint64_t hash);
+
+/* What a self-test found. */
+typedef struct thimble_self_test_report {
+  int32_t layer;     /* the first layer whose result differs; n_layers: only the logits do; -1: none
+                        does */
+  uint64_t found;    /* the hash of that result here (of the logits if nothing differs), */
+  uint64_t expected; /* and in the file */
+} thimble_self_test_report;
+
+/*
+ * Proves on the chip itself that model, kernels, compiler and memory are sound: computes the prompt
+ * that the file carries and compares the hashes of its last token's residual stream behind each
+ * layer, and of its logits, with those that `thimble convert` wrote down, for the session's type of
+ * cache. Works in slices as thimble_step does: call until the result is not THIMBLE_MORE. It begins
+ * by forgetting the session's text, and leaves it empty. Time: a prefill of 8 tokens.
+ * Returns OK, MORE, SELF_TEST (report then says where), or an error: ARGUMENT, NO_SELF_TEST, BUSY
+ * (a pass is under way), CONTEXT_FULL (n_ctx is smaller than the prompt). `report` may be NULL.
+ */
+thimble_status thimble_self_test(thimble_session* session, uint64_t budget,
+                                 thimble_self_test_report* report);
 
 /* Names of the kernels that this machine can run, best first; NULL past the end. */
 const char* thimble_isa_at(size_t index);
@@ -222,7 +257,10 @@ typedef struct thimble_sampling {
  * Draws the next token from the logits (which stay as they are; calling twice gives the same
  * token: the random number depends on seed and position alone). Among equal logits the lowest
  * token id counts as the likeliest. Time: proportional to vocab_size, whatever the settings.
- * Returns the token id, or an error: ARGUMENT, NO_LOGITS.
+ * A session that keeps n_candidates draws the same token as one that keeps all logits, if they are
+ * enough: greedy, or with top_k from 1 to n_candidates; with a repetition penalty, which must be
+ * above 1, top_k (greedy: 1) + the window must not exceed n_candidates.
+ * Returns the token id, or an error: ARGUMENT (also if the candidates are not enough), NO_LOGITS.
  */
 int32_t thimble_sample(thimble_session* session, const thimble_sampling* sampling);
 

@@ -34,6 +34,16 @@ inline uint32_t tile_count(const Matrix& m) {
   return (m.rows + m.row_tile - 1) / m.row_tile;
 }
 
+// The matrix from tile `first` on.
+inline Matrix tiles_from(Matrix m, uint32_t first) {
+  const size_t rows = size_t{first} * m.row_tile;
+  const size_t bytes = rows * m.padded_cols * (m.type == kWeightQ8 ? 1 : sizeof(float));
+  m.data = static_cast<const uint8_t*>(m.data) + bytes;
+  if (m.scales) m.scales += rows * m.n_groups;
+  m.rows -= static_cast<uint32_t>(rows);
+  return m;
+}
+
 // Rows of activations in int8, one f32 scale a group of columns.
 struct QuantizedRows {
   int8_t* values;  // (n, padded_cols), zeros behind cols
@@ -43,6 +53,13 @@ struct QuantizedRows {
   uint32_t group;
   uint32_t n_groups;  // padded_cols / group
 };
+
+inline QuantizedRows skip_rows(QuantizedRows rows, size_t n) {
+  rows.values += n * rows.padded_cols;
+  rows.scales += n * rows.n_groups;
+  rows.sums += n * rows.n_groups;
+  return rows;
+}
 
 // No entry needs alignment beyond that of its element type. No two arguments may overlap unless an
 // entry says so.

@@ -32,7 +32,7 @@ static int fail(const char* what, thimble_status status) {
 int firmware_main(void) {
   thimble_model model;
   thimble_session* session;
-  thimble_config config = {kContext, 1, NULL};
+  thimble_config config = {kContext, 1, NULL, 0, 0};
   thimble_sampling greedy = {0};
   thimble_decoder decoder = {{0}, 0, 0};
   const size_t bytes = (size_t)(model_image_end - model_image);

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: MIT
+// The likeliest tokens of a pass, kept while its logits are computed in chunks, so that no array of
+// all logits is needed.
+#ifndef THIMBLE_SRC_CANDIDATES_H
+#define THIMBLE_SRC_CANDIDATES_H
+
+#include <stdint.h>
+
+#include "arena.h"
+#include "exact_math.h"
+
+namespace thimble {
+
+constexpr uint32_t kMaxCandidates = 256;
+
+// The order of logits as integers: the larger, the likelier. The zeros are equal, and a NaN counts
+// as minus infinity.
+static inline uint32_t logit_order(float logit) {
+  const uint32_t bits = bits_of(logit), size = bits & 0x7fffffffu;
+  if (size == 0) return 0x80000000u;
+  if (size > 0x7f800000u) return 0x007fffffu;
+  return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+}
+
+struct Candidates {
+  float* logits;      // (capacity)
+  int32_t* ids;       // (capacity)
+  uint32_t capacity;  // 0: none are kept, there is an array of all logits
+  uint32_t n;
+};
+
+// 8 bytes a candidate.
+Candidates candidates_take(Arena* arena, uint32_t capacity);
+
+// Keeps those of the tokens first_id, first_id + 1, ... that are among the likeliest so far; equal
+// logits by id. Calls come in ascending order of ids.
+void candidates_offer(Candidates* kept, const float* logits, uint32_t n, int32_t first_id);
+
+// After the last offer: into the order of ids, as the sampler wants them.
+void candidates_sort_by_id(Candidates* kept);
+
+}  // namespace thimble
+
+#endif
