@@ -30,6 +30,7 @@ const Verb kVerbs[] = {
     {"run", run_verb, kRunHelp, "continue a text"},
     {"convert", convert_verb, kConvertHelp, "turn a checkpoint into a model file"},
     {"inspect", inspect_verb, kInspectHelp, "show what a model file holds"},
+    {"plan", plan_verb, kPlanHelp, "tell the flash and RAM that a model takes"},
     {"eval", eval_verb, kEvalHelp, "measure how well a model predicts a text"},
     {"bench", bench_verb, kBenchHelp, "measure speed beside this machine's limits"},
     {"trace", trace_verb, kTraceHelp, "show what a model attends to, as a page or numbers"},

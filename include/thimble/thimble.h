@@ -118,6 +118,11 @@ thimble_status thimble_model_verify(thimble_model* model);
 /* True (1) if generation should stop at this token: end of text, or beginning of the next one. */
 int thimble_is_end(const thimble_model* model, int32_t token);
 
+/* Stack that any call needs, with all that it calls, in bytes: a bound on what was measured by
+ * painting the stack of emulated Cortex-M and RISC-V boards, at -Os (`make firmware` shows it). A
+ * hook's own needs come on top. */
+#define THIMBLE_STACK_BYTES 3072
+
 /* ---- Session ------------------------------------------------------------------------------ */
 
 typedef struct thimble_session thimble_session; /* lies in the arena */

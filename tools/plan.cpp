@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: MIT
+// thimble plan: flash and RAM that a model takes, part by part, before anything is flashed.
+#include "plan.h"
+
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "args.h"
+#include "boards.h"
+#include "engine.h"
+#include "error.h"
+#include "json_string.h"
+#include "model.h"
+#include "output.h"
+#include "size_text.h"
+#include "verbs.h"
+
+namespace thimble::tools {
+
+const char kPlanHelp[] =
+    R"(usage: thimble plan MODEL [options]
+
+Tells what a model and a session on it take of a device, part by part: the flash of the model file
+and the RAM of the arena to the byte, engine code and stack as bounds that the tests keep. The arena
+is the same number on every chip. The exit code is 1 if it does not fit.
+
+The session
+  --ctx N              positions of the key/value cache; default: the model's
+  --kv f32|q8          how keys and values are cached; default f32
+  --candidates K       keep the K likeliest tokens instead of all logits, 1 to 256; default 0: all
+  --batch B            prompt tokens in one pass over the weights, 1 to 1024; default 1
+
+The device
+  --board NAME         flash and RAM of a chip; --board list shows them
+  --flash SIZE         bytes of flash, or of --board's what is left for this: 700000, 512K, 1M
+  --ram SIZE           bytes of RAM, likewise
+
+  --json               the same as JSON
+
+Examples
+  thimble plan story.thimble --ctx 256 --kv q8 --candidates 1
+  thimble plan story.thimble --ctx 256 --kv q8 --board nrf52840
+  thimble plan story.thimble --flash 2M --ram 200K --json
+)";
+
+FlashPlan plan_flash(const thimble_model& model) {
+  const FileHeader& h = header_of(model);
+  const SectionEntry* sections = reinterpret_cast<const SectionEntry*>(&h + 1);
+  FlashPlan plan = {};
+  plan.header = h.header_bytes;
+  for (uint32_t i = 0; i < h.n_sections; ++i) {
+    const SectionEntry& s = sections[i];
+    uint64_t& part = s.kind >= kSelfTestTokens    ? plan.self_test
+                     : s.kind >= kTokenOffsets    ? plan.tokenizer
+                     : s.kind == kRopeFrequencies ? plan.tables
+                                                  : plan.weights;
+    part += s.bytes;
+    plan.scales += s.scales_bytes;
+  }
+  plan.padding = h.file_bytes - plan.model();
+  plan.code = kEngineCodeBytes + (h.tokenizer == kTokenizerNone ? 0 : kTokenizerCodeBytes);
+  return plan;
+}
+
+RamPlan plan_ram(const thimble_model& model, const thimble_config& config) {
+  ResolvedConfig resolved;
+  checked(resolve_config(model, &config, &resolved), "session");
+  RamPlan plan = {};
+  Arena counter(nullptr);
+  session_layout(&counter, model, resolved, &plan.parts);
+  plan.arena = counter.used();
+  plan.stack = THIMBLE_STACK_BYTES;
+  return plan;
+}
+
+uint32_t longest_context(const thimble_model& model, thimble_config config, uint64_t ram) {
+  const auto fits = [&](uint32_t n_ctx) {
+    config.n_ctx = n_ctx;
+    return plan_ram(model, config).total() <= ram;
+  };
+  uint32_t good = 0, bad = (config.n_ctx ? config.n_ctx : model.n_ctx) + 1;
+  while (bad - good > 1) {
+    const uint32_t middle = good + (bad - good) / 2;
+    (fits(middle) ? good : bad) = middle;
+  }
+  return good;
+}
+
+namespace {
+
+struct Device {
+  const Board* board = nullptr;
+  uint64_t flash = 0, ram = 0;  // 0: not given
+};
+
+// 700000, 512K or 1M.
+uint64_t size_of(const Args& args, const char* option) {
+  const std::string text = args.text(option, "");
+  size_t digits = 0;
+  uint64_t value = 0;
+  while (digits < text.size() && text[digits] >= '0' && text[digits] <= '9' && digits < 15) {
+    value = value * 10 + static_cast<uint64_t>(text[digits++] - '0');
+  }
+  const std::string unit = text.substr(digits);
+  const bool known = unit.empty() || unit == "K" || unit == "M" || unit == "KiB" || unit == "MiB";
+  if (digits == 0 || value == 0 || !known) {
+    throw WrongUsage(std::string("option '") + option + "' is '" + text +
+                     "', expected a size such as 700000, 512K or 1M");
+  }
+  return value * (unit.empty() ? 1 : unit[0] == 'K' ? kKiB : kMiB);
+}
+
+Device parse_device(const Args& args) {
+  Device device;
+  if (args.has("--board")) {
+    const std::string name = args.text("--board", "");
+    device.board = find_board(name);
+    if (!device.board) {
+      throw WrongUsage("option '--board' is '" + name +
+                       "', which is not in the list: thimble plan --board list");
+    }
+    device.flash = device.board->flash;
+    device.ram = device.board->ram;
+  }
+  if (args.has("--flash")) device.flash = size_of(args, "--flash");
+  if (args.has("--ram")) device.ram = size_of(args, "--ram");
+  return device;
+}
+
+void print_boards() {
+  print_text(format("%-14s%10s%10s  %s\n", "board", "flash KiB", "RAM KiB", "core"));
+  for (const Board& b : kBoards) {
+    print_text(format("%-14s%10llu%10llu  %s\n", b.name,
+                      static_cast<unsigned long long>(b.flash / kKiB),
+                      static_cast<unsigned long long>(b.ram / kKiB), b.what));
+  }
+}
+
+struct Part {
+  const char* name;
+  const char* key;  // in JSON
+  uint64_t bytes;
+};
+
+std::vector<Part> flash_parts(const FlashPlan& f) {
+  return {{"header, section table", "header", f.header},
+          {"weights", "weights", f.weights},
+          {"scales of weights", "scales", f.scales},
+          {"rotary frequencies", "tables", f.tables},
+          {"tokenizer", "tokenizer", f.tokenizer},
+          {"self-test", "self_test", f.self_test},
+          {"padding", "padding", f.padding}};
+}
+
+std::vector<Part> ram_parts(const RamPlan& r) {
+  return {{"session structure", "structure", r.parts.structure},
+          {"tokens", "tokens", r.parts.tokens},
+          {"key/value cache", "cache", r.parts.cache},
+          {"logits", "logits", r.parts.logits},
+          {"activations", "activations", r.parts.activations}};
+}
+
+struct Report {
+  std::string path;
+  thimble_model model;
+  thimble_config config;
+  Device device;
+  FlashPlan flash;
+  RamPlan ram;
+  bool flash_fits() const { return device.flash == 0 || flash.total() <= device.flash; }
+  bool ram_fits() const { return device.ram == 0 || ram.total() <= device.ram; }
+};
+
+std::string line(const char* name, uint64_t bytes) {
+  return format("  %-24s%12llu\n", name, static_cast<unsigned long long>(bytes));
+}
+
+std::string verdict(const char* what, uint64_t need, uint64_t have) {
+  if (have == 0) return "";
+  const bool fits = need <= have;
+  const uint64_t rest = fits ? have - need : need - have;
+  return format("%s: %s %s, %llu bytes %s\n", what, fits ? "fits into" : "does NOT fit into",
+                size_text(have).c_str(), static_cast<unsigned long long>(rest),
+                fits ? "left" : "missing");
+}
+
+// What would fit instead.
+std::string advice(const Report& r) {
+  std::string out;
+  for (uint32_t kv_type : {THIMBLE_KV_F32, THIMBLE_KV_Q8}) {
+    thimble_config config = r.config;
+    config.kv_type = kv_type;
+    const uint32_t n = longest_context(r.model, config, r.device.ram);
+    const char* name = kv_type == THIMBLE_KV_Q8 ? "q8" : "f32";
+    if (kv_type < r.config.kv_type || n == 0) continue;
+    out += format("  fits: --kv %s --ctx %u\n", name, n);
+  }
+  if (out.empty()) out = "  no context fits: the activations alone are too large\n";
+  return out;
+}
+
+std::string as_text(const Report& r) {
+  const thimble_config& c = r.config;
+  std::string out = r.path;
+  if (r.device.board) out += format(" on %s (%s)", r.device.board->name, r.device.board->what);
+  out += format(": context %u, %s cache, ", c.n_ctx, c.kv_type == THIMBLE_KV_Q8 ? "int8" : "f32");
+  out += c.n_candidates ? format("%u candidate%s", c.n_candidates, c.n_candidates > 1 ? "s" : "")
+                        : std::string("all logits");
+  out += format(", batch %u\n\nflash\n", c.n_batch);
+  for (const Part& part : flash_parts(r.flash)) out += line(part.name, part.bytes);
+  out += line("= model file", r.flash.model());
+  out += line("engine code, at most", r.flash.code);
+  out += line("= flash", r.flash.total());
+  out += "\nRAM\n";
+  for (const Part& part : ram_parts(r.ram)) out += line(part.name, part.bytes);
+  out += line("= arena", r.ram.arena);
+  out += line("stack, at most", r.ram.stack);
+  out += line("= RAM", r.ram.total());
+  const std::string verdicts = verdict("flash", r.flash.total(), r.device.flash) +
+                               verdict("RAM", r.ram.total(), r.device.ram);
+  if (!verdicts.empty()) out += "\n" + verdicts;
+  if (!r.ram_fits()) out += advice(r);
+  return out;
+}
+
+std::string json_parts(const std::vector<Part>& parts) {
+  std::string out;
+  for (const Part& part : parts) {
+    out += format("\"%s\": %llu, ", part.key, static_cast<unsigned long long>(part.bytes));
+  }
+  return out;
+}
+
+std::string as_json(const Report& r) {
+  const auto wide = [](uint64_t bytes) { return static_cast<unsigned long long>(bytes); };
+  const auto fit = [&](uint64_t have, bool fits) {
+    return have == 0
+               ? std::string("null")
+               : format("{\"bytes\": %llu, \"fits\": %s}", wide(have), fits ? "true" : "false");
+  };
+  std::string out = "{\n  \"file\": " + json_string(r.path) + ",\n";
+  out += format("  \"n_ctx\": %u, \"kv\": \"%s\", \"n_candidates\": %u, \"n_batch\": %u,\n",
+                r.config.n_ctx, r.config.kv_type == THIMBLE_KV_Q8 ? "q8" : "f32",
+                r.config.n_candidates, r.config.n_batch);
+  out += "  \"flash\": {" + json_parts(flash_parts(r.flash));
+  out += format("\"model\": %llu, \"code_at_most\": %llu, \"total\": %llu},\n",
+                wide(r.flash.model()), wide(r.flash.code), wide(r.flash.total()));
+  out += "  \"ram\": {" + json_parts(ram_parts(r.ram));
+  out += format("\"arena\": %llu, \"stack_at_most\": %llu, \"total\": %llu},\n", wide(r.ram.arena),
+                wide(r.ram.stack), wide(r.ram.total()));
+  out += "  \"device\": {\"board\": " +
+         (r.device.board ? json_string(r.device.board->name) : std::string("null")) +
+         ", \"flash\": " + fit(r.device.flash, r.flash_fits()) +
+         ", \"ram\": " + fit(r.device.ram, r.ram_fits()) + "}\n}\n";
+  return out;
+}
+
+}  // namespace
+
+int plan_verb(const Words& words) {
+  const Args args(words, {{"--ctx", true},
+                          {"--kv", true},
+                          {"--candidates", true},
+                          {"--batch", true},
+                          {"--board", true},
+                          {"--flash", true},
+                          {"--ram", true},
+                          {"--json", false}});
+  if (args.text("--board", "") == "list") {
+    print_boards();
+    return 0;
+  }
+  Report r;
+  r.device = parse_device(args);
+  const LoadedModel loaded(args.one_positional("a model file"));
+  r.path = loaded.path();
+  r.model = loaded.model();
+  r.config = {};
+  r.config.n_ctx = static_cast<uint32_t>(args.count("--ctx", r.model.n_ctx, 1, r.model.n_ctx));
+  r.config.n_batch = static_cast<uint32_t>(args.count("--batch", 1, 1, 1024));
+  r.config.kv_type = kv_type_of(args);
+  r.config.n_candidates = static_cast<uint32_t>(args.count("--candidates", 0, 0, 256));
+  r.flash = plan_flash(r.model);
+  r.ram = plan_ram(r.model, r.config);
+  print_text(args.has("--json") ? as_json(r) : as_text(r));
+  return r.flash_fits() && r.ram_fits() ? 0 : 1;
+}
+
+}  // namespace thimble::tools

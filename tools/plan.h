@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: MIT
+// What a model and a session take of a device, to the byte.
+#ifndef THIMBLE_TOOLS_PLAN_H
+#define THIMBLE_TOOLS_PLAN_H
+
+#include <cstdint>
+
+#include "session.h"
+#include "thimble/thimble.h"
+
+namespace thimble::tools {
+
+// Bounds of the engine's code and constants on a Cortex-M at -Os; `make test-firmware` keeps them.
+constexpr uint64_t kEngineCodeBytes = 24 * 1024, kTokenizerCodeBytes = 6 * 1024;
+
+struct FlashPlan {
+  uint64_t header;     // and section table
+  uint64_t weights;    // matrices and norms, scales not included
+  uint64_t scales;     // of q8 weights
+  uint64_t tables;     // rotary frequencies
+  uint64_t tokenizer;  // its tables
+  uint64_t self_test;
+  uint64_t padding;  // between sections
+  uint64_t code;     // at most
+  uint64_t model() const {
+    return header + weights + scales + tables + tokenizer + self_test + padding;
+  }
+  uint64_t total() const { return model() + code; }
+};
+
+struct RamPlan {
+  SessionParts parts;
+  uint64_t arena;  // the sum of the parts: thimble_session_bytes
+  uint64_t stack;  // at most
+  uint64_t total() const { return arena + stack; }
+};
+
+FlashPlan plan_flash(const thimble_model& model);
+
+// The configuration must be valid for the model.
+RamPlan plan_ram(const thimble_model& model, const thimble_config& config);
+
+// The longest context, up to config.n_ctx, whose session fits into so many bytes of RAM; 0 if none
+// does.
+uint32_t longest_context(const thimble_model& model, thimble_config config, uint64_t ram);
+
+}  // namespace thimble::tools
+
+#endif
