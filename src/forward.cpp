@@ -107,7 +107,7 @@ void attend_units(thimble_session* s, uint32_t begin, uint32_t end) {
 
 // ---- The stages ----------------------------------------------------------------------------
 
-// A stage's work: so many units of so many multiply-accumulates.
+// A stage's work: so many units of so many multiply-accumulates, or of what is worth as many.
 struct Work {
   uint32_t units;
   uint64_t cost;
@@ -133,19 +133,22 @@ Matrix stage_matrix(const thimble_session* s) {
 Work stage_work(const thimble_session* s) {
   const thimble_model& m = s->model;
   const Pass& p = s->pass;
+  // In units of a product on a Cortex-M4F: what else is done for each element.
+  constexpr uint64_t kPerNorm = 16, kPerRotation = 10, kPerActivation = 40, kPerWeight = 24;
   switch (p.stage) {
     case kEmbed:
     case kAttentionNormStage:
-    case kRotateAndStore:
     case kFeedForwardNormStage:
-      return {p.n, m.dim};
+      return {p.n, kPerNorm * m.dim};
     case kFinalNormStage:
-      return {1, m.dim};
+      return {1, kPerNorm * m.dim};
+    case kRotateAndStore:
+      return {p.n, kPerRotation * m.head_dim * (m.n_heads + 2 * m.n_kv_heads)};
     case kActivate:
-      return {p.n, uint64_t{8} * m.hidden_dim};  // an exp and a quotient are worth some products
+      return {p.n, kPerActivation * m.hidden_dim};
     case kAttend: {
       const uint64_t shared = m.n_heads / m.n_kv_heads;
-      return {p.n * m.n_kv_heads, 2 * shared * m.head_dim * (p.first + p.n)};
+      return {p.n * m.n_kv_heads, shared * (2 * m.head_dim + kPerWeight) * (p.first + p.n)};
     }
     default: {
       const Matrix w = stage_matrix(s);

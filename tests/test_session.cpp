@@ -258,6 +258,78 @@ TEST_CASE("step: a slice is bounded, and a smaller budget gives no fewer slices"
   }
 }
 
+namespace {
+
+uint64_t n_products;  // since the last slice
+
+// The reference's kernels, counting multiply-accumulates.
+Kernels counting_kernels() {
+  Kernels k = kKernelsReference;
+  k.matmul_f32 = [](float* out, size_t out_stride, const Matrix& w, uint32_t begin, uint32_t end,
+                    const float* x, size_t x_stride, uint32_t n) {
+    n_products += uint64_t{end - begin} * w.row_tile * w.padded_cols * n;
+    kKernelsReference.matmul_f32(out, out_stride, w, begin, end, x, x_stride, n);
+  };
+  k.matmul_q8 = [](float* out, size_t out_stride, const Matrix& w, uint32_t begin, uint32_t end,
+                   const QuantizedRows& x, uint32_t n) {
+    n_products += uint64_t{end - begin} * w.row_tile * w.padded_cols * n;
+    kKernelsReference.matmul_q8(out, out_stride, w, begin, end, x, n);
+  };
+  k.mix_values = [](float* out, const float* weights, size_t weights_stride, const float* values,
+                    size_t kv_stride, uint32_t n, uint32_t head_dim, uint32_t n_heads, uint32_t q) {
+    n_products += uint64_t{n} * head_dim * n_heads;
+    kKernelsReference.mix_values(out, weights, weights_stride, values, kv_stride, n, head_dim,
+                                 n_heads, q);
+  };
+  k.mix_values_q8 = [](float* out, const float* weights, size_t weights_stride,
+                       const int8_t* values, const uint16_t* scales, uint32_t n, uint32_t head_dim,
+                       uint32_t n_heads) {
+    n_products += uint64_t{n} * head_dim * n_heads;
+    kKernelsReference.mix_values_q8(out, weights, weights_stride, values, scales, n, head_dim,
+                                    n_heads);
+  };
+  return k;
+}
+
+}  // namespace
+
+TEST_CASE("step: no slice does more than its budget and the worst case that thimble.h states") {
+  static const Kernels counting = counting_kernels();
+  for (const NamedShape& named : tiny_shapes()) {
+    for (const tools::WeightLayout& layout : all_weight_types(4)) {
+      TinyModel m(named.shape, layout);
+      const std::vector<int32_t> text = text_for(m);
+      for (uint32_t kv_type : {THIMBLE_KV_F32, THIMBLE_KV_Q8}) {
+        for (uint32_t n_batch : {1u, 5u}) {
+          for (uint64_t budget : {1u, 100u, 1000u, 20000u}) {
+            TestSession s(m.view, {0, n_batch, nullptr, kv_type, budget == 100 ? 3u : 0u});
+            s.session->kernels = &counting;
+            const uint64_t group = layout.group ? layout.group : 4;
+            uint64_t longest =
+                std::max({m.view.dim, m.view.hidden_dim, m.view.n_heads * m.view.head_dim});
+            if (layout.type == kWeightQ8) longest = round_up(longest, group);
+            const uint64_t shared = m.view.n_heads / m.view.n_kv_heads;
+            const uint64_t excess =
+                std::max({uint64_t{n_batch} * layout.row_tile * longest,
+                          shared * m.view.n_ctx * (2 * uint64_t{m.view.head_dim} + 24),
+                          uint64_t{40} * m.view.hidden_dim});
+            REQUIRE(thimble_feed(s, text.data(), text.size()) == THIMBLE_OK);
+            thimble_status status;
+            uint64_t most = 0;
+            do {
+              n_products = 0;
+              status = thimble_step(s, budget);
+              most = std::max(most, n_products);
+            } while (status == THIMBLE_MORE);
+            CHECK(most <= budget + excess);
+            CHECK(most > 0);
+          }
+        }
+      }
+    }
+  }
+}
+
 TEST_CASE("bits: whatever the arena held before") {
   for_each_model([](const tools::ModelShape& shape, const tools::WeightLayout& layout,
                     uint64_t expected) {

@@ -172,10 +172,15 @@ thimble_status thimble_feed(thimble_session* session, const int32_t* tokens, siz
 
 /*
  * Runs the prepared pass. Budget 0: to its end. Otherwise returns THIMBLE_MORE after about
- * `budget` multiply-accumulates (at worst one weight tile for every token of the batch, or one KV
- * head's attention at one position, more: a small n_batch keeps slices short), so that a watchdog
- * or another task gets its turn; call again. Slicing does not change one bit. Returns THIMBLE_OK
- * when the pass is complete (or none was prepared). Errors: ARGUMENT.
+ * `budget` multiply-accumulates, so that a watchdog or another task gets its turn; call again.
+ * Other work (norms, exponentials) counts as what it is worth in them. Worst case: one unit of work
+ * more than the budget, the largest of
+ *   n_batch * row_tile * the longest row of weights (dim, hidden_dim or n_heads * head_dim),
+ *   one KV head's attention at one position: n_heads / n_kv_heads * n_ctx * (2 * head_dim + 24),
+ *   one token's activation: 40 * hidden_dim,
+ * so a small n_batch and row_tile keep slices short. Slicing does not change one bit, and a session
+ * can be rewound between slices. Returns THIMBLE_OK when the pass is complete (or none was
+ * prepared). Errors: ARGUMENT.
  */
 thimble_status thimble_step(thimble_session* session, uint64_t budget);
 
