@@ -26,7 +26,7 @@ same_text() {
     echo "$1: $2, as on the host"
   else
     echo "$1: $2: DIFFERS from the host:"
-    diff "$3" "$4" | sed 's/^/    /' || true
+    diff "$3" "$4" | sed 's/^/    /' | head -n 20 || true
     failed=1
   fi
 }

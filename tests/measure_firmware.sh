@@ -33,11 +33,12 @@ measure_board() { # NAME
     END {
       clock = value["clock_2000000"]
       if (clock < 1999000 || clock > 2001000) { print name ": 2000000 instructions are told as " clock; exit 1 }
-      early = value["slice_instructions"]
-      late = value["late_slice_instructions"]
+      slice = value["slice_instructions"]
+      if (value["late_slice_instructions"] > slice) slice = value["late_slice_instructions"]
+      if (value["prefill_slice_instructions"] > slice) slice = value["prefill_slice_instructions"]
       printf line, name, value["engine"], value["constants"], value["tokenizer"], value["library"],
         value["stack"], value["arena"], value["token_instructions"], value["late_token_instructions"],
-        (early > late ? early : late), sprintf("%.2f", value["mac_row_tile" tile] / 1000)
+        slice, sprintf("%.2f", value["mac_row_tile" tile] / 1000)
     }' $dir/sizes $dir/measured
 }
 
@@ -58,6 +59,6 @@ engine:    bytes of code and constants in flash without tokenizer and library; c
 library:   what the compiler and C library add (memcpy, division, floating point without an FPU)
 stack:     bytes below the caller, the deepest of all calls; arena: bytes for the session
 token N:   instructions of feed and step for one token at position N
-slice:     instructions of the longest thimble_step with a budget of 100000 at these two positions
+slice:     instructions of the longest thimble_step with a budget of 100000, there and in a prefill
 a MAC:     instructions a multiply-accumulate of 256 x 256 int8 weights, one scale a row
 END

@@ -55,7 +55,7 @@ have_tools() {
 engine_flags="-std=c++17 -Os -Iinclude -Isrc -fno-exceptions -fno-rtti -ffp-contract=off -fno-math-errno
   -fno-builtin-bcmp -ffunction-sections -fdata-sections -Wall -Wextra -Wpedantic -Wconversion -Wshadow
   -Wdouble-promotion -Werror"
-program_flags="-std=gnu99 -Os -ffunction-sections -fdata-sections -Wall -Wextra -Werror -Iinclude
+program_flags="-std=gnu99 -Os -fno-tree-loop-distribute-patterns -ffunction-sections -fdata-sections -Wall -Wextra -Werror -Iinclude
   -Itests/firmware"
 
 # NAME: the engine and the test programs, unless nothing has changed since they were built.
@@ -123,16 +123,29 @@ forbidden_symbols() {
 # FUNCTION: calls it for every board, as many at a time as there are processors, and shows what each
 # one prints in the order of the boards. Fails if one of them failed.
 for_each_board() {
-  local name failed=0
+  local name failed=0 waiting=$boards
+  for name in $boards; do rm -f $work/$name.status; done
   for name in $boards; do
-    while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do wait -n || true; done
-    rm -f $work/$name.status
+    while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do
+      wait -n || true
+      show_finished
+    done
     (trap 'echo $? >$work/$name.status' EXIT; set -e; $1 $name) >$work/$name.log 2>&1 &
   done
-  wait
-  for name in $boards; do
-    cat $work/$name.log
-    [ "$(cat $work/$name.status)" = 0 ] || failed=1
+  while [ -n "$(jobs -rp)" ]; do
+    wait -n || true
+    show_finished
   done
+  show_finished
   return $failed
+}
+
+# The output of those boards of `waiting` whose turn it is.
+show_finished() {
+  local first
+  while read -r first waiting <<<"$waiting" && [ -s $work/${first:-none}.status ]; do
+    cat $work/$first.log
+    [ "$(cat $work/$first.status)" = 0 ] || failed=1
+  done
+  waiting="$first $waiting"
 }
