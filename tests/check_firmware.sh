@@ -84,7 +84,7 @@ check_sizes() { # NAME
       [ "$engine" -le $engine_limit ] || limits="engine over $engine_limit bytes"
       [ "$tokenizer" -le $tokenizer_limit ] || limits="$limits tokenizer over $tokenizer_limit bytes" ;;
   esac
-  complaints=$(sed -n 's/^complaint //p' $work/$1/sizes; forbidden_symbols $1)
+  complaints=$(sed -n 's/^complaint //p' $work/$1/sizes; unwinding_tables $1; forbidden_symbols $1)
   [ -z "$limits$complaints" ] && return
   echo "$1: BAD: $limits" $complaints
   failed=1

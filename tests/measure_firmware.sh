@@ -28,11 +28,16 @@ measure_board() { # NAME
     sed 's/^/    /' $dir/measured
     return 1
   fi
-  awk -v name=$1 -v line="$line" -v tile=$([ $target = cortex-m55 ] && echo 16 || echo 4) '
+  local tile=4 # rows, of `thimble convert --for`
+  [ $target != cortex-m55 ] || tile=16
+  awk -v name=$1 -v line="$line" -v tile=$tile '
     { value[$1] = $2 }
     END {
       clock = value["clock_2000000"]
-      if (clock < 1999000 || clock > 2001000) { print name ": 2000000 instructions are told as " clock; exit 1 }
+      if (clock < 1999000 || clock > 2001000) {
+        print name ": 2000000 instructions are told as " clock
+        exit 1
+      }
       slice = value["slice_instructions"]
       if (value["late_slice_instructions"] > slice) slice = value["late_slice_instructions"]
       if (value["prefill_slice_instructions"] > slice) slice = value["prefill_slice_instructions"]
@@ -45,8 +50,7 @@ measure_board() { # NAME
 if [ -d $shared ]; then
   for name in $boards; do
     set_board $name
-    [ -e $work/stories260K-$target.thimble ] ||
-      convert_stories $target --weights q8 --group row --for $target
+    convert_stories $target --weights q8 --group row --for $target
   done
   echo "stories260K, int8 with a scale a row, 256 positions"
 else

@@ -4,7 +4,9 @@
 
 function number(text,   value, i) { # of 0x..., which not every awk reads
   value = 0
-  for (i = 3; i <= length(text); ++i) value = 16 * value + index("0123456789abcdef", substr(text, i, 1)) - 1
+  for (i = 3; i <= length(text); ++i) {
+    value = 16 * value + index("0123456789abcdef", substr(text, i, 1)) - 1
+  }
   return value
 }
 
@@ -20,8 +22,6 @@ function place(section, bytes, object,   from_engine) {
     else if (object ~ /\.a[(:]/) library += bytes
   } else if (from_engine && section ~ /^(\.(data|bss|sdata|sbss|tdata|tbss)|COMMON)/) {
     print "complaint writable data: " bytes " bytes of " section " from " object
-  } else if (from_engine && section ~ /^\.(ARM\.ex|eh_frame|gcc_except)/) {
-    print "complaint unwinding tables: " bytes " bytes of " section " from " object
   }
 }
 
