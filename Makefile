@@ -105,10 +105,11 @@ $(BUILD)/no_heap: $(BUILD)/obj/tests/no_heap.o $(TOOL_LIB_OBJ) $(BUILD)/libthimb
 $(BUILD)/api_c99: $(BUILD)/obj/tests/api_c99.o $(BUILD)/libthimble.a
 	$(CC) $(LDFLAGS) -o $@ $^
 
-# The README's example, with the model linked in.
-$(BUILD)/example: tests/example.c tests/story_image.S models/story.thimble $(BUILD)/libthimble.a
-	$(CC) -std=c99 $(OPT) $(WARN) -Wno-sign-conversion -Iinclude $(LDFLAGS) -o $@ \
-	    tests/example.c tests/story_image.S $(BUILD)/libthimble.a
+# The README's example with the model linked in; tests/firmware/ builds the same file for boards.
+EXAMPLE_SRC := tests/example.c tests/firmware/host.c tests/firmware/model.S
+$(BUILD)/example: $(EXAMPLE_SRC) models/story.thimble $(BUILD)/libthimble.a
+	$(CC) -std=c99 $(OPT) $(WARN) -Iinclude -DMODEL='"models/story.thimble"' $(LDFLAGS) -o $@ \
+	    $(EXAMPLE_SRC) $(BUILD)/libthimble.a
 
 $(BUILD)/attention_walk: $(BUILD)/obj/tests/attention_walk.o $(BUILD)/libthimble.a
 	$(CXX) $(LDFLAGS) -o $@ $^
@@ -123,7 +124,9 @@ ifneq ($(config),sanitize)
 	tests/check_symbols.sh $(BUILD)/libthimble.a
 endif
 	$(BUILD)/api_c99 models/story.thimble
-	$(BUILD)/example
+	$(BUILD)/example >$(BUILD)/example.txt
+	$(BUILD)/thimble run models/story.thimble -p "Once upon a time" -n 200 -t 0.7 --top-p 0.9 --seed 7 \
+	    --ctx 128 2>/dev/null | diff - $(BUILD)/example.txt
 	$(BUILD)/attention_walk
 	tests/check_readme.sh
 	tests/cli/run_transcripts.sh $(BUILD)/thimble
@@ -133,8 +136,12 @@ test-builds: ## one logits hash from g++ and clang++, -O0 and -O3, every ISA, ev
 	tests/check_builds.sh
 
 .PHONY: test-firmware
-test-firmware: all ## the same bits on emulated boards (Cortex-M0+ to M55, RISC-V) as on the host
+test-firmware: all ## on emulated boards (Cortex-M0+ to M55, RISC-V): bits, refusals, faults, sizes
 	tests/check_firmware.sh $(BUILD)/thimble
+
+.PHONY: firmware
+firmware: all ## what the engine costs on each board: flash, stack, arena, instructions
+	tests/measure_firmware.sh $(BUILD)/thimble
 
 # ---- Keeping house ------------------------------------------------------------------------
 

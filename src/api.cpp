@@ -25,7 +25,9 @@ bool is_aligned(const void* p) {
 extern "C" {
 
 thimble_status thimble_model_open(thimble_model* model, const void* image, size_t image_bytes) {
-  if (!model || !image) return THIMBLE_ERROR_ARGUMENT;
+  if (!model) return THIMBLE_ERROR_ARGUMENT;
+  if (!image) memset(model, 0, sizeof *model);
+  if (!image) return THIMBLE_ERROR_ARGUMENT;
   thimble_status status = open_model(model, image, image_bytes);
   if (status == THIMBLE_OK) status = check_tokenizer(*model, &model->fault);
   if (status == THIMBLE_OK) status = check_self_test(*model, &model->fault);

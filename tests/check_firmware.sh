@@ -1,92 +1,124 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# The same text and the same logits hash on emulated boards as on the host: check_firmware.sh PROGRAM
-# Bare metal, the model linked in, the arena a static array, passes in slices. Wants the distribution's
-# gcc-arm-none-eabi, gcc-riscv64-unknown-elf, picolibc-riscv64-unknown-elf, qemu-system-arm and
-# qemu-system-misc; a board whose tools are missing is skipped, by name.
+# What the engine promises to firmware, on emulated boards: check_firmware.sh PROGRAM [BOARD...]
+# Bare metal, the model linked in, the arena a static array, passes in slices:
+#   - the same text and the same logits hash as on the host (hash.c)
+#   - the same refusals of damaged images, wrong memory and wrong calls, line by line (refusals.c)
+#   - the README's example tells what `thimble run` tells (example.c)
+#   - a fault is told and ends the program (fault.c)
+#   - every kernel gives the reference's bits (kernels.cpp)
+#   - the engine fits, and there is no heap, printing, constructor or writable data in it (sizes.awk)
+# Wants the distribution's gcc-arm-none-eabi, gcc-riscv64-unknown-elf, picolibc-riscv64-unknown-elf,
+# qemu-system-arm and qemu-system-misc; a board whose tools are missing is skipped, by name.
 set -eu
 cd "$(dirname "$0")/.."
 program=${1:-build/thimble}
 work=build/firmware
+story=models/story.thimble
+engine_limit=24576 tokenizer_limit=6144 # bytes, on a Cortex-M
+. tests/firmware/boards.sh
+[ $# -lt 2 ] || boards=${*:2}
 mkdir -p $work
-shared=../shared/models/stories260K
-failed=0
 
-engine="-std=c++17 -Os -Iinclude -Isrc -fno-exceptions -fno-rtti -ffp-contract=off -fno-math-errno
-  -fno-builtin-bcmp -ffunction-sections -fdata-sections -Wall -Wextra -Wpedantic -Wconversion -Wshadow
-  -Wdouble-promotion -Werror"
-# Every file: those for other instruction sets compile to nothing.
-sources="$(ls src/*.cpp src/kernels/*.cpp)"
+# NAME WHAT EXPECTED_FILE FOUND_FILE: says that they are the same, or what differs.
+same_text() {
+  if cmp -s "$3" "$4"; then
+    echo "$1: $2, as on the host"
+  else
+    echo "$1: $2: DIFFERS from the host:"
+    diff "$3" "$4" | sed 's/^/    /' | head -n 20 || true
+    failed=1
+  fi
+}
 
-build() { # NAME TOOLS LINKER_SCRIPT FLAGS...
-  local name=$1 tools=$2 script=$3
-  shift 3
-  mkdir -p $work/$name
-  for source in $sources; do
-    $tools-g++ "$@" $engine -c "$source" -o "$work/$name/$(basename "$source" .cpp).o"
-  done
-  for source in board hash; do
-    $tools-gcc "$@" -std=gnu99 -Os -Wall -Wextra -Werror -Iinclude -c tests/firmware/$source.c \
-      -o $work/$name/fw_$source.o
+check_hashes() { # NAME
+  local model base
+  for model in $models; do
+    base=$(basename $model .thimble)
+    link_program $1 hash-$base $model hash
+    run_program $1 hash-$base >$work/$1/hash.txt || true
+    same_text $1 "$base: $(grep -o '0x.*' $work/$base.expected)" $work/$base.expected $work/$1/hash.txt
   done
 }
 
-run() { # NAME TOOLS LINKER_SCRIPT MODEL QEMU -- FLAGS...: links the model in and prints what it tells
-  local name=$1 tools=$2 script=$3 model=$4 qemu=$5
-  shift 6
-  $tools-gcc "$@" -DMODEL="\"$model\"" -c tests/firmware/model.S -o $work/$name/fw_model.o
-  $tools-gcc "$@" -nostartfiles -Wl,--gc-sections -Ltests/firmware -Ttests/firmware/$script \
-    $work/$name/*.o -o $work/$name.elf -lc -lgcc 2>&1
-  # shellcheck disable=SC2086
-  timeout 120 $qemu -nographic -semihosting-config enable=on,target=native \
-    -kernel $work/$name.elf </dev/null 2>&1 | tr -d '\r'
+check_programs() { # NAME
+  local status=0
+  link_program $1 refusals $story refusals
+  run_program $1 refusals >$work/$1/refusals.txt || status=$?
+  [ $status = 0 ] || echo "FAILED: status $status" >>$work/$1/refusals.txt
+  same_text $1 "$(grep -c '^[^ ]' $work/refusals.expected) refusals and calls" $work/refusals.expected \
+    $work/$1/refusals.txt
+
+  link_program $1 example $story example
+  run_program $1 example >$work/$1/example.txt || true
+  same_text $1 "example.c" $work/example.expected $work/$1/example.txt
+
+  status=0
+  link_program $1 fault $story fault
+  run_program $1 fault >$work/$1/fault.txt || status=$?
+  if [ $status = 1 ] && grep -q '^fault: pc 0x[0-9a-f]*, cause 0x' $work/$1/fault.txt; then
+    echo "$1: an unknown instruction ends with '$(cat $work/$1/fault.txt)'"
+  else
+    echo "$1: an unknown instruction ends with status $status and '$(cat $work/$1/fault.txt)'"
+    failed=1
+  fi
+
+  if [ -e $work/$1/programs/kernels.o ]; then
+    link_program $1 kernels $story kernels
+    if run_program $1 kernels >$work/$1/kernels.txt; then
+      echo "$1: kernels: $(tail -n 1 $work/$1/kernels.txt)"
+    else
+      echo "$1: kernels: FAILED:"
+      sed 's/^/    /' $work/$1/kernels.txt
+      failed=1
+    fi
+  fi
 }
 
-models=(models/story.thimble)
+check_sizes() { # NAME
+  local engine tokenizer library limits="" complaints
+  read -r engine tokenizer library <<<"$(sizes_of $1 engine tokenizer library)"
+  echo "$1: engine $engine bytes, tokenizer $tokenizer, C library and compiler support $library"
+  case $1 in
+    cortex-m*)
+      [ "$engine" -le $engine_limit ] || limits="engine over $engine_limit bytes"
+      [ "$tokenizer" -le $tokenizer_limit ] || limits="$limits tokenizer over $tokenizer_limit bytes" ;;
+  esac
+  complaints=$(sed -n 's/^complaint //p' $work/$1/sizes; unwinding_tables $1; forbidden_symbols $1)
+  [ -z "$limits$complaints" ] && return
+  echo "$1: BAD: $limits" $complaints
+  failed=1
+}
+
+check_board() { # NAME
+  failed=0
+  set_board $1
+  have_tools $1 || return 0
+  build_board $1
+  check_hashes $1
+  check_programs $1
+  check_sizes $1
+  return $failed
+}
+
+models=$story
 if [ -d $shared ]; then
-  for weights in f32 "q8 --group row --for cortex-m3"; do
-    file=$work/stories260K-${weights%% *}.thimble
-    # shellcheck disable=SC2086
-    "$program" convert $shared/stories260K.bin --tokenizer $shared/tok512.bin --weights $weights \
-      -o "$file" 2>/dev/null
-    models+=("$file")
-  done
+  convert_stories f32 --weights f32
+  convert_stories q8 --weights q8 --group row --for cortex-m3
+  models="$models $work/stories260K-f32.thimble $work/stories260K-q8.thimble"
 else
   echo "stories260K: skipped: ../shared is absent"
 fi
-
-board() { # NAME TOOLS LINKER_SCRIPT QEMU FLAGS...
-  local name=$1 tools=$2 script=$3 qemu=$4
-  shift 4
-  if ! command -v "$tools-g++" >/dev/null || ! command -v "${qemu%% *}" >/dev/null; then
-    echo "$name: skipped: no $tools-g++ or ${qemu%% *} here"
-    return
-  fi
-  build "$name" "$tools" "$script" "$@"
-  for model in "${models[@]}"; do
-    local expected found
-    expected=$("$program" run "$model" -t 0 -n 16 --ctx 64 --hash 2>/dev/null)
-    found=$(run "$name" "$tools" "$script" "$model" "$qemu" -- "$@" || true)
-    if [ "$found" = "$expected" ]; then
-      echo "$name: $(basename "$model"): ${expected##*logits-hash }, as on the host"
-    else
-      echo "$name: $(basename "$model"): DIFFERS, found:"
-      echo "$found" | sed 's/^/    /'
-      failed=1
-    fi
-  done
-}
-
-arm="qemu-system-arm -M"
-board cortex-m0plus arm-none-eabi mps2.ld "$arm mps2-an385" -mcpu=cortex-m0plus -mthumb
-board cortex-m3 arm-none-eabi mps2.ld "$arm mps2-an385" -mcpu=cortex-m3 -mthumb
-board cortex-m4f arm-none-eabi mps2.ld "$arm mps2-an386" -mcpu=cortex-m4 -mthumb -mfloat-abi=hard \
-  -mfpu=fpv4-sp-d16
-board cortex-m7f arm-none-eabi mps2.ld "$arm mps2-an500" -mcpu=cortex-m7 -mthumb -mfloat-abi=hard \
-  -mfpu=fpv5-d16
-board cortex-m55 arm-none-eabi mps3.ld "$arm mps3-an547" -mcpu=cortex-m55 -mthumb -mfloat-abi=hard
-board rv32imc riscv64-unknown-elf virt.ld "qemu-system-riscv32 -M virt -bios none" -march=rv32imc \
-  -mabi=ilp32 --specs=picolibc.specs
-board rv64gc riscv64-unknown-elf virt.ld "qemu-system-riscv64 -M virt -bios none" -march=rv64gc \
-  -mabi=lp64d -mcmodel=medany --specs=picolibc.specs
-exit $failed
+for model in $models; do
+  $program run $model -t 0 -n 64 --ctx 128 --hash 2>/dev/null >$work/$(basename $model .thimble).expected
+done
+$program run $story -p "Once upon a time" -n 200 -t 0.7 --top-p 0.9 --seed 7 --ctx 128 2>/dev/null \
+  >$work/example.expected
+${CC:-gcc} -std=c99 -O1 -Iinclude -DMODEL="\"$story\"" tests/firmware/refusals.c tests/firmware/text.c \
+  tests/firmware/host.c tests/firmware/model.S "$(dirname $program)/libthimble.a" -o $work/refusals
+if ! $work/refusals >$work/refusals.expected; then
+  echo "the host: refusals.c failed:"
+  sed 's/^/    /' $work/refusals.expected
+  exit 1
+fi
+for_each_board check_board

@@ -1,38 +1,44 @@
-#include <stdio.h>
+/* SPDX-License-Identifier: MIT */
+#include <string.h>
 
 #include "thimble/thimble.h"
 
-extern const uint8_t story_image[], story_image_end[]; /* the model file, linked in */
+extern const uint8_t model_image[], model_image_end[]; /* the model file, linked into flash */
+void uart_write(const char* text, size_t bytes);       /* your board's way out */
 
 static uint8_t arena[600 * 1024] __attribute__((aligned(THIMBLE_ALIGNMENT)));
+
+static int fail(int32_t status) {
+  const char* text = thimble_status_text((thimble_status)status);
+  uart_write(text, strlen(text));
+  return 1;
+}
 
 int main(void) {
   thimble_model model;
   thimble_session* session;
-  thimble_config config = {.n_ctx = 128};
-  thimble_sampling sampling = {.temperature = 0.7f, .top_p = 0.9f, .seed = 7};
+  const thimble_config config = {.n_ctx = 128};
+  const thimble_sampling sampling = {.temperature = 0.7f, .top_p = 0.9f, .seed = 7};
   thimble_decoder decoder = {0};
   int32_t tokens[32];
   char text[64];
 
-  thimble_status status = thimble_model_open(&model, story_image, story_image_end - story_image);
-  if (status == THIMBLE_OK)
-    status = thimble_session_init(&session, &model, &config, arena, sizeof arena);
-  if (status != THIMBLE_OK) return printf("%s\n", thimble_status_text(status)), 1;
-
-  const char prompt[] = "Once upon a time";
-  int32_t n = thimble_encode(session, prompt, sizeof prompt - 1, THIMBLE_ENCODE_BOS, tokens, 32);
-  printf("%s", prompt);
-  while (n > 0 && thimble_feed(session, tokens, (size_t)n) == THIMBLE_OK) {
+  int32_t status = thimble_model_open(&model, model_image, (size_t)(model_image_end - model_image));
+  if (status != THIMBLE_OK) return fail(status);
+  status = thimble_session_init(&session, &model, &config, arena, sizeof arena);
+  if (status != THIMBLE_OK) return fail(status);
+  int32_t n = thimble_encode(session, "Once upon a time", 16, THIMBLE_ENCODE_BOS, tokens, 32);
+  for (; n > 0 && !thimble_is_end(&model, tokens[n - 1]); n = 1) {
+    for (int32_t i = 0; i < n; ++i) {
+      const int32_t bytes = thimble_decode(&model, &decoder, tokens[i], text, sizeof text);
+      if (bytes > 0) uart_write(text, (size_t)bytes);
+    }
+    if (thimble_feed(session, tokens, (size_t)n) != THIMBLE_OK) break; /* the context is full */
     while (thimble_step(session, 100000) == THIMBLE_MORE) {
       /* about 100 000 multiply-accumulates have passed: feed the watchdog */
     }
     tokens[0] = thimble_sample(session, &sampling);
-    if (thimble_is_end(&model, tokens[0])) break;
-    n = thimble_decode(&model, &decoder, tokens[0], text, sizeof text);
-    printf("%.*s", (int)n, text);
-    n = 1;
   }
-  printf("\n");
-  return 0;
+  uart_write("\n", 1);
+  return n < 0 ? fail(n) : 0;
 }

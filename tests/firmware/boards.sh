@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: MIT
+# The emulated boards and how to build and run for them. Sourced by check_firmware.sh and
+# measure_firmware.sh, which set `work`.
+
+boards="cortex-m0plus cortex-m3 cortex-m4f cortex-m7f cortex-m55 rv32imc rv64gc"
+
+shared=../shared/models/stories260K
+
+# SUFFIX OPTIONS...: the checkpoint of ../shared as a model file.
+convert_stories() {
+  local suffix=$1
+  shift
+  $program convert $shared/stories260K.bin --tokenizer $shared/tok512.bin "$@" \
+    -o $work/stories260K-$suffix.thimble 2>/dev/null
+}
+
+# NAME: sets tools, flags, linker script, machine, and what `thimble convert --for` calls the core.
+set_board() {
+  tools=arm-none-eabi script=mps2.ld clock="-DBOARD_CLOCK_MHZ=25" libraries="-lc -lgcc"
+  case $1 in
+    cortex-m0plus)
+      qemu="qemu-system-arm -M mps2-an385" target=cortex-m0 flags="-mcpu=cortex-m0plus -mthumb" ;;
+    cortex-m3)
+      qemu="qemu-system-arm -M mps2-an385" target=cortex-m3 flags="-mcpu=cortex-m3 -mthumb" ;;
+    cortex-m4f)
+      qemu="qemu-system-arm -M mps2-an386" target=cortex-m4
+      flags="-mcpu=cortex-m4 -mthumb -mfloat-abi=hard -mfpu=fpv4-sp-d16" ;;
+    cortex-m7f)
+      qemu="qemu-system-arm -M mps2-an500" target=cortex-m7
+      flags="-mcpu=cortex-m7 -mthumb -mfloat-abi=hard -mfpu=fpv5-d16" ;;
+    cortex-m55)
+      qemu="qemu-system-arm -M mps3-an547" target=cortex-m55 script=mps3.ld clock="-DBOARD_CLOCK_MHZ=32"
+      flags="-mcpu=cortex-m55 -mthumb -mfloat-abi=hard" ;;
+    rv32imc)
+      tools=riscv64-unknown-elf script=virt.ld qemu="qemu-system-riscv32 -M virt -bios none" target=riscv
+      flags="-march=rv32imc -mabi=ilp32 --specs=picolibc.specs" ;;
+    rv64gc)
+      tools=riscv64-unknown-elf script=virt.ld qemu="qemu-system-riscv64 -M virt -bios none" target=riscv
+      flags="-march=rv64gc -mabi=lp64d -mcmodel=medany --specs=picolibc.specs" ;;
+    *) echo "no board $1" >&2; return 1 ;;
+  esac
+}
+
+# NAME: says what is missing to build and run for the board, and fails; after set_board.
+have_tools() {
+  local tool missing=""
+  for tool in $tools-g++ ${qemu%% *}; do
+    command -v $tool >/dev/null || missing="$missing $tool"
+  done
+  [ -z "$missing" ] && return
+  echo "$1: skipped: no$missing here"
+  return 1
+}
+
+engine_flags="-std=c++17 -Os -Iinclude -Isrc -fno-exceptions -fno-rtti -ffp-contract=off -fno-math-errno
+  -fno-builtin-bcmp -ffunction-sections -fdata-sections -Wall -Wextra -Wpedantic -Wconversion -Wshadow
+  -Wdouble-promotion -Werror"
+# Without the pattern: a loop in text.c would become a call of strlen, which the engine does not need.
+program_flags="-std=gnu99 -Os -fno-tree-loop-distribute-patterns -ffunction-sections -fdata-sections
+  -Wall -Wextra -Werror -Iinclude -Itests/firmware"
+
+# NAME: the engine and the test programs, unless nothing has changed since they were built.
+# Every file of the engine: those for other instruction sets compile to nothing.
+build_board() {
+  local dir=$work/$1 source
+  if [ -e $dir/built ] &&
+      [ -z "$(find src include tests/firmware tests/example.c -newer $dir/built | head -n 1)" ]; then
+    return
+  fi
+  rm -rf "$dir"
+  mkdir -p $dir/engine $dir/programs
+  touch $dir/building
+  for source in src/*.cpp src/kernels/*.cpp; do
+    $tools-g++ $flags $engine_flags -c $source -o $dir/engine/$(basename $source .cpp).o
+  done
+  for source in tests/firmware/*.cpp; do
+    $tools-g++ $flags $engine_flags -Itests/firmware -c $source \
+      -o $dir/programs/$(basename $source .cpp).o
+  done
+  for source in tests/firmware/*.c tests/example.c; do
+    [ $source = tests/firmware/host.c ] && continue
+    $tools-gcc $flags $program_flags $clock -c $source -o $dir/programs/$(basename $source .c).o
+  done
+  mv $dir/building $dir/built
+}
+
+# NAME ELF MODEL OBJECT...: a program with the model linked in, and its map beside it.
+link_program() {
+  local dir=$work/$1 elf=$2 model=$3 object objects=""
+  shift 3
+  for object in "$@" board text; do objects="$objects $dir/programs/$object.o"; done
+  $tools-gcc $flags -DMODEL="\"$model\"" -c tests/firmware/model.S -o $dir/$elf.model.o
+  $tools-gcc $flags -nostartfiles -Wl,--gc-sections -Wl,-Map=$dir/$elf.map -Ltests/firmware \
+    -Ttests/firmware/$script $objects $dir/engine/*.o $dir/$elf.model.o -o $dir/$elf.elf $libraries
+}
+
+# NAME ELF OPTIONS...: runs it and prints what it tells; a program that hangs is ended.
+run_program() {
+  local elf=$work/$1/$2.elf status=0
+  shift 2
+  timeout 240 $qemu "$@" -nographic -semihosting-config enable=on,target=native -kernel $elf \
+    </dev/null >$elf.out 2>&1 || status=$?
+  tr -d '\r' <$elf.out
+  [ $status != 124 ] || echo "ended after 240 seconds"
+  return $status
+}
+
+# NAME OF_THIS...: bytes in flash of a program that makes the calls of `thimble run`: the map of
+# hash.c, by sizes.awk, into the file sizes.
+sizes_of() {
+  local dir=$work/$1 key map
+  shift
+  map=$(ls $dir/hash-*.map | head -n 1)
+  awk -f tests/firmware/sizes.awk $map >$dir/sizes
+  for key in "$@"; do awk -v key=$key '$1 == key { print $2 }' $dir/sizes; done | tr '\n' ' '
+}
+
+# NAME: tables for exceptions in the engine's objects; a linker script may keep what ours drops.
+unwinding_tables() {
+  $tools-size -A $work/$1/engine/*.o | awk '
+    / :$/ { object = $1 }
+    /^\.(ARM\.ex|eh_frame|gcc_except)/ && $2 > 0 {
+      print "unwinding tables: " $2 " bytes of " $1 " in " object
+    }'
+}
+
+# NAME: what no program on the engine may contain: heap, printing, exceptions.
+forbidden_symbols() {
+  $tools-nm $work/$1/hash-*.elf | awk '{ print $NF }' | sort -u | grep -E \
+    '^_*(v?[sf]?n?i?printf|puts|malloc|calloc|realloc|free|sbrk|abort)(_r)?$|^_Zn[wa]|^_Zd[la]|^__cxa_|^_Unwind' \
+    || true
+}
+
+# FUNCTION: calls it for every board, as many at a time as there are processors, and shows what each
+# one prints in the order of the boards. Fails if one of them failed.
+for_each_board() {
+  local name failed=0 waiting=$boards
+  for name in $boards; do rm -f $work/$name.status; done
+  for name in $boards; do
+    while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do
+      wait -n || true
+      show_finished
+    done
+    (trap 'echo $? >$work/$name.status' EXIT; set -e; $1 $name) >$work/$name.log 2>&1 &
+  done
+  while [ -n "$(jobs -rp)" ]; do
+    wait -n || true
+    show_finished
+  done
+  show_finished
+  return $failed
+}
+
+# The output of those boards of `waiting` whose turn it is.
+show_finished() {
+  local first
+  while read -r first waiting <<<"$waiting" && [ -s $work/${first:-none}.status ]; do
+    cat $work/$first.log
+    [ "$(cat $work/$first.status)" = 0 ] || failed=1
+  done
+  waiting="$first $waiting"
+}

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT */
+/* The two halves of the measuring program: calls in C, kernels in C++. */
+#ifndef THIMBLE_TESTS_FIRMWARE_MEASURE_H
+#define THIMBLE_TESTS_FIRMWARE_MEASURE_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+void report(const char* key, uint64_t value);
+void measure_kernels(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
