@@ -24,7 +24,7 @@ constexpr uint8_t kChanges[] = {0x01, 0x40, 0x80, 0xff};
 
 // About 4 KB with every kind of section.
 TinyModel smallest_model(tools::WeightLayout layout = {kWeightF32, 0, 4}) {
-  return TinyModel(tiny_shape(4, 6, 1, 2, 1, 2, 12, 16, false), layout, true);
+  return TinyModel(tiny_shape(4, 6, 1, 2, 1, 2, 12, 16, false), layout, true, 1, true);
 }
 
 // Space for an image that may be changed.
@@ -118,6 +118,17 @@ std::vector<uint64_t> run_a_little(const thimble_model& model) {
   return hashes;
 }
 
+// The self-test of an accepted image, whatever it finds.
+void run_self_test(const thimble_model& model) {
+  TestSession s(model, {std::min(model.n_ctx, 8u), 3, nullptr, 0, 0});
+  thimble_self_test_report report = {};
+  const thimble_status status = thimble_self_test(s, 0, &report);
+  if (status == THIMBLE_ERROR_NO_SELF_TEST || status == THIMBLE_ERROR_CONTEXT_FULL) return;
+  REQUIRE((status == THIMBLE_OK) == (report.layer == -1));
+  REQUIRE(report.layer <= static_cast<int32_t>(model.n_layers));
+  REQUIRE(thimble_position(s) == 0);
+}
+
 // The tokenizer of an accepted image: any tokens, any text.
 void encode_and_decode(const thimble_model& model) {
   TestSession s(model, {std::min(model.n_ctx, 2u), 1, nullptr, 0, 0});
@@ -198,7 +209,8 @@ TEST_CASE("open: null pointers") {
   thimble_model view = m.view;
   CHECK(thimble_model_open(nullptr, m.image.data(), m.image.size()) == THIMBLE_ERROR_ARGUMENT);
   CHECK(thimble_model_open(&view, nullptr, m.image.size()) == THIMBLE_ERROR_ARGUMENT);
-  CHECK(view.image == m.image.data());  // a call that fails changes nothing
+  CHECK(view.image == nullptr);  // as after every refusal, so that nothing goes on with it
+  CHECK(thimble_session_bytes(&view, nullptr) == 0);
   CHECK(thimble_model_verify(nullptr) == THIMBLE_ERROR_ARGUMENT);
 }
 
@@ -486,7 +498,7 @@ TEST_CASE("open: header fields that contradict each other or the sections") {
 }
 
 TEST_CASE("open: fields that may vary within their range") {
-  TinyModel m = smallest_model();
+  TinyModel m(tiny_shape(4, 6, 1, 2, 1, 2, 12, 16, false), {kWeightF32, 0, 4}, true);
   const auto accepted = [&](void (*change)(FileHeader*)) {
     AlignedBlock image = copy_of(m);
     change(header(image));
@@ -539,7 +551,7 @@ TEST_CASE("open: every altered field of every section entry, with a right checks
 }
 
 // What exactly a table must hold is test_tokenizer.cpp's matter; here: refused or harmless.
-TEST_CASE("open: every changed byte of the tokenizer's tables is refused or harmless") {
+TEST_CASE("open: every changed byte of tokenizer and self-test is refused or harmless") {
   TinyModel m = smallest_model();
   AlignedBlock image = copy_of(m);
   const uint64_t begin = section_of(m.view, kTokenOffsets).offset;
@@ -552,9 +564,12 @@ TEST_CASE("open: every changed byte of the tokenizer's tables is refused or harm
       if (status == THIMBLE_OK) {
         ++accepted;
         encode_and_decode(model);
+        run_self_test(model);
       } else {
         ++refused;
-        REQUIRE_MESSAGE(is_refused(model, status, THIMBLE_ERROR_TOKENIZER),
+        const bool in_tokenizer = at < section_of(m.view, kSelfTestTokens).offset;
+        REQUIRE_MESSAGE(is_refused(model, status,
+                                   in_tokenizer ? THIMBLE_ERROR_TOKENIZER : THIMBLE_ERROR_SECTION),
                         describe(status, model));
         REQUIRE(model.fault.offset < image.size());
       }
@@ -621,6 +636,7 @@ TEST_CASE("fuzz: random header mutations with a right checksum are refused or ru
         ++accepted;
         run_a_little(model);
         encode_and_decode(model);
+        run_self_test(model);
       } else {
         REQUIRE(status < 0);
         REQUIRE(model.image == nullptr);
@@ -650,6 +666,7 @@ TEST_CASE("fuzz: any legal header over random bytes runs, with the same bits on 
     h.group = 0;
     if (h.weight_type == kWeightQ8 && random.below(2)) h.group = 32u << random.below(3);
     h.row_tile = 1u << random.below(5);
+    h.self_test_tokens = 0;
     h.tokenizer = h.tokenizer_flags = h.token_bytes = h.max_token_bytes = 0;
     h.bos_id = h.eos_id = -1;
     thimble_fault fault;

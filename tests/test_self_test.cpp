@@ -14,30 +14,16 @@ using namespace thimble::test;
 
 namespace {
 
-struct TestedModel {
-  explicit TestedModel(const tools::ModelShape& shape, const tools::WeightLayout& layout,
-                       bool with_vocabulary)
-      : image(build(shape, layout, with_vocabulary)) {
-    expect_ok(thimble_model_open(&view, image.data(), image.size()), "open");
+// A model with a self-test, and its sections.
+struct TestedModel : TinyModel {
+  TestedModel(const tools::ModelShape& model_shape, const tools::WeightLayout& weight_layout,
+              bool with_vocabulary)
+      : TinyModel(model_shape, weight_layout, with_vocabulary, 1, true) {
     expect_ok(thimble_model_verify(&view), "verify");
-  }
-  static AlignedBlock build(const tools::ModelShape& shape, const tools::WeightLayout& layout,
-                            bool with_vocabulary) {
-    const tools::Vocabulary vocabulary = tiny_vocabulary(shape.vocab_size);
-    const tools::ImageInMemory built = tools::build_image_in_memory(
-        shape, layout, with_vocabulary ? &vocabulary : nullptr,
-        [](SectionKind kind, uint32_t layer, uint32_t row, uint32_t cols, float* out) {
-          random_row(1, kind, layer, row, cols, out);
-        },
-        true);
-    return AlignedBlock(built.data(), built.bytes);
   }
   uint8_t* section(SectionKind kind, uint32_t layer = 0) {
     return image.data() + section_of(view, kind, layer).offset;
   }
-
-  AlignedBlock image;
-  thimble_model view;
 };
 
 thimble_status run_self_test(thimble_session* s, uint64_t budget,

@@ -147,11 +147,11 @@ inline tools::Vocabulary tiny_vocabulary(uint32_t vocab_size) {
 
 struct TinyModel {
   TinyModel(const tools::ModelShape& model_shape, const tools::WeightLayout& weight_layout,
-            bool with_vocabulary = false, uint64_t weight_seed = 1)
+            bool with_vocabulary = false, uint64_t weight_seed = 1, bool with_self_test = false)
       : shape(model_shape),
         layout(weight_layout),
         seed(weight_seed),
-        image(build(with_vocabulary)) {
+        image(build(with_vocabulary, with_self_test)) {
     const thimble_status status = thimble_model_open(&view, image.data(), image.size());
     if (status != THIMBLE_OK) {
       throw std::runtime_error(std::string("tiny model: ") + thimble_status_text(status) + ": " +
@@ -166,13 +166,14 @@ struct TinyModel {
   thimble_model view;
 
  private:
-  AlignedBlock build(bool with_vocabulary) const {
+  AlignedBlock build(bool with_vocabulary, bool with_self_test) const {
     const tools::Vocabulary vocabulary = tiny_vocabulary(shape.vocab_size);
     const tools::ImageInMemory built = tools::build_image_in_memory(
         shape, layout, with_vocabulary ? &vocabulary : nullptr,
         [this](SectionKind kind, uint32_t layer, uint32_t row, uint32_t cols, float* out) {
           random_row(seed, kind, layer, row, cols, out);
-        });
+        },
+        with_self_test);
     return AlignedBlock(built.data(), built.bytes);
   }
 };
