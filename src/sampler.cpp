@@ -154,17 +154,49 @@ uint64_t share_of_mass(uint64_t mass, uint32_t p) {
   return upper * p + ((lower * p + 0xffffff) >> 24);
 }
 
-// Takes the odds of all but the k likeliest away.
-void keep_likeliest(const SampleInput& in, const Cut& cut) {
-  uint32_t ties = cut.ties;
+// Top-k where many tokens are at its border: the k-th logit is found among all.
+void keep_top_k_of_all(const Kernels& kernels, const SampleInput& in, float max,
+                       const thimble_sampling& s) {
+  for (uint32_t i = 0; i < in.n; ++i) in.odds[i] = logit_order(in.logits[i]);
+  Cut cut = likeliest({in.odds, in.n}, kAllOrders, Measure::kCount, s.top_k);
+  kernels.odds(in.odds, in.logits, in.n, max, 1.0f / s.temperature);
   for (uint32_t i = 0; i < in.n; ++i) {
     const uint32_t order = logit_order(in.logits[i]);
-    if (order > cut.threshold || (order == cut.threshold && ties > 0)) {
-      ties -= order == cut.threshold;
+    if (order > cut.threshold) continue;
+    if (order == cut.threshold && cut.ties > 0) {
+      --cut.ties;
     } else {
       in.odds[i] = 0;
     }
   }
+}
+
+// Takes the odds of all but the top_k largest logits away. Odds nearly say which these are: they
+// come from an exp within 1 ulp, which may swap logits whose odds differ by less than `margin`.
+void keep_top_k(const Kernels& kernels, const SampleInput& in, float max,
+                const thimble_sampling& s) {
+  const Odds odds = {in.odds, in.n};
+  const uint32_t threshold = likeliest(odds, kLargestOdds, Measure::kCount, s.top_k).threshold;
+  if (threshold == 0) return;  // fewer tokens than that have odds
+  const uint32_t margin = (threshold >> 20) + 2;
+  const uint32_t low = threshold > margin ? threshold - margin : 1, high = threshold + margin;
+  uint32_t border[kBins], n = 0, above = 0;
+  each_at_least(odds, low, [&](uint32_t at, uint32_t o) {
+    if (o > high) {
+      ++above;
+    } else if (n++ < kBins) {  // by insertion, the largest logit first
+      const uint32_t order = logit_order(in.logits[at]);
+      uint32_t to = n - 1;
+      for (; to > 0 && logit_order(in.logits[border[to - 1]]) < order; --to) {
+        border[to] = border[to - 1];
+      }
+      border[to] = at;
+    }
+    return true;
+  });
+  if (n > kBins) return keep_top_k_of_all(kernels, in, max, s);
+  for (uint32_t i = 0; i < in.n; ++i) in.odds[i] = in.odds[i] < low ? 0 : in.odds[i];
+  for (uint32_t i = s.top_k - above; i < n; ++i) in.odds[border[i]] = 0;
 }
 
 Cut cut_for(const Odds& odds, const thimble_sampling& s) {
@@ -225,14 +257,8 @@ int32_t draw(const Kernels& kernels, const SampleInput& in, const thimble_sampli
     return id_of(in, best);
   }
   const Odds odds = {in.odds, in.n};
-  const bool has_top_k = s.top_k > 0 && s.top_k < in.n;
-  Cut kept = {};
-  if (has_top_k) {
-    for (uint32_t i = 0; i < in.n; ++i) in.odds[i] = logit_order(in.logits[i]);
-    kept = likeliest(odds, kAllOrders, Measure::kCount, s.top_k);
-  }
   kernels.odds(in.odds, in.logits, in.n, max, 1.0f / s.temperature);
-  if (has_top_k) keep_likeliest(in, kept);
+  if (s.top_k > 0 && s.top_k < in.n) keep_top_k(kernels, in, max, s);
   Cut cut = cut_for(odds, s);
   // The bias of this mapping is at most mass / 2^64 < 2^-13 of one unit of odds.
   uint64_t rest = multiply_high(random_bits(s.seed, in.position), cut.mass);
