@@ -23,7 +23,8 @@ const char kConvertHelp[] =
 
 Converts a trained checkpoint to one flat model file, ready to be linked into firmware. The input is
 read in pieces; OUT appears when it is complete. INPUT is a llama2.c checkpoint (.bin, version 0, 1
-or 2).
+or 2). The finished model is run once on a few tokens, and the file carries what it gave: the
+self-test, by which a chip proves that it computes the same.
 
 What goes in
   -o OUT               the model file to write
