@@ -12,6 +12,7 @@ using Words = std::vector<std::string>;
 
 int run_verb(const Words& words);
 int convert_verb(const Words& words);
+int embed_verb(const Words& words);
 int inspect_verb(const Words& words);
 int eval_verb(const Words& words);
 int bench_verb(const Words& words);
@@ -19,6 +20,7 @@ int trace_verb(const Words& words);
 
 extern const char kRunHelp[];
 extern const char kConvertHelp[];
+extern const char kEmbedHelp[];
 extern const char kInspectHelp[];
 extern const char kEvalHelp[];
 extern const char kBenchHelp[];
