@@ -126,6 +126,7 @@ endif
 	$(BUILD)/example
 	$(BUILD)/attention_walk
 	tests/check_readme.sh
+	tests/check_embed.sh $(BUILD)/thimble
 	tests/cli/run_transcripts.sh $(BUILD)/thimble
 
 .PHONY: test-builds

@@ -134,7 +134,7 @@ void write_elf_object(const ElfMachine& machine, const ElfContent& content, cons
   const uint64_t word_bytes = machine.is_64 ? 8 : 4;
   const std::string length = Encoder(machine).word(content.bytes).bytes();
   constexpr uint16_t kContent = 1, kLength = 2;
-  constexpr uint32_t kSymbolNames = 5;
+  constexpr uint32_t kSymbolNames = 4;
   const std::vector<Symbol> symbols = {
       {content.source, kLocal, kFile, kAbsolute, 0, 0},
       {content.name, kGlobal, kObject, kContent, 0, content.bytes},
@@ -151,12 +151,12 @@ void write_elf_object(const ElfMachine& machine, const ElfContent& content, cons
       {content.section, kProgbits, kAlloc, THIMBLE_ALIGNMENT, content.data, content.bytes},
       {".rodata." + content.name + "_bytes", kProgbits, kAlloc, word_bytes, length.data(),
        length.size()},
-      {".note.GNU-stack", kProgbits, 0, 1, nullptr, 0},
       {".symtab", kSymtab, 0, word_bytes, table.data(), table.size(),
        table.size() / (symbols.size() + 1), kSymbolNames, kFirstGlobal},
       {".strtab", kStrtab, 0, 1, strings.data(), strings.size()},
-      {".shstrtab", kStrtab, 0, 1, nullptr, 0},
   };
+  if (machine.stack_note) sections.push_back({".note.GNU-stack", kProgbits, 0, 1, nullptr, 0});
+  sections.push_back({".shstrtab", kStrtab, 0, 1, nullptr, 0});
   std::vector<uint32_t> names = {0};
   for (size_t i = 1; i < sections.size(); ++i) names.push_back(section_names.add(sections[i].name));
   sections.back().data = section_names.bytes().data();

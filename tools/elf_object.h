@@ -15,18 +15,21 @@ struct ElfMachine {
   const char* name;  // for messages
   uint16_t id;       // e_machine
   bool is_64;        // ELF64, pointers and size_t of 8 bytes
+  bool stack_note;   // .note.GNU-stack
   uint32_t flags;    // e_flags
 };
 
 // e_machine is the ELF gABI's; e_flags are those of the supplements named in elf_object.cpp. An
 // object with data alone has no floating-point calling convention: Arm's linker asks for none and
 // GNU ld for RISC-V does not look; lld does, so RISC-V's are those of the usual ABI, ilp32 (soft)
-// and lp64d.
-inline constexpr ElfMachine kElfArm{"ELF32 for Arm", 40, false, 0x05000000};  // EABI version 5
-inline constexpr ElfMachine kElfX86_64{"ELF64 for x86-64", 62, true, 0};
-inline constexpr ElfMachine kElfAarch64{"ELF64 for AArch64", 183, true, 0};
-inline constexpr ElfMachine kElfRiscv32{"ELF32 for RISC-V", 243, false, 0};
-inline constexpr ElfMachine kElfRiscv64{"ELF64 for RISC-V", 243, true, 0x0004};  // double floats
+// and lp64d. On Linux the stack is executable if one object lacks the note; on bare metal, where
+// compilers write none, GNU ld for Arm blames every other object if one has it.
+inline constexpr ElfMachine kElfArm{"ELF32 for Arm", 40, false, false, 0x05000000};  // EABI 5
+inline constexpr ElfMachine kElfArmLinux{"ELF32 for Arm", 40, false, true, 0x05000000};
+inline constexpr ElfMachine kElfX86_64{"ELF64 for x86-64", 62, true, true, 0};
+inline constexpr ElfMachine kElfAarch64{"ELF64 for AArch64", 183, true, true, 0};
+inline constexpr ElfMachine kElfRiscv32{"ELF32 for RISC-V", 243, false, true, 0};
+inline constexpr ElfMachine kElfRiscv64{"ELF64 for RISC-V", 243, true, true, 4};  // double floats
 
 // The machine that this program was built for; null if it is none of these.
 #if defined(__x86_64__) && defined(__LP64__)
@@ -38,7 +41,7 @@ inline constexpr const ElfMachine* kElfHost = &kElfRiscv64;
 #elif defined(__riscv)
 inline constexpr const ElfMachine* kElfHost = &kElfRiscv32;
 #elif defined(__arm__) && !defined(__ARMEB__)
-inline constexpr const ElfMachine* kElfHost = &kElfArm;
+inline constexpr const ElfMachine* kElfHost = &kElfArmLinux;
 #else
 inline constexpr const ElfMachine* kElfHost = nullptr;
 #endif

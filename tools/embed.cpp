@@ -37,9 +37,10 @@ Options
   -o OUT               the file to write
   --as c|h|S|o         what to write, if OUT's suffix does not say so
   --header FILE        writes the header, too
-  --for TARGET         of an object file: host, x86, x86-64, avx2, avx512, aarch64, neon, arm,
-                       cortex-m0, cortex-m3, cortex-m4, cortex-m7, cortex-m55, riscv32 or riscv64;
-                       hard and soft float link alike with GNU ld
+  --for TARGET         of an object file: host, x86, x86-64, avx2, avx512, aarch64, neon, arm (bare
+                       metal), arm-linux, cortex-m0, cortex-m3, cortex-m4, cortex-m7, cortex-m55,
+                       riscv32 or riscv64. It links with hard and with soft floats; only ld.lld for
+                       RISC-V wants ilp32 or lp64d, take .S for another
   --name NAME          the symbol, a C identifier; default: from the file's name, story.thimble
                        becomes story_model
   --section NAME       the section, for linker scripts that place the model; default: .rodata.NAME,
@@ -139,6 +140,7 @@ EmbedOptions parse(const Words& words) {
   if (o.output.empty()) {
     throw WrongUsage("expected -o OUT, the file to write; its name ends in .c, .h, .S or .o");
   }
+  if (o.output == "-") wrong_value("-o", "-", "expected the name of a file, not stdout");
   o.kind = parse_kind(args, o.output);
   o.target = parse_target(args, o.kind);
   o.header = args.text("--header", "");
@@ -153,7 +155,8 @@ EmbedOptions parse(const Words& words) {
   const std::string name_fault = fault_of_symbol(o.name);
   if (!name_fault.empty()) wrong_value("--name", o.name, name_fault);
   if (args.has("--section")) {
-    if (o.kind == Kind::kHeader) throw WrongUsage("option '--section' says nothing in a header");
+    if (o.kind == Kind::kHeader)
+      throw WrongUsage("option '--section' is for .c, .S and .o; a header places nothing");
     o.section = args.text("--section", "");
     const std::string section_fault = fault_of_section(o.section);
     if (!section_fault.empty()) wrong_value("--section", o.section, section_fault);
@@ -185,7 +188,7 @@ std::string description(const EmbedOptions& o) {
     case Kind::kHeader:
       return "header";
     case Kind::kAssembler:
-      return "assembler, reads " + o.model + " when it is assembled";
+      return "assembler that reads " + o.model + " when it is assembled";
     case Kind::kObject:
       return o.target->object->name;
   }
@@ -220,7 +223,7 @@ int embed_verb(const Words& words) {
                size_text(file.size()).c_str());
   std::fprintf(stderr, "wrote  %s: %s, %s\n", o.output.c_str(), description(o).c_str(),
                size_text(bytes).c_str());
-  if (header) std::fprintf(stderr, "       %s: header\n", o.header.c_str());
+  if (header) std::fprintf(stderr, "wrote  %s: header\n", o.header.c_str());
   std::fprintf(stderr,
                "in C   extern const uint8_t %s[];\n"
                "       extern const size_t %s_bytes;\n",

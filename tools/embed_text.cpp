@@ -252,7 +252,9 @@ constexpr char kAssembler[] = R"(/* %F for GNU as (gcc -c or clang -c), made by 
     .long %N_end - %N
 #endif
 
+#ifdef __linux__
     .section .note.GNU-stack, "", %%progbits
+#endif
 )";
 
 }  // namespace
