@@ -161,7 +161,7 @@ ObjectFound read_object(const std::string& file) {
       CHECK((binding == STB_LOCAL) == (k < s.sh_info));        // local ones come first
       CHECK(symbol.st_other == STV_DEFAULT);
       found.symbols[text_at(sections[s.sh_link], symbol.st_name)] = {
-          binding, ELF32_ST_TYPE(symbol.st_info), symbol.st_shndx, symbol.st_value, symbol.st_size};
+          binding, symbol.st_info & 0xfu, symbol.st_shndx, symbol.st_value, symbol.st_size};
     }
   }
   return found;
@@ -244,7 +244,7 @@ TEST_CASE("embed: objects of any length, name and section") {
   std::string all;
   for (int i = 0; i < 1000; ++i) all += static_cast<char>(i * i / 7);
   for (const tools::ElfMachine& machine : {tools::kElfArm, tools::kElfX86_64}) {
-    for (const size_t bytes : {1, 3, 4, 7, 63, 64, 65, 1000}) {
+    for (const size_t bytes : {1u, 3u, 4u, 7u, 63u, 64u, 65u, 1000u}) {
       const std::string data = all.substr(0, bytes);
       const tools::ElfContent content = {"x", ".far", "y.thimble",
                                          reinterpret_cast<const uint8_t*>(data.data()), bytes};
