@@ -129,6 +129,7 @@ endif
 	    --ctx 128 2>/dev/null | diff - $(BUILD)/example.txt
 	$(BUILD)/attention_walk
 	tests/check_readme.sh
+	tests/check_embed.sh $(BUILD)/thimble
 	tests/cli/run_transcripts.sh $(BUILD)/thimble
 
 .PHONY: test-builds

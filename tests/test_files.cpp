@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
 #include <doctest/doctest.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
@@ -101,6 +103,40 @@ TEST_CASE("an output file appears when it is complete") {
   CHECK(unlink((folder / "a").c_str()) == 0);
   CHECK(unlink((folder / "link").c_str()) == 0);
   CHECK(folder.is_empty());
+}
+
+TEST_CASE("two output files at a time") {
+  const Folder folder;
+  {
+    OutputFile first(folder / "a"), second(folder / "b");
+    second.write("2", 1);
+    second.commit();
+  }
+  CHECK(contents(folder / "b") == "2");
+  CHECK(unlink((folder / "b").c_str()) == 0);
+  CHECK(folder.is_empty());
+
+  const pid_t child = fork();
+  if (child == 0) {
+    OutputFile first(folder / "a"), second(folder / "b");
+    std::raise(SIGTERM);
+    _exit(0);
+  }
+  int status = 0;
+  REQUIRE(waitpid(child, &status, 0) == child);
+  CHECK(WIFSIGNALED(status));
+  CHECK(folder.is_empty());
+}
+
+TEST_CASE("one file under two names") {
+  const Folder folder;
+  std::ofstream(folder / "a") << "text";
+  REQUIRE(symlink((folder / "a").c_str(), (folder / "link").c_str()) == 0);
+  CHECK(same_file(folder / "a", folder / "./a"));
+  CHECK(same_file(folder / "a", folder / "link"));
+  CHECK(same_file(folder / "none", folder / "none"));
+  CHECK(!same_file(folder / "a", folder / "b"));
+  CHECK(!same_file("", ""));
 }
 
 TEST_CASE("an output file that cannot be") {

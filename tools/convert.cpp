@@ -39,8 +39,8 @@ How weights are stored
 
 What it is made for; neither changes one bit of a result
   --for TARGET         rows of a weight tile that suit a target; default host. TARGET is one of
-                       host, x86, avx2, avx512, neon, cortex-m0, cortex-m3, cortex-m4, cortex-m7,
-                       cortex-m55, riscv
+                       host, x86, x86-64, avx2, avx512, aarch64, neon, arm, arm-linux, cortex-m0,
+                       cortex-m3, cortex-m4, cortex-m7, cortex-m55, riscv, riscv32, riscv64
   --tile N             the rows themselves: 1, 2, 4, 8 or 16
 
 Examples
@@ -90,11 +90,6 @@ WeightLayout parse_layout(const Args& args) {
   return layout;
 }
 
-bool same_file(const std::string& a, const std::string& b) {
-  std::error_code missing;
-  return a == b || std::filesystem::equivalent(a, b, missing);
-}
-
 ConvertOptions parse(const Words& words) {
   const Args args(words, {{"-o", true},
                           {"--tokenizer", true},
@@ -113,7 +108,7 @@ ConvertOptions parse(const Words& words) {
     wrong_value("--tokenizer", "", "the name of a file");
   }
   for (const std::string& input : {options.input, options.tokenizer}) {
-    if (!input.empty() && same_file(options.output, input)) {
+    if (same_file(options.output, input)) {
       throw WrongUsage("'-o " + options.output + "' would overwrite the input '" + input +
                        "', expected another name");
     }

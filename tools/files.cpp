@@ -10,7 +10,9 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <memory>
+#include <system_error>
 
 #include "error.h"
 #include "format.h"
@@ -22,26 +24,40 @@ namespace {
   throw Refused(path + ": " + why);
 }
 
-// ---- Removing the temporary file when the user interrupts ----------------------------------
+// ---- Removing temporary files when the user interrupts -------------------------------------
 
 constexpr int kEndingSignals[] = {SIGHUP, SIGINT, SIGTERM};
-char g_temporary[4096];  // "" when there is none
-volatile std::sig_atomic_t g_temporary_exists = 0;
+struct Temporary {
+  char path[4096];
+  volatile std::sig_atomic_t exists;
+};
+Temporary g_temporaries[2];
 
-void remove_temporary(int signal) {
-  if (g_temporary_exists) unlink(g_temporary);
+void remove_temporaries(int signal) {
+  for (const Temporary& temporary : g_temporaries) {
+    if (temporary.exists) unlink(temporary.path);
+  }
   std::signal(signal, SIG_DFL);
   std::raise(signal);
 }
 
-void guard_temporary(const std::string& path) {
-  if (path.size() >= sizeof g_temporary) return;
-  std::memcpy(g_temporary, path.c_str(), path.size() + 1);
-  g_temporary_exists = 1;
+// Returns the slot; one that does not guard if the path is too long or all are taken.
+size_t guard_temporary(const std::string& path) {
+  constexpr size_t kSlots = sizeof g_temporaries / sizeof g_temporaries[0];
+  size_t slot = 0;
+  while (slot < kSlots && g_temporaries[slot].exists) ++slot;
+  if (slot == kSlots || path.size() >= sizeof g_temporaries[slot].path) return kSlots;
+  std::memcpy(g_temporaries[slot].path, path.c_str(), path.size() + 1);
+  g_temporaries[slot].exists = 1;
   for (int signal : kEndingSignals) {
     // What is ignored (nohup) stays ignored.
-    if (std::signal(signal, remove_temporary) == SIG_IGN) std::signal(signal, SIG_IGN);
+    if (std::signal(signal, remove_temporaries) == SIG_IGN) std::signal(signal, SIG_IGN);
   }
+  return slot;
+}
+
+void unguard_temporary(size_t slot) {
+  if (slot < sizeof g_temporaries / sizeof g_temporaries[0]) g_temporaries[slot].exists = 0;
 }
 
 // ---- What a refused model says -------------------------------------------------------------
@@ -129,6 +145,14 @@ MappedFile::~MappedFile() {
   munmap(const_cast<uint8_t*>(data_), size_);
 }
 
+bool same_file(const std::string& a, const std::string& b) {
+  namespace fs = std::filesystem;
+  std::error_code missing;
+  if (a.empty() || b.empty()) return false;
+  return fs::absolute(a).lexically_normal() == fs::absolute(b).lexically_normal() ||
+         fs::equivalent(a, b, missing);
+}
+
 std::string read_text(const std::string& path) {
   constexpr size_t kLimit = size_t{64} << 20;
   const bool is_stdin = path == "-";
@@ -162,12 +186,12 @@ OutputFile::OutputFile(const std::string& path) : path_(path) {
   temporary_ = path_ + format(".part-%ld", static_cast<long>(getpid()));
   const int fd = open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
   if (fd < 0) refuse(path, std::string("cannot be written: ") + std::strerror(errno));
-  guard_temporary(temporary_);
+  guard_ = guard_temporary(temporary_);
   file_ = fdopen(fd, "wb");
   if (!file_) {
     close(fd);
     unlink(temporary_.c_str());
-    g_temporary_exists = 0;
+    unguard_temporary(guard_);
     refuse(path, "cannot be written: out of memory");
   }
 }
@@ -176,7 +200,7 @@ OutputFile::~OutputFile() {
   if (!file_) return;
   std::fclose(file_);
   unlink(temporary_.c_str());
-  g_temporary_exists = 0;
+  unguard_temporary(guard_);
 }
 
 void OutputFile::fail() const {
@@ -200,7 +224,7 @@ void OutputFile::commit() {
   // On the disk before it has its name, so that a power cut leaves the old file or the new one.
   if (std::fflush(file_) != 0 || fsync(fileno(file_)) != 0) fail();
   if (std::rename(temporary_.c_str(), path_.c_str()) != 0) fail();
-  g_temporary_exists = 0;
+  unguard_temporary(guard_);
   std::FILE* file = file_;
   file_ = nullptr;
   if (std::fclose(file) != 0) fail();

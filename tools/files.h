@@ -30,13 +30,16 @@ class MappedFile {
   size_t size_ = 0;
 };
 
+// Whether both names lead to one file, existing or to be. An empty name leads nowhere.
+bool same_file(const std::string& a, const std::string& b);
+
 // A text, from a file of any kind, or from stdin if the path is "-". Throws Refused; also when the
 // text is longer than 64 MiB.
 std::string read_text(const std::string& path);
 
 // A file that appears under its name only when commit() is called; otherwise no trace of it stays,
-// not after Ctrl-C either. One at a time. Throws Refused when the disk is full, the folder cannot
-// be written, or the name belongs to something that is no ordinary file.
+// not after Ctrl-C either. Two at a time at most. Throws Refused when the disk is full, the folder
+// cannot be written, or the name belongs to something that is no ordinary file.
 class OutputFile {
  public:
   explicit OutputFile(const std::string& path);
@@ -53,6 +56,7 @@ class OutputFile {
  private:
   [[noreturn]] void fail() const;
   std::string path_, temporary_;
+  size_t guard_ = 0;
   std::FILE* file_ = nullptr;
 };
 

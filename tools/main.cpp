@@ -29,6 +29,7 @@ struct Verb {
 const Verb kVerbs[] = {
     {"run", run_verb, kRunHelp, "continue a text"},
     {"convert", convert_verb, kConvertHelp, "turn a checkpoint into a model file"},
+    {"embed", embed_verb, kEmbedHelp, "turn a model file into C, assembler or an object to link"},
     {"inspect", inspect_verb, kInspectHelp, "show what a model file holds"},
     {"plan", plan_verb, kPlanHelp, "tell the flash and RAM that a model takes"},
     {"eval", eval_verb, kEvalHelp, "measure how well a model predicts a text"},

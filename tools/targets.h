@@ -6,17 +6,23 @@
 #include <cstdint>
 #include <string>
 
+#include "elf_object.h"
+
 namespace thimble::tools {
 
 struct Target {
   const char* name;
-  uint32_t row_tile;  // rows that its kernels work on at once
+  uint32_t row_tile;         // rows that its kernels work on at once
+  const ElfMachine* object;  // of its object files; null: the name does not tell
 };
 
 constexpr Target kTargets[] = {
-    {"host", 16},     {"x86", 16},        {"avx2", 16},     {"avx512", 16},
-    {"neon", 16},     {"cortex-m0", 4},   {"cortex-m3", 4}, {"cortex-m4", 4},
-    {"cortex-m7", 4}, {"cortex-m55", 16}, {"riscv", 4},
+    {"host", 16, kElfHost},       {"x86", 16, &kElfX86_64},     {"x86-64", 16, &kElfX86_64},
+    {"avx2", 16, &kElfX86_64},    {"avx512", 16, &kElfX86_64},  {"aarch64", 16, &kElfAarch64},
+    {"neon", 16, &kElfAarch64},   {"arm", 4, &kElfArm},         {"arm-linux", 16, &kElfArmLinux},
+    {"cortex-m0", 4, &kElfArm},   {"cortex-m3", 4, &kElfArm},   {"cortex-m4", 4, &kElfArm},
+    {"cortex-m7", 4, &kElfArm},   {"cortex-m55", 16, &kElfArm}, {"riscv", 4, nullptr},
+    {"riscv32", 4, &kElfRiscv32}, {"riscv64", 4, &kElfRiscv64},
 };
 
 inline const Target* find_target(const std::string& name) {
@@ -26,10 +32,13 @@ inline const Target* find_target(const std::string& name) {
   return nullptr;
 }
 
-inline std::string target_names() {
+// "host, x86, ...": all, or those that an object file can be written for.
+inline std::string target_names(bool with_object = false) {
   std::string names;
-  for (const Target& target : kTargets)
+  for (const Target& target : kTargets) {
+    if (with_object && !target.object) continue;
     names += (names.empty() ? "" : ", ") + std::string(target.name);
+  }
   return names;
 }
 

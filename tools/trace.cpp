@@ -7,7 +7,6 @@
 #include <cstdio>
 #include <filesystem>
 #include <numeric>
-#include <system_error>
 
 #include "args.h"
 #include "demo.h"
@@ -152,14 +151,6 @@ struct TraceOptions {
   uint32_t n_ctx = 0, kv_type = THIMBLE_KV_F32;
   size_t n_generate = 0, n_top = 0;
 };
-
-bool same_file(const std::string& a, const std::string& b) {
-  namespace fs = std::filesystem;
-  std::error_code missing;
-  if (a.empty() || b.empty()) return false;
-  return fs::absolute(a).lexically_normal() == fs::absolute(b).lexically_normal() ||
-         fs::equivalent(a, b, missing);
-}
 
 TraceOptions parse(const Args& args) {
   TraceOptions o;

@@ -12,6 +12,7 @@ using Words = std::vector<std::string>;
 
 int run_verb(const Words& words);
 int convert_verb(const Words& words);
+int embed_verb(const Words& words);
 int inspect_verb(const Words& words);
 int plan_verb(const Words& words);
 int eval_verb(const Words& words);
@@ -20,6 +21,7 @@ int trace_verb(const Words& words);
 
 extern const char kRunHelp[];
 extern const char kConvertHelp[];
+extern const char kEmbedHelp[];
 extern const char kInspectHelp[];
 extern const char kPlanHelp[];
 extern const char kEvalHelp[];

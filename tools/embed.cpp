@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: MIT
+// thimble embed: a model file as a part of a program, to be linked into firmware.
+#include "embed.h"
+
+#include <cstdio>
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "args.h"
+#include "error.h"
+#include "files.h"
+#include "size_text.h"
+#include "targets.h"
+#include "thimble/thimble.h"
+#include "verbs.h"
+
+namespace thimble::tools {
+
+const char kEmbedHelp[] =
+    R"(usage: thimble embed MODEL -o OUT [options]
+
+Turns a model file into something that links into a program: read-only data, aligned to 64 bytes as
+the engine wants it. The model is checked first. In C, with every kind of OUT:
+
+  extern const uint8_t NAME[];
+  extern const size_t NAME_bytes;
+
+OUT's suffix says what to write
+  .o                   an object file for --for TARGET; nothing to compile, whatever the size
+  .S                   assembler for gcc and clang that reads MODEL when it is assembled; MODEL's
+                       path counts from where the compiler is called, or from its -I folders
+  .c                   a C array, for any compiler of C99 or C++; slow to compile beyond a few MB
+  .h                   only the header with the declarations; the same for all kinds
+
+Options
+  -o OUT               the file to write
+  --as c|h|S|o         what to write, if OUT's suffix does not say so
+  --header FILE        writes the header, too
+  --for TARGET         of an object file: host, x86, x86-64, avx2, avx512, aarch64, neon, arm (bare
+                       metal), arm-linux, cortex-m0, cortex-m3, cortex-m4, cortex-m7, cortex-m55,
+                       riscv32 or riscv64. It links with hard and with soft floats; only ld.lld for
+                       RISC-V wants ilp32 or lp64d, take .S for another
+  --name NAME          the symbol, a C identifier; default: from the file's name, story.thimble
+                       becomes story_model
+  --section NAME       the section, for linker scripts that place the model; default: .rodata.NAME,
+                       in a C file where the compiler puts constants
+
+The header also has NAME_end, behind the last byte; in object and assembler files it is a symbol.
+
+Examples
+  thimble embed story.thimble -o story_model.o --for cortex-m4 --header story_model.h
+  thimble embed story.thimble -o story_model.S --section .external_flash
+  thimble embed story.thimble -o story_model.c --name story_image
+)";
+
+namespace {
+
+enum class Kind { kC, kHeader, kAssembler, kObject };
+
+struct KindName {
+  const char* name;  // the suffix without its dot
+  Kind kind;
+};
+constexpr KindName kKinds[] = {
+    {"c", Kind::kC}, {"h", Kind::kHeader}, {"S", Kind::kAssembler}, {"o", Kind::kObject}};
+
+struct EmbedOptions {
+  std::string model, output, header;
+  Kind kind = Kind::kC;
+  const Target* target = nullptr;  // of an object file
+  std::string name, section;
+};
+
+[[noreturn]] void wrong_value(const char* option, const std::string& found,
+                              const std::string& expected) {
+  throw WrongUsage(std::string("option '") + option + "' is '" + found + "', " + expected);
+}
+
+const KindName* find_kind(const std::string& name) {
+  for (const KindName& kind : kKinds) {
+    if (name == kind.name) return &kind;
+  }
+  return nullptr;
+}
+
+Kind parse_kind(const Args& args, const std::string& output) {
+  if (args.has("--as")) {
+    const std::string name = args.text("--as", "");
+    const KindName* kind = find_kind(name);
+    if (!kind) wrong_value("--as", name, "expected c, h, S or o");
+    return kind->kind;
+  }
+  const std::string suffix = std::filesystem::path(output).extension().string();
+  const KindName* kind = suffix.empty() ? nullptr : find_kind(suffix.substr(1));
+  if (!kind) {
+    wrong_value("-o", output,
+                "expected a name that ends in .c, .h, .S or .o, or --as to say what to write");
+  }
+  return kind->kind;
+}
+
+const Target* parse_target(const Args& args, Kind kind) {
+  if (kind != Kind::kObject) {
+    if (!args.has("--for")) return nullptr;
+    throw WrongUsage("option '--for' is for object files (.o); the other kinds suit every target");
+  }
+  const std::string expected = "expected one of " + target_names(true);
+  if (!args.has("--for")) {
+    throw WrongUsage("an object file needs '--for TARGET', " + expected);
+  }
+  const std::string name = args.text("--for", "");
+  const Target* target = find_target(name);
+  if (!target || !target->object) wrong_value("--for", name, expected);
+  return target;
+}
+
+void check_file_names(const EmbedOptions& o) {
+  for (const std::string& output : {o.output, o.header}) {
+    if (same_file(output, o.model)) {
+      throw WrongUsage("'" + output + "' would overwrite the model '" + o.model +
+                       "', expected another name");
+    }
+  }
+  if (same_file(o.output, o.header)) {
+    throw WrongUsage("two outputs go to '" + o.output + "', expected two names");
+  }
+}
+
+EmbedOptions parse(const Words& words) {
+  const Args args(words, {{"-o", true},
+                          {"--as", true},
+                          {"--header", true},
+                          {"--for", true},
+                          {"--name", true},
+                          {"--section", true}});
+  EmbedOptions o;
+  o.model = args.one_positional("a model file");
+  o.output = args.text("-o", "");
+  if (o.output.empty()) {
+    throw WrongUsage("expected -o OUT, the file to write; its name ends in .c, .h, .S or .o");
+  }
+  if (o.output == "-") wrong_value("-o", "-", "expected the name of a file, not stdout");
+  o.kind = parse_kind(args, o.output);
+  o.target = parse_target(args, o.kind);
+  o.header = args.text("--header", "");
+  if (args.has("--header")) {
+    if (o.header.empty()) wrong_value("--header", "", "expected the name of a file");
+    if (o.kind == Kind::kHeader) {
+      throw WrongUsage("'-o " + o.output + "' is the header already, expected no '--header'");
+    }
+  }
+  check_file_names(o);
+  o.name = args.text("--name", default_symbol(o.model));
+  const std::string name_fault = fault_of_symbol(o.name);
+  if (!name_fault.empty()) wrong_value("--name", o.name, name_fault);
+  if (args.has("--section")) {
+    if (o.kind == Kind::kHeader)
+      throw WrongUsage("option '--section' is for .c, .S and .o; a header places nothing");
+    o.section = args.text("--section", "");
+    const std::string section_fault = fault_of_section(o.section);
+    if (!section_fault.empty()) wrong_value("--section", o.section, section_fault);
+  }
+  return o;
+}
+
+void write(const EmbedOptions& o, const Embedding& model, const ByteSink& sink) {
+  switch (o.kind) {
+    case Kind::kC:
+      return write_c_array(model, sink);
+    case Kind::kHeader:
+      return write_c_header(model, sink);
+    case Kind::kAssembler:
+      return write_assembler(model, sink);
+    case Kind::kObject:
+      return write_elf_object(
+          *o.target->object,
+          {model.name, model.section.empty() ? ".rodata." + model.name : model.section,
+           std::filesystem::path(model.path).filename().string(), model.data, model.bytes},
+          sink);
+  }
+}
+
+std::string description(const EmbedOptions& o) {
+  switch (o.kind) {
+    case Kind::kC:
+      return "C array";
+    case Kind::kHeader:
+      return "header";
+    case Kind::kAssembler:
+      return "assembler that reads " + o.model + " when it is assembled";
+    case Kind::kObject:
+      return o.target->object->name;
+  }
+  return "";
+}
+
+}  // namespace
+
+int embed_verb(const Words& words) {
+  const EmbedOptions o = parse(words);
+  const MappedFile file(o.model);
+  const thimble_model model = open_model(file);
+  const Embedding embedding{o.model, o.name, o.section, file.data(), file.size()};
+  uint64_t bytes = 0;
+
+  // Both or neither: the one that is refused must not come after the one that is there.
+  OutputFile output(o.output);
+  std::optional<OutputFile> header;
+  if (!o.header.empty()) header.emplace(o.header);
+  write(o, embedding, [&](const void* data, size_t n) {
+    output.write(data, n);
+    bytes += n;
+  });
+  if (header) {
+    write_c_header(embedding, [&](const void* data, size_t n) { header->write(data, n); });
+  }
+  output.commit();
+  if (header) header->commit();
+
+  std::fprintf(stderr, "read   %s: %llu parameters, tiles of %u rows, %s, intact\n",
+               o.model.c_str(), static_cast<unsigned long long>(model.n_params), model.row_tile,
+               size_text(file.size()).c_str());
+  std::fprintf(stderr, "wrote  %s: %s, %s\n", o.output.c_str(), description(o).c_str(),
+               size_text(bytes).c_str());
+  if (header) std::fprintf(stderr, "wrote  %s: header\n", o.header.c_str());
+  std::fprintf(stderr,
+               "in C   extern const uint8_t %s[];\n"
+               "       extern const size_t %s_bytes;\n",
+               o.name.c_str(), o.name.c_str());
+  return 0;
+}
+
+}  // namespace thimble::tools
