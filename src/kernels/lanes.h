@@ -423,7 +423,7 @@ static inline void mix_block(float* out, const float* weights, size_t weights_st
   };
   uint32_t t = 0;
   for (; t + 4 <= n; t += 4) {
-    V fours[kHeads];
+    decltype(V::four(weights)) fours[kHeads];
     THIMBLE_UNROLL
     for (uint32_t h = 0; h < kHeads; ++h) {
       fours[h] = V::four(weights + h * weights_stride + t);
