@@ -523,11 +523,11 @@ static inline float quantize_weights(int16_t* p, const float* weights, const uin
     });
   };
   F max = F::of(0.0f);
-  products([&](uint32_t, F e) { max = greater(e, max); });
+  products([&](uint32_t, const F& e) { max = greater(e, max); });
   const float largest = greatest(max);
   const bool silent = largest < 1e-30f;
   const F inverse = F::of(silent ? 0.0f : 32767.0f / largest);
-  products([&](uint32_t i, F e) {
+  products([&](uint32_t i, const F& e) {
     const F v = silent ? F::of(0.0f) : mul(e, inverse);
     round_even(lesser(greater(v, F::of(0.0f)), F::of(32767.0f))).store_int16(p + i);
   });
@@ -610,11 +610,13 @@ static void mix_values_q8_lanes(float* out, const float* weights, size_t weights
     weights += heads * weights_stride;
     n_heads -= heads;
   };
-  for (; n_heads >= 4; skip(4)) {
+  while (n_heads >= 4) {
     mix_heads_q8<F, Rows, HalfRows, 4>(out, weights, weights_stride, values, scales, n, head_dim);
+    skip(4);
   }
-  for (; n_heads >= 2; skip(2)) {
+  if (n_heads >= 2) {
     mix_heads_q8<F, Rows, HalfRows, 2>(out, weights, weights_stride, values, scales, n, head_dim);
+    skip(2);
   }
   if (n_heads > 0) {
     mix_heads_q8<F, Rows, HalfRows, 1>(out, weights, weights_stride, values, scales, n, head_dim);
