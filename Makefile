@@ -98,6 +98,11 @@ doctest:
 $(BUILD)/test_thimble: $(TEST_OBJ) $(TOOL_LIB_OBJ) $(BUILD)/libthimble.a
 	$(CXX) $(LDFLAGS) -o $@ $^
 
+# The kernels' tests alone, for emulated machines.
+KERNEL_TESTS := test_main test_kernels test_exact_math
+$(BUILD)/test_kernels: $(KERNEL_TESTS:%=$(BUILD)/obj/tests/%.o) $(BUILD)/libthimble.a
+	$(CXX) $(LDFLAGS) -o $@ $^
+
 $(BUILD)/no_heap: $(BUILD)/obj/tests/no_heap.o $(TOOL_LIB_OBJ) $(BUILD)/libthimble.a
 	$(CXX) $(LDFLAGS) -o $@ $^
 
@@ -143,6 +148,10 @@ test-firmware: all ## on emulated boards (Cortex-M0+ to M55, RISC-V): bits, refu
 .PHONY: firmware
 firmware: all ## what the engine costs on each board: flash, stack, arena, instructions
 	tests/measure_firmware.sh $(BUILD)/thimble
+
+.PHONY: test-hosted
+test-hosted: all ## the same bits from Linux programs for Arm and RISC-V, under user emulation
+	tests/check_hosted.sh $(BUILD)/thimble
 
 # ---- Keeping house ------------------------------------------------------------------------
 

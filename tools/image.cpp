@@ -340,7 +340,7 @@ class ImageWriter {
     std::vector<float> rows(size_t{s.row_tile} * s.cols);
     std::vector<int8_t> values(padded_cols), tile(padded_cols * s.row_tile);
     std::vector<uint16_t> scales;  // they lie behind all values
-    scales.reserve(s.scales_bytes / sizeof(uint16_t));
+    scales.reserve(static_cast<size_t>(s.scales_bytes / sizeof(uint16_t)));
     Errors errors;
     for (uint32_t first = 0; first < s.rows; first += s.row_tile) {
       read_tile(s, first, &rows);

@@ -64,7 +64,8 @@ struct RunOptions {
   LoadedModel::Place place = LoadedModel::kMapped;
   thimble_sampling sampling{};
   thimble_config config{};
-  uint64_t n = 0, budget = 0, feed = 0, arena_bytes = 0;
+  uint64_t n = 0, budget = 0;
+  size_t feed = 0, arena_bytes = 0;
   bool stats = false, hash = false;
 };
 
@@ -124,14 +125,16 @@ RunOptions parse(const Words& words) {
   o.config.kv_type = kv_type_of(args);
   o.config.n_candidates = static_cast<uint32_t>(args.count("--candidates", 0, 1, 256));
   o.config.n_batch = static_cast<uint32_t>(args.count("--batch", 32, 1, 1024));
-  if (args.text("--feed", "all") != "all") o.feed = args.count("--feed", 0, 1, UINT32_MAX);
+  if (args.text("--feed", "all") != "all") {
+    o.feed = static_cast<size_t>(args.count("--feed", 0, 1, UINT32_MAX));
+  }
   o.budget = args.count("--budget", 0, 0, UINT64_MAX);
   const std::string place = args.text("--load", "mmap");
   if (place != "mmap" && place != "memory") {
     throw WrongUsage("option '--load' is '" + place + "', expected mmap or memory");
   }
   o.place = place == "memory" ? LoadedModel::kMemory : LoadedModel::kMapped;
-  o.arena_bytes = args.count("--arena", 0, 1, SIZE_MAX / 2);
+  o.arena_bytes = static_cast<size_t>(args.count("--arena", 0, 1, SIZE_MAX / 2));
   o.prompt = read_prompt(args);
   check_candidates(args, o);
   return o;

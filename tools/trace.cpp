@@ -176,8 +176,8 @@ TraceOptions parse(const Args& args) {
   }
   o.kv_type = kv_type_of(args);
   o.n_ctx = static_cast<uint32_t>(args.count("--ctx", 0, 1, UINT32_MAX));
-  o.n_generate = args.count("-n", 0, 0, UINT32_MAX);
-  o.n_top = args.count("--top", 10, 1, 100);
+  o.n_generate = static_cast<size_t>(args.count("-n", 0, 0, UINT32_MAX));
+  o.n_top = static_cast<size_t>(args.count("--top", 10, 1, 100));
   o.prompt = args.text("-p", "");
   if (o.prompt == "-") {
     o.prompt = read_text("-");

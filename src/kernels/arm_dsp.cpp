@@ -20,4 +20,14 @@ const Kernels kKernelsDsp = make_table();
 
 }  // namespace thimble
 
+#elif defined(__arm__)
+
+#include "kernels.h"
+
+// Compiled without the instructions: a table without a name, which select.cpp passes over.
+namespace thimble {
+extern const Kernels kKernelsDsp;
+const Kernels kKernelsDsp = {};
+}  // namespace thimble
+
 #endif

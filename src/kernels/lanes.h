@@ -8,6 +8,8 @@
 //   V::four(p), v.splat<k>(): 4 floats loaded at once, and one of them in every lane
 //   I    16 int32
 //   Dot  int8 dot products: start(sum), step(acc, 16 rows x 4 columns of weights, 4 activations)
+//   Rows, HalfRows  kPositions rows of int8 values, 16 or 8 lanes of each: load(rows),
+//        step(acc, kPositions weights in int16), and sums(acc), which are V: F or F::Half
 // Contracts: kernels.h. Order of operations: reference.cpp. Tiles of other heights go there too.
 #ifndef THIMBLE_SRC_KERNELS_LANES_H
 #define THIMBLE_SRC_KERNELS_LANES_H
@@ -421,7 +423,7 @@ static inline void mix_block(float* out, const float* weights, size_t weights_st
   };
   uint32_t t = 0;
   for (; t + 4 <= n; t += 4) {
-    V fours[kHeads];
+    decltype(V::four(weights)) fours[kHeads];
     THIMBLE_UNROLL
     for (uint32_t h = 0; h < kHeads; ++h) {
       fours[h] = V::four(weights + h * weights_stride + t);
@@ -504,6 +506,120 @@ static void mix_values_lanes(float* out, const float* weights, size_t weights_st
     m.out += done;
     m.values += done;
     left -= done;
+  }
+}
+
+// The values in int8: sums over positions are exact in any order, so positions go side by side.
+
+// The weights of `count` positions to 15 bits, zeros behind up to a whole vector; returns what one
+// unit of them weighs. tail_scales: the scales of the last vector, where it is not whole.
+template <class F>
+static inline float quantize_weights(int16_t* p, const float* weights, const uint16_t* scales,
+                                     const uint16_t* tail_scales, uint32_t count) {
+  const auto products = [&](auto body) {
+    over_lanes<F>(count, [&](uint32_t i, auto memory) {
+      const uint16_t* at = i + kLanes <= count ? scales + i : tail_scales;
+      body(i, mul(memory.load(weights + i), F::load_bf16(at)));
+    });
+  };
+  F max = F::of(0.0f);
+  products([&](uint32_t, const F& e) { max = greater(e, max); });
+  const float largest = greatest(max);
+  const bool silent = largest < 1e-30f;
+  const F inverse = F::of(silent ? 0.0f : 32767.0f / largest);
+  products([&](uint32_t i, const F& e) {
+    const F v = silent ? F::of(0.0f) : mul(e, inverse);
+    round_even(lesser(greater(v, F::of(0.0f)), F::of(32767.0f))).store_int16(p + i);
+  });
+  return silent ? 0.0f : largest / 32767.0f;
+}
+
+// One block of positions for V::kWidth lanes of kHeads heads. Rows: Rows::kPositions rows of values
+// a step.
+template <class Rows, uint32_t kHeads>
+static inline void mix_rows(float* out, const int16_t (&p)[kHeads][kMixBlock],
+                            const float (&units)[kHeads], const int8_t* values, uint32_t count,
+                            uint32_t head_dim, bool is_first) {
+  using V = typename Rows::V;
+  constexpr uint32_t kPositions = Rows::kPositions;
+  typename Rows::I dot[kHeads];
+  THIMBLE_UNROLL
+  for (uint32_t h = 0; h < kHeads; ++h) dot[h] = Rows::I::of(0);
+  const auto positions = [&](uint32_t t, uint32_t here) {
+    const int8_t* at[kPositions];  // where there is none, the first again, with weight 0
+    THIMBLE_UNROLL
+    for (uint32_t i = 0; i < kPositions; ++i)
+      at[i] = values + size_t{t + (i < here ? i : 0)} * head_dim;
+    const Rows rows = Rows::load(at);
+    THIMBLE_UNROLL
+    for (uint32_t h = 0; h < kHeads; ++h) dot[h] = rows.step(dot[h], p[h] + t);
+  };
+  uint32_t t = 0;
+  for (; t + kPositions <= count; t += kPositions) positions(t, kPositions);
+  if (t < count) positions(t, count - t);
+  THIMBLE_UNROLL
+  for (uint32_t h = 0; h < kHeads; ++h) {
+    float* to = out + size_t{h} * head_dim;
+    const V before = is_first ? V::of(0.0f) : V::load(to);
+    fma(Rows::sums(dot[h]), V::of(units[h]), before).store(to);
+  }
+}
+
+template <class F, class Rows, class HalfRows, uint32_t kHeads>
+static inline void mix_heads_q8(float* out, const float* weights, size_t weights_stride,
+                                const int8_t* values, const uint16_t* scales, uint32_t n,
+                                uint32_t head_dim) {
+  int16_t p[kHeads][kMixBlock];
+  float units[kHeads];
+  for (uint32_t begin = 0; begin < n; begin += kMixBlock) {
+    const uint32_t count = n - begin < kMixBlock ? n - begin : kMixBlock;
+    uint16_t tail_scales[kLanes] = {};
+    for (uint32_t t = count / kLanes * kLanes; t < count; ++t) {
+      tail_scales[t % kLanes] = scales[begin + t];
+    }
+    for (uint32_t h = 0; h < kHeads; ++h) {
+      units[h] = quantize_weights<F>(p[h], weights + h * weights_stride + begin, scales + begin,
+                                     tail_scales, count);
+    }
+    const int8_t* v = values + size_t{begin} * head_dim;
+    uint32_t d = 0;
+    for (; d + kLanes <= head_dim; d += kLanes) {
+      mix_rows<Rows, kHeads>(out + d, p, units, v + d, count, head_dim, begin == 0);
+    }
+    if (d + kLanes / 2 <= head_dim) {
+      mix_rows<HalfRows, kHeads>(out + d, p, units, v + d, count, head_dim, begin == 0);
+      d += kLanes / 2;
+    }
+    for (; d < head_dim; ++d) {
+      for (uint32_t h = 0; h < kHeads; ++h) {
+        int32_t dot = 0;
+        for (uint32_t t = 0; t < count; ++t) dot += p[h][t] * v[size_t{t} * head_dim + d];
+        float* to = out + size_t{h} * head_dim + d;
+        *to = exact_fma(static_cast<float>(dot), units[h], begin == 0 ? 0.0f : *to);
+      }
+    }
+  }
+}
+
+template <class F, class Rows, class HalfRows>
+static void mix_values_q8_lanes(float* out, const float* weights, size_t weights_stride,
+                                const int8_t* values, const uint16_t* scales, uint32_t n,
+                                uint32_t head_dim, uint32_t n_heads) {
+  const auto skip = [&](uint32_t heads) {
+    out += size_t{heads} * head_dim;
+    weights += heads * weights_stride;
+    n_heads -= heads;
+  };
+  while (n_heads >= 4) {
+    mix_heads_q8<F, Rows, HalfRows, 4>(out, weights, weights_stride, values, scales, n, head_dim);
+    skip(4);
+  }
+  if (n_heads >= 2) {
+    mix_heads_q8<F, Rows, HalfRows, 2>(out, weights, weights_stride, values, scales, n, head_dim);
+    skip(2);
+  }
+  if (n_heads > 0) {
+    mix_heads_q8<F, Rows, HalfRows, 1>(out, weights, weights_stride, values, scales, n, head_dim);
   }
 }
 

@@ -6,6 +6,7 @@
 
 #include "lanes.h"
 #include "x86_half.h"
+#include "x86_rows.h"
 
 namespace thimble {
 namespace {
@@ -17,11 +18,15 @@ struct Ints {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), low);
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 8), high);
   }
+  // Packing works within 128-bit halves; the permutation puts the quarters in order.
+  __m256i words() const { return _mm256_permute4x64_epi64(_mm256_packs_epi32(low, high), 0xd8); }
+  void store_int16(int16_t* p) const {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), words());
+  }
   void store_int8(int8_t* p) const {
-    // Packing works within 128-bit halves; the permutation puts the quarters in order.
-    const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(low, high), 0xd8);
+    const __m256i w = words();
     const __m128i bytes =
-        _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+        _mm_packs_epi16(_mm256_castsi256_si128(w), _mm256_extracti128_si256(w, 1));
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), bytes);
   }
 };
@@ -189,6 +194,37 @@ struct DotPairs {
   }
 };
 
+// Values of two positions, lanes side by side: one multiply-add of pairs is both products.
+struct Rows {
+  using V = Floats;
+  using I = Ints;
+  static constexpr uint32_t kPositions = 2;
+  __m256i low, high;
+  static Rows widened(Interleaved bytes) {
+    return {_mm256_cvtepi8_epi16(bytes.low), _mm256_cvtepi8_epi16(bytes.high)};
+  }
+  static Rows load(const int8_t* const (&at)[2]) { return widened(interleave(at)); }
+  I add_products(I acc, __m256i p) const {
+    return {_mm256_add_epi32(acc.low, _mm256_madd_epi16(low, p)),
+            _mm256_add_epi32(acc.high, _mm256_madd_epi16(high, p))};
+  }
+  I step(I acc, const int16_t* p) const { return add_products(acc, _mm256_set1_epi32(two(p))); }
+  static V sums(I acc) { return to_float(acc); }
+};
+
+// Of four positions: a lane's two pairs are neighbours, and are added at the end.
+struct HalfRows {
+  using V = HalfFloats;
+  using I = Ints;
+  static constexpr uint32_t kPositions = 4;
+  Rows pairs;
+  static HalfRows load(const int8_t* const (&at)[4]) { return {Rows::widened(interleave(at))}; }
+  I step(I acc, const int16_t* p) const {
+    return pairs.add_products(acc, _mm256_set1_epi64x(four(p)));
+  }
+  static V sums(I acc) { return sum_neighbours(acc.low, acc.high); }
+};
+
 }  // namespace
 
 extern const Kernels kKernelsAvx2;
@@ -202,7 +238,7 @@ const Kernels kKernelsAvx2 = {"avx2",
                               rotate_lanes<Floats>,
                               softmax_lanes<Floats>,
                               mix_values_lanes<Floats>,
-                              mix_values_q8_reference,
+                              mix_values_q8_lanes<Floats, Rows, HalfRows>,
                               swiglu_lanes<Floats>,
                               add_lanes<Floats>,
                               argmax_lanes<Floats>,

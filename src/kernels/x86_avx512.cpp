@@ -14,6 +14,7 @@
 
 #include "lanes.h"
 #include "x86_half.h"
+#include "x86_rows.h"
 
 namespace thimble {
 namespace {
@@ -22,6 +23,9 @@ struct Ints {
   __m512i v;
   static Ints of(int32_t x) { return {_mm512_set1_epi32(x)}; }
   void store(uint32_t* p) const { _mm512_storeu_si512(p, v); }
+  void store_int16(int16_t* p) const {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(v));
+  }
   void store_int8(int8_t* p) const {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(v));
   }
@@ -180,6 +184,38 @@ struct DotPairs {
   }
 };
 
+// Values of two positions, lanes side by side: one multiply-add of pairs is both products.
+struct Rows {
+  using V = Floats;
+  using I = Ints;
+  static constexpr uint32_t kPositions = 2;
+  __m512i v;
+  static Rows widened(Interleaved bytes) {
+    return {_mm512_cvtepi8_epi16(_mm256_set_m128i(bytes.high, bytes.low))};
+  }
+  static Rows load(const int8_t* const (&at)[2]) { return widened(interleave(at)); }
+  I add_products(I acc, __m512i p) const {
+    return {_mm512_add_epi32(acc.v, _mm512_madd_epi16(v, p))};
+  }
+  I step(I acc, const int16_t* p) const { return add_products(acc, _mm512_set1_epi32(two(p))); }
+  static V sums(I acc) { return to_float(acc); }
+};
+
+// Of four positions: a lane's two pairs are neighbours, and are added at the end.
+struct HalfRows {
+  using V = HalfFloats;
+  using I = Ints;
+  static constexpr uint32_t kPositions = 4;
+  Rows pairs;
+  static HalfRows load(const int8_t* const (&at)[4]) { return {Rows::widened(interleave(at))}; }
+  I step(I acc, const int16_t* p) const {
+    return pairs.add_products(acc, _mm512_set1_epi64(four(p)));
+  }
+  static V sums(I acc) {
+    return sum_neighbours(_mm512_castsi512_si256(acc.v), _mm512_extracti64x4_epi64(acc.v, 1));
+  }
+};
+
 constexpr Kernels make_table(const char* name, decltype(Kernels::matmul_q8) matmul_q8) {
   return {name,
           kLanes,
@@ -191,7 +227,7 @@ constexpr Kernels make_table(const char* name, decltype(Kernels::matmul_q8) matm
           rotate_lanes<Floats>,
           softmax_lanes<Floats>,
           mix_values_lanes<Floats>,
-          mix_values_q8_reference,
+          mix_values_q8_lanes<Floats, Rows, HalfRows>,
           swiglu_lanes<Floats>,
           add_lanes<Floats>,
           argmax_lanes<Floats>,
