@@ -13,8 +13,12 @@ struct Parts {
   int32_t exponent;
 };
 
-inline Parts parts_of_normal(uint32_t bits) {
+THIMBLE_INLINE Parts parts_of_normal(uint32_t bits) {
   return {(bits & 0x7fffffu) | kImplicit, static_cast<int32_t>((bits >> 23) & 255u)};
+}
+
+inline bool is_normal(Parts p) {
+  return static_cast<uint32_t>(p.exponent - 1) < 254u;
 }
 
 Parts parts_of(uint32_t bits) {
@@ -25,7 +29,7 @@ Parts parts_of(uint32_t bits) {
 }
 
 // x / 2^bits; what falls off leaves a 1 in the last bit.
-inline uint64_t shift_keeping_rest(uint64_t x, uint32_t bits) {
+THIMBLE_INLINE uint64_t shift_keeping_rest(uint64_t x, uint32_t bits) {
   uint32_t high = static_cast<uint32_t>(x >> 32), low = static_cast<uint32_t>(x), rest = 0;
   if (bits >= 32) {
     if (bits >= 64) return 1;  // x is not zero
@@ -41,14 +45,15 @@ inline uint64_t shift_keeping_rest(uint64_t x, uint32_t bits) {
 
 // sum * 2^(exponent - 189) with `sign`, rounded. sum is in [2^13, 2^63); its last bit may stand for
 // all that lies below.
-inline float round_sum(uint32_t sign, uint64_t sum, int32_t exponent) {
+THIMBLE_INLINE float round_sum(uint32_t sign, uint64_t sum, int32_t exponent) {
   uint32_t high = static_cast<uint32_t>(sum >> 32), low = static_cast<uint32_t>(sum);
   if (high == 0) {
     high = low >> 1;
     low <<= 31;
     exponent -= 31;
   }
-  const int32_t zeros = __builtin_clz(high) - 1;  // so that the highest bit goes to 30
+  const int32_t zeros =
+      static_cast<int32_t>(leading_zeros(high)) - 1;  // so that the highest bit goes to 30
   high = (high << zeros) | (low >> 1 >> (31 - zeros));
   const bool rest = low << zeros != 0;
   exponent -= zeros;
@@ -66,79 +71,91 @@ inline float round_sum(uint32_t sign, uint64_t sum, int32_t exponent) {
 
 float fma_by_integers(float a, float b, float c) {
   const uint32_t a_bits = bits_of(a), b_bits = bits_of(b), c_bits = bits_of(c);
+  uint32_t sign = (a_bits ^ b_bits) & kSign;
   Parts x = parts_of_normal(a_bits), y = parts_of_normal(b_bits), z = parts_of_normal(c_bits);
-  if (static_cast<uint32_t>(x.exponent - 1) >= 254u ||
-      static_cast<uint32_t>(y.exponent - 1) >= 254u ||
-      static_cast<uint32_t>(z.exponent - 1) >= 254u) {
-    // Where the product is exact, or c adds nothing that could round it, two operations do.
+  if (!is_normal(x) || !is_normal(y)) {
     if (x.exponent == 255 || y.exponent == 255) return a * b + c;
-    if (z.exponent == 255) return c + c;
-    if (a_bits << 1 == 0 || b_bits << 1 == 0) {
-      const uint32_t product = (a_bits ^ b_bits) & kSign;  // zero
-      return float_of(c_bits << 1 == 0 ? c_bits & product : c_bits);
+    if (a_bits << 1 == 0 || b_bits << 1 == 0) {  // the product is a zero
+      return float_of(c_bits << 1 == 0 ? c_bits & sign : c_bits);
     }
-    if (c_bits << 1 == 0) return a * b;
     x = parts_of(a_bits);
     y = parts_of(b_bits);
-    z = parts_of(c_bits);
   }
-  // The product in [2^60, 2^62), the addend in [2^61, 2^62): no bit of them is lost by a shift of
-  // up to 14, and only from operands less than 2 apart much can cancel.
-  uint64_t product = static_cast<uint64_t>(x.mantissa << 7) * (y.mantissa << 7);
-  uint64_t addend = static_cast<uint64_t>(z.mantissa << 6) << 32;
-  const int32_t apart = x.exponent + y.exponent - z.exponent - 126;
-  int32_t exponent = z.exponent + 1;
-  if (apart >= 0) {
-    addend = shift_keeping_rest(addend, static_cast<uint32_t>(apart));
-    exponent += apart;
-  } else {
-    product = shift_keeping_rest(product, static_cast<uint32_t>(-apart));
-  }
-  uint32_t sign = (a_bits ^ b_bits) & kSign;
-  if ((sign ^ c_bits) & kSign) {
-    addend = product - addend;
-    if (addend == 0) return 0.0f;
-    if (addend >> 63) {
-      addend = 0 - addend;
-      sign ^= kSign;
+  uint64_t sum = wide_product(x.mantissa << 7, y.mantissa << 7);  // [2^60, 2^62)
+  int32_t exponent = x.exponent + y.exponent - 125;
+  if (c_bits << 1 != 0) {
+    if (!is_normal(z)) {
+      if (z.exponent == 255) return c + c;
+      z = parts_of(c_bits);
     }
-  } else {
-    addend += product;
+    // Of product and addend no bit is lost by a shift of up to 14, and only where they are less
+    // than 2 apart much can cancel.
+    uint64_t addend = static_cast<uint64_t>(z.mantissa << 6) << 32;  // [2^61, 2^62)
+    const int32_t apart = exponent - z.exponent - 1;
+    if (apart >= 0) {
+      addend = shift_keeping_rest(addend, static_cast<uint32_t>(apart));
+    } else {
+      sum = shift_keeping_rest(sum, static_cast<uint32_t>(-apart));
+      exponent = z.exponent + 1;
+    }
+    if ((sign ^ c_bits) & kSign) {
+      sum -= addend;
+      if (sum == 0) return 0.0f;
+      if (sum >> 63) {
+        sum = 0 - sum;
+        sign ^= kSign;
+      }
+    } else {
+      sum += addend;
+    }
   }
-  return round_sum(sign, addend, exponent);
+  return round_sum(sign, sum, exponent);
 }
 
-int32_t rounded_product(uint32_t x_bits, uint32_t y_bits) {
-  const uint32_t x = (x_bits << 8) | kSign, y = (y_bits << 8) | kSign;
-  const uint32_t product = static_cast<uint32_t>((static_cast<uint64_t>(x) * y) >> 33);
-  const uint32_t places = 283u - (x_bits >> 23) - (y_bits >> 23);  // behind the point
-  if (places > 31) return 0;                                       // below a half
-  // The product that counts is the one rounded to a float, 128 of these units away at most.
-  constexpr uint32_t kNear = 130;
-  const uint32_t half = product + (1u << places >> 1);
-  if (((half + kNear) & ((1u << places) - 1)) <= 2 * kNear) {
-    return round_to_even(float_of(x_bits) * float_of(y_bits));
-  }
-  return static_cast<int32_t>(half >> places);
+int32_t rounded_product_by_floats(uint32_t x_bits, uint32_t y_bits) {
+  return round_to_even(float_of(x_bits) * float_of(y_bits));
 }
 
 namespace {
 
-constexpr uint32_t fixed(float x, uint32_t places) {
-  return static_cast<uint32_t>(static_cast<double>(x) * static_cast<double>(uint64_t{1} << places));
+constexpr int32_t fixed(float x, uint32_t places) {
+  return static_cast<int32_t>(static_cast<double>(x) * static_cast<double>(uint64_t{1} << places));
+}
+
+// p >= 0.
+THIMBLE_INLINE uint64_t wide_signed_product(int32_t p, int32_t r) {
+#if defined(__ARM_ARCH_6M__)
+  const uint64_t negative = static_cast<uint32_t>(r >> 31 & p);
+  return wide_product(static_cast<uint32_t>(p), static_cast<uint32_t>(r)) - (negative << 32);
+#else
+  return static_cast<uint64_t>(static_cast<int64_t>(p) * r);
+#endif
 }
 
 // p * r / 2^32 + c, rounded to what a float of this size keeps: with `drop` bits off, cleared.
-inline uint32_t multiply_add(uint32_t p, int32_t r, uint32_t c, uint32_t drop) {
-  const int64_t product = static_cast<int64_t>(p) * r;
-  const uint32_t high = static_cast<uint32_t>(product >> 32) + c;
-  if (drop == 0) drop = high >> 25 ? 2 : 1;
-  return shift_to_even(high, drop, static_cast<uint32_t>(product) != 0) << drop;
+THIMBLE_INLINE int32_t multiply_add(int32_t p, int32_t r, int32_t c, uint32_t drop) {
+  const uint64_t product = wide_signed_product(p, r);
+  const uint32_t high = static_cast<uint32_t>(product >> 32) + static_cast<uint32_t>(c);
+  return static_cast<int32_t>(shift_to_even(high, drop, static_cast<uint32_t>(product) != 0)
+                              << drop);
+}
+
+// The same with c = 2^25, as which the sum may be larger or smaller.
+THIMBLE_INLINE int32_t multiply_add(int32_t p, int32_t r) {
+  const uint64_t product = wide_signed_product(p, r);
+  const uint32_t high = static_cast<uint32_t>(product >> 32) + (1u << 25);
+  const bool rest = static_cast<uint32_t>(product) != 0;
+  if (high >> 25) return static_cast<int32_t>(shift_to_even(high, 2, rest) << 2);
+  return static_cast<int32_t>(shift_to_even(high, 1, rest) << 1);
 }
 
 }  // namespace
 
 float exp_by_integers(float x) {
+  // In units of 2^-32 and of 2^-43, modulo 2^32.
+  constexpr uint32_t kLn2High = 2u * static_cast<uint32_t>(fixed(0.693145752f, 31));
+  constexpr uint32_t kLn2Low = static_cast<uint32_t>(fixed(1.42860677e-6f, 43));
+
   const uint32_t bits = bits_of(x), size = bits & ~kSign;
   // From 2^-8 to 87, where everything below has its place.
   if (size - 0x3b800000u > 0x42ae0000u - 0x3b800000u) {
@@ -149,13 +166,13 @@ float exp_by_integers(float x) {
   const int32_t n = rounded_product(size, 0x3fb8aa3bu);  // log2(e)
   uint32_t r = ((size & 0x7fffffu) | kImplicit) << ((size >> 23) - 118);
   if (n != 0) {
-    r -= static_cast<uint32_t>(n) * fixed(0.693145752f, 32);
-    const uint32_t low = static_cast<uint32_t>(n) * fixed(1.42860677e-6f, 43);
+    r -= static_cast<uint32_t>(n) * kLn2High;
+    const uint32_t low = static_cast<uint32_t>(n) * kLn2Low;
     const bool rest = (low & 0x7ffu) != 0;
     r -= (low >> 11) + rest;
     const uint32_t size_of_r = r ^ (0u - (r >> 31));
     if (size_of_r >> 24 == 0) return exact_exp(Scalar{x}).v;
-    const uint32_t drop = 8 - static_cast<uint32_t>(__builtin_clz(size_of_r));
+    const uint32_t drop = 8 - leading_zeros(size_of_r);
     // Two's complement rounds to even as magnitudes do.
     r = shift_to_even(r, drop, rest) << drop;
   }
@@ -163,15 +180,64 @@ float exp_by_integers(float x) {
   const int32_t s = static_cast<int32_t>(negative ? 0u - r : r);
   // exact_exp's polynomial. The sums' exponents are known, up to whether they reach 1/2 or 1; each
   // is kept in units in which no bit is lost.
-  uint32_t p = multiply_add(fixed(0.00139263261f, 33), s, fixed(0.00836329255f, 33), 3) >> 3;
+  int32_t p = multiply_add(fixed(0.00139263261f, 33), s, fixed(0.00836329255f, 33), 3) >> 3;
   p = multiply_add(p, s, fixed(0.0416665524f, 30), 2) >> 2;
   p = multiply_add(p, s, fixed(0.166665763f, 28), 2) >> 2;
-  p = multiply_add(p, s, 1u << 25, 0) >> 1;
-  p = multiply_add(p, s, 1u << 25, 0);
-  p = multiply_add(p, s, 1u << 25, 0);
-  const uint32_t is_one = p >> 25;  // 1 or above
+  p = multiply_add(p, s) >> 1;
+  p = multiply_add(p, s);
+  const uint32_t e = static_cast<uint32_t>(multiply_add(p, s));
+  const uint32_t is_one = e >> 25;  // 1 or above
   const uint32_t exponent = 125u + is_one + static_cast<uint32_t>(negative ? -n : n);
-  return float_of((exponent << 23) + (p >> 1 >> is_one));
+  return float_of((exponent << 23) + (e >> 1 >> is_one));
+}
+
+float silu_by_integers(float x) {
+  const uint32_t bits = bits_of(x), negated = bits ^ kSign;
+  constexpr uint32_t kEightyEight = 0x42b00000u;
+  const bool is_large = negated < kSign && negated > kEightyEight;  // or a NaN; x stays one
+  const float e = exp_by_integers(float_of(is_large ? kEightyEight : negated));
+#if defined(__arm__) && !defined(__ARM_FEATURE_IDIV)
+  return x / (1.0f + e);  // without an instruction for it, the library's division is as good
+#else
+  const Parts numerator = parts_of_normal(bits), power = parts_of_normal(bits_of(e));
+  // 1 + e, where neither vanishes in the sum.
+  const int32_t apart = power.exponent - 127;
+  Parts sum;
+  if (apart < 0) {
+    if (apart < -25) return x / (1.0f + e);
+    const uint32_t shifted = power.mantissa << 7, d = static_cast<uint32_t>(-apart);
+    sum.mantissa = shift_to_even((1u << 30) + (shifted >> d), 7, shifted << (32 - d) != 0);
+    sum.exponent = 127;
+  } else {
+    if (apart > 25) return x / (1.0f + e);
+    const uint32_t exact = (power.mantissa << 6) + (1u << 29 >> apart);
+    sum.exponent = power.exponent;
+    if (exact >> 30) {
+      sum.mantissa = shift_to_even(exact, 7, false);
+      ++sum.exponent;
+    } else {
+      sum.mantissa = shift_to_even(exact, 6, false);
+    }
+  }
+  // The quotient of the mantissas is in [1/2, 2): 25 digits, one more than a float has.
+  int32_t exponent = numerator.exponent - sum.exponent + 127;
+  uint32_t rest = numerator.mantissa;
+  if (rest < sum.mantissa) {
+    rest <<= 1;
+    --exponent;
+  }
+  if (numerator.exponent == 255 || exponent < 1) return x / (1.0f + e);
+  uint32_t quotient = 1;
+  rest -= sum.mantissa;
+  for (int i = 0; i < 3; ++i) {
+    rest <<= 8;
+    const uint32_t digits = rest / sum.mantissa;
+    rest -= digits * sum.mantissa;
+    quotient = (quotient << 8) + digits;
+  }
+  return float_of((bits & kSign) + (static_cast<uint32_t>(exponent - 1) << 23) +
+                  shift_to_even(quotient, 1, rest != 0));
+#endif
 }
 
 }  // namespace thimble

@@ -9,73 +9,108 @@ namespace {
 
 constexpr uint32_t kSign = 0x80000000u, kInfinity = 0x7f800000u;
 constexpr uint32_t kSilent = 0x0da24260u;  // 1e-30, below which maxima count as none
-constexpr uint32_t kEightySeven = 0x42ae0000u, kEightyEight = 0x42b00000u;
+constexpr uint32_t kEightySeven = 0x42ae0000u;
 
 uint32_t size_bits(float x) {
   return bits_of(x) & ~kSign;
 }
 
-// fma(float(dot), from_bf16(weight_scale) * x_scale, +0): the product, rounded twice as there.
-float scaled_dot(int32_t dot, uint16_t weight_scale, float x_scale) {
-  const uint32_t x_bits = bits_of(x_scale);
-  const uint32_t size = static_cast<uint32_t>(dot < 0 ? -dot : dot);
-  const uint32_t w_exponent = (weight_scale >> 7) & 255u, x_exponent = (x_bits >> 23) & 255u;
-  // 8 bits by 24, rounded to 24.
-  const uint32_t scale = ((weight_scale & 0x7fu) | 0x80u) * ((x_bits & 0x7fffffu) | 0x800000u);
-  const uint32_t place = 7 + (scale >> 31);
-  const uint32_t scale_exponent = w_exponent + x_exponent + place - 134;
-  const uint32_t zeros = size ? static_cast<uint32_t>(__builtin_clz(size)) : 0;
-  const uint64_t product =  // in [2^61, 2^63)
-      static_cast<uint64_t>(size << zeros) * (shift_to_even(scale, place, false) << 7);
-  const uint32_t high = static_cast<uint32_t>(product >> 32);
-  const uint32_t drop = 6 + (high >> 30);
-  const uint32_t exponent = scale_exponent + 25 + drop - zeros;
-  // Only where all are normal, and the dot product is one as a float, too.
-  if (size - 1 >= 0xffffff || w_exponent - 1 >= 254 || x_exponent - 1 >= 254 ||
-      scale_exponent - 1 >= 253 || exponent - 1 >= 253) {
-    return exact_fma(static_cast<float>(dot), from_bf16(weight_scale) * x_scale, 0.0f);
+// The dot products of four rows with x: 16 values of v for four of x, `step` behind the last
+// four's. Out of line, so that what lives here has the registers.
+__attribute__((noinline)) void dot_four_rows(int32_t* dots, const int8_t* v, size_t step,
+                                             const int8_t* x, uint32_t cols) {
+  int32_t dot0 = 0, dot1 = 0, dot2 = 0, dot3 = 0;
+  const int8_t* end = x + cols;
+  do {
+    const int32_t x0 = x[0], x1 = x[1], x2 = x[2], x3 = x[3];
+    x += 4;
+    dot0 += v[0] * x0;
+    dot0 += v[1] * x1;
+    dot0 += v[2] * x2;
+    dot0 += v[3] * x3;
+    dot1 += v[4] * x0;
+    dot1 += v[5] * x1;
+    dot1 += v[6] * x2;
+    dot1 += v[7] * x3;
+    dot2 += v[8] * x0;
+    dot2 += v[9] * x1;
+    dot2 += v[10] * x2;
+    dot2 += v[11] * x3;
+    dot3 += v[12] * x0;
+    dot3 += v[13] * x1;
+    dot3 += v[14] * x2;
+    dot3 += v[15] * x3;
+    v += step;
+  } while (x != end);
+  dots[0] = dot0;
+  dots[1] = dot1;
+  dots[2] = dot2;
+  dots[3] = dot3;
+}
+
+// to[k] = fma(float(dots[k]), from_bf16(scales[k]) * x_scale, first ? +0 : to[k]) of four rows.
+// With +0 that is a product, rounded after its factors were.
+__attribute__((noinline)) void scale_four_rows(float* to, const int32_t* dots,
+                                               const uint16_t* scales, float x_scale, bool first) {
+  const uint32_t x_bits = bits_of(x_scale), x_exponent = (x_bits >> 23) & 255u;
+  const uint32_t x_mantissa = (x_bits & 0x7fffffu) | 0x800000u;
+  for (const int32_t* end = dots + 4; dots != end; ++dots, ++scales, ++to) {
+    const int32_t dot = *dots;
+    const uint32_t w = *scales, w_exponent = (w >> 7) & 255u;
+    const uint32_t size = static_cast<uint32_t>(dot < 0 ? -dot : dot);
+    // Within these bounds every factor and every product is a normal number.
+    if (!first || x_exponent - 64 >= 128 || w_exponent - 96 >= 63 || size - 1 >= 0xffffff) {
+      *to = exact_fma(static_cast<float>(dot), from_bf16(*scales) * x_scale, first ? 0.0f : *to);
+      continue;
+    }
+    uint32_t exponent = w_exponent + x_exponent;
+    uint32_t scale = ((w & 0x7fu) | 0x80u) * x_mantissa;  // in [2^30, 2^32)
+    if (scale >> 31) {
+      scale = shift_to_even(scale, 8, false);
+      ++exponent;
+    } else {
+      scale = shift_to_even(scale, 7, false);
+    }
+    const uint32_t zeros = leading_zeros(size);
+    const uint64_t product = wide_product(size << zeros, scale << 7);  // in [2^61, 2^63)
+    uint32_t high = static_cast<uint32_t>(product >> 32);
+    const bool rest = static_cast<uint32_t>(product) != 0;
+    exponent -= zeros;
+    if (high >> 30) {
+      high = shift_to_even(high, 7, rest);
+      ++exponent;
+    } else {
+      high = shift_to_even(high, 6, rest);
+    }
+    const uint32_t sign = (static_cast<uint32_t>(dot) ^ w << 16 ^ x_bits) & kSign;
+    *to = float_of(sign + ((exponent - 97) << 23) + high);
   }
-  const uint32_t sign =
-      (static_cast<uint32_t>(dot) ^ static_cast<uint32_t>(weight_scale) << 16 ^ x_bits) & kSign;
-  return float_of(sign + ((exponent - 1) << 23) +
-                  shift_to_even(high, drop, static_cast<uint32_t>(product) != 0));
 }
 
 void matmul_q8_scalar(float* out, size_t out_stride, const Matrix& w, uint32_t tile_begin,
                       uint32_t tile_end, const QuantizedRows& x, uint32_t n) {
-  if (w.row_tile % 4 != 0) {
+  const uint32_t height = w.row_tile, groups = w.n_groups;
+  if (height % 4 != 0) {
     matmul_q8_reference(out, out_stride, w, tile_begin, tile_end, x, n);
     return;
   }
-  const uint32_t height = w.row_tile, groups = w.n_groups;
-  for (uint32_t i = 0; i < n; ++i) {
-    const int8_t* values = x.values + size_t{i} * w.padded_cols;
-    const float* x_scales = x.scales + size_t{i} * groups;
-    for (uint32_t row = tile_begin * height; row < tile_end * height; row += 4) {
-      const uint32_t tile = row / height, r = row % height;
-      const int8_t* v = static_cast<const int8_t*>(w.data) + size_t{tile} * w.padded_cols * height +
-                        size_t{r} * 4;
-      const uint16_t* scales = w.scales + size_t{tile} * groups * height + r;
-      float* to = out + i * out_stride + row;
-      const int8_t* u = values;
-      for (uint32_t g = 0; g < groups; ++g, scales += height) {
-        int32_t dot0 = 0, dot1 = 0, dot2 = 0, dot3 = 0;
-        for (const int8_t* end = u + w.group; u != end; u += 4, v += size_t{height} * 4) {
-          const int32_t u0 = u[0], u1 = u[1], u2 = u[2], u3 = u[3];
-          dot0 += v[0] * u0 + v[1] * u1 + v[2] * u2 + v[3] * u3;
-          dot1 += v[4] * u0 + v[5] * u1 + v[6] * u2 + v[7] * u3;
-          dot2 += v[8] * u0 + v[9] * u1 + v[10] * u2 + v[11] * u3;
-          dot3 += v[12] * u0 + v[13] * u1 + v[14] * u2 + v[15] * u3;
+  const size_t group_values = size_t{w.group} * height, step = size_t{height} * 4;
+  for (uint32_t tile = tile_begin; tile < tile_end; ++tile) {
+    for (uint32_t i = 0; i < n; ++i) {
+      const int8_t* v = static_cast<const int8_t*>(w.data) + tile * groups * group_values;
+      const uint16_t* scales = w.scales + size_t{tile} * groups * height;
+      const int8_t* values = x.values + size_t{i} * w.padded_cols;
+      const float* x_scales = x.scales + size_t{i} * groups;
+      float* to = out + i * out_stride + size_t{tile} * height;
+      for (uint32_t g = 0; g < groups; ++g) {
+        for (uint32_t r = 0; r < height; r += 4) {
+          int32_t dots[4];
+          dot_four_rows(dots, v + r * 4, step, values, w.group);
+          scale_four_rows(to + r, dots, scales + r, x_scales[g], g == 0);
         }
-        const int32_t dots[4] = {dot0, dot1, dot2, dot3};
-        for (uint32_t k = 0; k < 4; ++k) {
-          if (g == 0) {
-            to[k] = scaled_dot(dots[k], scales[k], x_scales[0]);
-          } else {
-            to[k] =
-                exact_fma(static_cast<float>(dots[k]), from_bf16(scales[k]) * x_scales[g], to[k]);
-          }
-        }
+        v += group_values;
+        scales += height;
+        values += w.group;
       }
     }
   }
@@ -99,17 +134,19 @@ void quantize_q8_scalar(const QuantizedRows& out, const float* x, size_t x_strid
         return;
       }
       const bool silent = max < kSilent;
-      const uint32_t inverse = silent ? 0 : bits_of(127.0f / float_of(max));
       int32_t sum = 0;
-      for (uint32_t c = begin; c < begin + out.group; ++c) {
-        int32_t value = 0;
-        if (c < end && !silent) {
-          value = rounded_product(size_bits(row[c]), inverse);
-          if (bits_of(row[c]) & kSign) value = -value;
+      uint32_t c = begin;
+      if (!silent) {
+        const uint32_t inverse = bits_of(127.0f / float_of(max));
+        for (; c < end; ++c) {
+          const uint32_t size = size_bits(row[c]);
+          const int32_t value = rounded_product(size, inverse);
+          const int32_t signed_value = bits_of(row[c]) == size ? value : -value;
+          values[c] = static_cast<int8_t>(signed_value);
+          sum += signed_value;
         }
-        values[c] = static_cast<int8_t>(value);
-        sum += value;
       }
+      for (; c < begin + out.group; ++c) values[c] = 0;
       const size_t at = size_t{i} * out.n_groups + g;
       out.scales[at] = silent ? 0.0f : float_of(max) / 127.0f;
       out.sums[at] = sum;
@@ -182,12 +219,7 @@ void mix_values_q8_scalar(float* out, const float* weights, size_t weights_strid
 }
 
 void swiglu_scalar(float* out, const float* gate, const float* up, uint32_t n) {
-  for (uint32_t i = 0; i < n; ++i) {
-    const uint32_t negated = bits_of(gate[i]) ^ kSign;
-    const bool is_large = negated < kSign && negated > kEightyEight;  // or a NaN, and stays one
-    const float e = exp_by_integers(float_of(is_large ? kEightyEight : negated));
-    out[i] = gate[i] / (1.0f + e) * up[i];
-  }
+  for (uint32_t i = 0; i < n; ++i) out[i] = silu_by_integers(gate[i]) * up[i];
 }
 
 uint32_t argmax_scalar(const float* x, uint32_t n) {
