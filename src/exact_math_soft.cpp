@@ -124,7 +124,7 @@ constexpr int32_t fixed(float x, uint32_t places) {
 
 // p >= 0.
 THIMBLE_INLINE uint64_t wide_signed_product(int32_t p, int32_t r) {
-#if defined(__ARM_ARCH_6M__)
+#if defined(THIMBLE_THUMB1)
   const uint64_t negative = static_cast<uint32_t>(r >> 31 & p);
   return wide_product(static_cast<uint32_t>(p), static_cast<uint32_t>(r)) - (negative << 32);
 #else
@@ -196,9 +196,6 @@ float silu_by_integers(float x) {
   constexpr uint32_t kEightyEight = 0x42b00000u;
   const bool is_large = negated < kSign && negated > kEightyEight;  // or a NaN; x stays one
   const float e = exp_by_integers(float_of(is_large ? kEightyEight : negated));
-#if defined(__arm__) && !defined(__ARM_FEATURE_IDIV)
-  return x / (1.0f + e);  // without an instruction for it, the library's division is as good
-#else
   const Parts numerator = parts_of_normal(bits), power = parts_of_normal(bits_of(e));
   // 1 + e, where neither vanishes in the sum.
   const int32_t apart = power.exponent - 127;
@@ -229,15 +226,25 @@ float silu_by_integers(float x) {
   if (numerator.exponent == 255 || exponent < 1) return x / (1.0f + e);
   uint32_t quotient = 1;
   rest -= sum.mantissa;
+#if defined(__arm__) && !defined(__ARM_FEATURE_IDIV)
+  for (int digit = 0; digit < 24; ++digit) {
+    rest <<= 1;
+    quotient <<= 1;
+    if (rest >= sum.mantissa) {
+      rest -= sum.mantissa;
+      ++quotient;
+    }
+  }
+#else
   for (int i = 0; i < 3; ++i) {
     rest <<= 8;
     const uint32_t digits = rest / sum.mantissa;
     rest -= digits * sum.mantissa;
     quotient = (quotient << 8) + digits;
   }
+#endif
   return float_of((bits & kSign) + (static_cast<uint32_t>(exponent - 1) << 23) +
                   shift_to_even(quotient, 1, rest != 0));
-#endif
 }
 
 }  // namespace thimble

@@ -10,6 +10,11 @@
 // What is cheaper in place than as a call, also where the compiler is asked for small code.
 #define THIMBLE_INLINE __attribute__((always_inline)) inline
 
+// Armv6-M and Armv8-M's baseline: no product of more than 32 bits, no count of zeros.
+#if defined(__ARM_ARCH_ISA_THUMB) && __ARM_ARCH_ISA_THUMB == 1
+#define THIMBLE_THUMB1 1
+#endif
+
 namespace thimble {
 
 // x / 2^bits to nearest, ties to even, where `rest` tells whether anything not zero lies below x.
@@ -28,7 +33,7 @@ THIMBLE_INLINE static uint32_t leading_zeros(uint32_t x) {
 }
 
 THIMBLE_INLINE static uint64_t wide_product(uint32_t x, uint32_t y) {
-#if defined(__ARM_ARCH_6M__)
+#if defined(THIMBLE_THUMB1)
   // No instruction gives more than 32 bits; the library's call multiplies 64 by 64.
   const uint32_t x0 = x & 0xffffu, x1 = x >> 16, y0 = y & 0xffffu, y1 = y >> 16;
   const uint32_t low = x0 * y0, middle = x1 * y0 + (low >> 16);

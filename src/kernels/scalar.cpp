@@ -15,10 +15,48 @@ uint32_t size_bits(float x) {
   return bits_of(x) & ~kSign;
 }
 
+#if defined(THIMBLE_THUMB1)
+// dot_four_rows of aligned values. Only eight registers of this core multiply and it loads no
+// signed byte without a register for its offset, of which compilers make twice the instructions. r0
+// x, r1 v, r2-r5 four of x, r6 four of a row, r7 one of it; r8 step, r9 end of x, r10-r12 and lr
+// the sums.
+__attribute__((naked, noinline)) void dot_four_rows_by_words(int32_t*, const int8_t*, size_t,
+                                                             const int8_t*, uint32_t) {
+#define THIMBLE_ROW(at, sum)                                         \
+  "ldr r6, [r1, #" at "]\n sxtb r7, r6\n muls r7, r2, r7\n add " sum \
+  ", r7\n"                                                           \
+  "asrs r6, r6, #8\n sxtb r7, r6\n muls r7, r3, r7\n add " sum       \
+  ", r7\n"                                                           \
+  "asrs r6, r6, #8\n sxtb r7, r6\n muls r7, r4, r7\n add " sum       \
+  ", r7\n"                                                           \
+  "asrs r6, r6, #8\n muls r6, r5, r6\n add " sum ", r6\n"
+  __asm__(
+      ".syntax unified\n"
+      "push {r4-r7, lr}\n mov r4, r8\n mov r5, r9\n mov r6, r10\n mov r7, r11\n"
+      "push {r0, r4-r7}\n ldr r4, [sp, #40]\n adds r4, r4, r3\n mov r9, r4\n mov r8, r2\n"
+      "mov r0, r3\n movs r7, #0\n mov r10, r7\n mov r11, r7\n mov r12, r7\n mov lr, r7\n"
+      "1: ldmia r0!, {r6}\n sxtb r2, r6\n asrs r6, r6, #8\n sxtb r3, r6\n asrs r6, r6, #8\n"
+      "sxtb r4, r6\n asrs r5, r6, #8\n"
+      THIMBLE_ROW("0", "r10") THIMBLE_ROW("4", "r11") THIMBLE_ROW("8", "r12")
+      THIMBLE_ROW("12", "lr")
+      "add r1, r8\n cmp r0, r9\n bne 1b\n"
+      "pop {r0, r4-r7}\n mov r1, r10\n mov r2, r11\n mov r3, r12\n stmia r0!, {r1-r3}\n"
+      "mov r1, lr\n str r1, [r0]\n mov r8, r4\n mov r9, r5\n mov r10, r6\n mov r11, r7\n"
+      "pop {r4-r7, pc}\n");
+#undef THIMBLE_ROW
+}
+#endif
+
 // The dot products of four rows with x: 16 values of v for four of x, `step` behind the last
 // four's. Out of line, so that what lives here has the registers.
 __attribute__((noinline)) void dot_four_rows(int32_t* dots, const int8_t* v, size_t step,
                                              const int8_t* x, uint32_t cols) {
+#if defined(THIMBLE_THUMB1)
+  if (((reinterpret_cast<uintptr_t>(v) | reinterpret_cast<uintptr_t>(x)) & 3u) == 0) {
+    dot_four_rows_by_words(dots, v, step, x, cols);
+    return;
+  }
+#endif
   int32_t dot0 = 0, dot1 = 0, dot2 = 0, dot3 = 0;
   const int8_t* end = x + cols;
   do {
@@ -48,29 +86,50 @@ __attribute__((noinline)) void dot_four_rows(int32_t* dots, const int8_t* v, siz
   dots[3] = dot3;
 }
 
+// The product of a bf16 mantissa, 8 bits, and a float's, 24 bits, rounded to 24. Their exponents'
+// sum becomes the product's, if 127 is taken off.
+THIMBLE_INLINE uint32_t scale_mantissa(uint32_t w, uint32_t mantissa, uint32_t* exponent) {
+  const uint32_t product = ((w & 0x7fu) | 0x80u) * mantissa;  // in [2^30, 2^32)
+  if (!(product >> 31)) return shift_to_even(product, 7, false);
+  ++*exponent;
+  return shift_to_even(product, 8, false);
+}
+
+// Within these bounds every scale, and every one's product with a dot product, is a normal number;
+// both are above 0. Exponents with the sign before them.
+bool is_usual_exponent(uint32_t exponent) {
+  return exponent - 64 < 128;
+}
+bool is_usual_scale(uint32_t w) {
+  return (w >> 7) - 96 < 63;
+}
+
+// The bits of from_bf16(w) * x.
+THIMBLE_INLINE uint32_t scaled_bits(float x, uint16_t w) {
+  const uint32_t x_bits = bits_of(x), x_exponent = x_bits >> 23;
+  if (!is_usual_exponent(x_exponent) || !is_usual_scale(w)) return bits_of(x * from_bf16(w));
+  uint32_t exponent = x_exponent + (w >> 7);
+  const uint32_t mantissa = scale_mantissa(w, (x_bits & 0x7fffffu) | 0x800000u, &exponent);
+  return ((exponent - 128) << 23) + mantissa;
+}
+
 // to[k] = fma(float(dots[k]), from_bf16(scales[k]) * x_scale, first ? +0 : to[k]) of four rows.
 // With +0 that is a product, rounded after its factors were.
 __attribute__((noinline)) void scale_four_rows(float* to, const int32_t* dots,
                                                const uint16_t* scales, float x_scale, bool first) {
-  const uint32_t x_bits = bits_of(x_scale), x_exponent = (x_bits >> 23) & 255u;
+  const uint32_t x_bits = bits_of(x_scale), x_exponent = x_bits >> 23;
   const uint32_t x_mantissa = (x_bits & 0x7fffffu) | 0x800000u;
+  const bool is_usual = first && is_usual_exponent(x_exponent);
   for (const int32_t* end = dots + 4; dots != end; ++dots, ++scales, ++to) {
     const int32_t dot = *dots;
-    const uint32_t w = *scales, w_exponent = (w >> 7) & 255u;
+    const uint32_t w = *scales;
     const uint32_t size = static_cast<uint32_t>(dot < 0 ? -dot : dot);
-    // Within these bounds every factor and every product is a normal number.
-    if (!first || x_exponent - 64 >= 128 || w_exponent - 96 >= 63 || size - 1 >= 0xffffff) {
+    if (!is_usual || !is_usual_scale(w) || size - 1 >= 0xffffff) {  // up to 2^24 floats are exact
       *to = exact_fma(static_cast<float>(dot), from_bf16(*scales) * x_scale, first ? 0.0f : *to);
       continue;
     }
-    uint32_t exponent = w_exponent + x_exponent;
-    uint32_t scale = ((w & 0x7fu) | 0x80u) * x_mantissa;  // in [2^30, 2^32)
-    if (scale >> 31) {
-      scale = shift_to_even(scale, 8, false);
-      ++exponent;
-    } else {
-      scale = shift_to_even(scale, 7, false);
-    }
+    uint32_t exponent = (w >> 7) + x_exponent;
+    const uint32_t scale = scale_mantissa(w, x_mantissa, &exponent);
     const uint32_t zeros = leading_zeros(size);
     const uint64_t product = wide_product(size << zeros, scale << 7);  // in [2^61, 2^63)
     uint32_t high = static_cast<uint32_t>(product >> 32);
@@ -82,7 +141,7 @@ __attribute__((noinline)) void scale_four_rows(float* to, const int32_t* dots,
     } else {
       high = shift_to_even(high, 6, rest);
     }
-    const uint32_t sign = (static_cast<uint32_t>(dot) ^ w << 16 ^ x_bits) & kSign;
+    const uint32_t sign = static_cast<uint32_t>(dot) & kSign;
     *to = float_of(sign + ((exponent - 97) << 23) + high);
   }
 }
@@ -116,6 +175,29 @@ void matmul_q8_scalar(float* out, size_t out_stride, const Matrix& w, uint32_t t
   }
 }
 
+uint32_t largest_size(const float* x, uint32_t n) {
+  uint32_t max = 0;
+  for (const float* end = x + n; x < end; ++x) {
+    const uint32_t size = size_bits(*x);
+    max = size > max ? size : max;
+  }
+  return max;
+}
+
+// Of finite numbers; returns their sum. Out of line for the registers, too.
+__attribute__((noinline)) int32_t quantize_group(int8_t* values, const float* x, uint32_t n,
+                                                 uint32_t inverse) {
+  int32_t sum = 0;
+  for (const float* end = x + n; x != end; ++x, ++values) {
+    const uint32_t bits = bits_of(*x), negative = 0u - (bits >> 31);
+    const uint32_t size = static_cast<uint32_t>(rounded_product(bits & ~kSign, inverse));
+    const int32_t value = static_cast<int32_t>((size ^ negative) - negative);
+    *values = static_cast<int8_t>(value);
+    sum += value;
+  }
+  return sum;
+}
+
 void quantize_q8_scalar(const QuantizedRows& out, const float* x, size_t x_stride, uint32_t cols,
                         uint32_t n) {
   for (uint32_t i = 0; i < n; ++i) {
@@ -124,29 +206,17 @@ void quantize_q8_scalar(const QuantizedRows& out, const float* x, size_t x_strid
       const uint32_t begin = g * out.group;
       const uint32_t end = begin + out.group < cols ? begin + out.group : cols;
       const float* row = x + i * x_stride;
-      uint32_t max = 0;
-      for (uint32_t c = begin; c < end; ++c) {
-        const uint32_t size = size_bits(row[c]);
-        max = size > max ? size : max;
-      }
+      const uint32_t count = begin < end ? end - begin : 0;
+      const uint32_t max = largest_size(row + begin, count);
       if (max >= kInfinity) {  // or a NaN
         quantize_q8_reference(out, x, x_stride, cols, n);
         return;
       }
       const bool silent = max < kSilent;
-      int32_t sum = 0;
-      uint32_t c = begin;
-      if (!silent) {
-        const uint32_t inverse = bits_of(127.0f / float_of(max));
-        for (; c < end; ++c) {
-          const uint32_t size = size_bits(row[c]);
-          const int32_t value = rounded_product(size, inverse);
-          const int32_t signed_value = bits_of(row[c]) == size ? value : -value;
-          values[c] = static_cast<int8_t>(signed_value);
-          sum += signed_value;
-        }
-      }
-      for (; c < begin + out.group; ++c) values[c] = 0;
+      const uint32_t used = silent ? 0 : count;
+      const uint32_t inverse = silent ? 0 : bits_of(127.0f / float_of(max));
+      const int32_t sum = quantize_group(values + begin, row + begin, used, inverse);
+      for (uint32_t c = used; c < out.group; ++c) values[begin + c] = 0;
       const size_t at = size_t{i} * out.n_groups + g;
       out.scales[at] = silent ? 0.0f : float_of(max) / 127.0f;
       out.sums[at] = sum;
@@ -186,6 +256,32 @@ void softmax_scalar(float* x, size_t stride, uint32_t n_rows, uint32_t n) {
   }
 }
 
+// The sums of p[t] * v[t][k] for k < width <= 4 and t < n.
+__attribute__((noinline)) void mix_columns(int32_t* dots, const int16_t* p, const int8_t* v,
+                                           uint32_t n, size_t stride, uint32_t width) {
+  const int16_t* end = p + n;
+  if (width == 4) {
+    int32_t dot0 = 0, dot1 = 0, dot2 = 0, dot3 = 0;
+    for (; p != end; ++p, v += stride) {
+      dot0 += *p * v[0];
+      dot1 += *p * v[1];
+      dot2 += *p * v[2];
+      dot3 += *p * v[3];
+    }
+    dots[0] = dot0;
+    dots[1] = dot1;
+    dots[2] = dot2;
+    dots[3] = dot3;
+    return;
+  }
+  for (uint32_t k = 0; k < width; ++k) {
+    int32_t dot = 0;
+    const int8_t* column = v + k;
+    for (const int16_t* q = p; q != end; ++q, column += stride) dot += *q * *column;
+    dots[k] = dot;
+  }
+}
+
 void mix_values_q8_scalar(float* out, const float* weights, size_t weights_stride,
                           const int8_t* values, const uint16_t* scales, uint32_t n,
                           uint32_t head_dim, uint32_t n_heads) {
@@ -197,22 +293,25 @@ void mix_values_q8_scalar(float* out, const float* weights, size_t weights_strid
       const float* weight = weights + begin;
       uint32_t max = 0;
       for (uint32_t t = 0; t < count; ++t) {
-        const uint32_t e = bits_of(weight[t] * from_bf16(scale[t]));
+        const uint32_t e = scaled_bits(weight[t], scale[t]);
         if (e <= kInfinity && e > max) max = e;
       }
       const bool silent = max < kSilent, none = silent || max == kInfinity;
       const uint32_t inverse = none ? 0 : bits_of(32767.0f / float_of(max));
       const float unit = silent ? 0.0f : float_of(max) / 32767.0f;
       for (uint32_t t = 0; t < count; ++t) {
-        const uint32_t e = bits_of(weight[t] * from_bf16(scale[t]));
+        const uint32_t e = scaled_bits(weight[t], scale[t]);
         p[t] = static_cast<int16_t>(none || e >= kInfinity ? 0 : rounded_product(e, inverse));
       }
       const int8_t* v = values + size_t{begin} * head_dim;
-      for (uint32_t d = 0; d < head_dim; ++d) {
-        int32_t dot = 0;
-        const int8_t* column = v + d;
-        for (uint32_t t = 0; t < count; ++t, column += head_dim) dot += p[t] * *column;
-        out[d] = exact_fma(static_cast<float>(dot), unit, begin == 0 ? 0.0f : out[d]);
+      for (uint32_t d = 0; d < head_dim; d += 4) {
+        int32_t dots[4];
+        const uint32_t width = head_dim - d < 4 ? head_dim - d : 4;
+        mix_columns(dots, p, v + d, count, head_dim, width);
+        for (uint32_t k = 0; k < width; ++k) {
+          const float before = begin == 0 ? 0.0f : out[d + k];
+          out[d + k] = exact_fma(static_cast<float>(dots[k]), unit, before);
+        }
       }
     }
   }
