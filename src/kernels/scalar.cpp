@@ -16,20 +16,17 @@ uint32_t size_bits(float x) {
 }
 
 #if defined(THIMBLE_THUMB1)
-// dot_four_rows of aligned values. Only eight registers of this core multiply and it loads no
-// signed byte without a register for its offset, of which compilers make twice the instructions. r0
-// x, r1 v, r2-r5 four of x, r6 four of a row, r7 one of it; r8 step, r9 end of x, r10-r12 and lr
-// the sums.
+// dot_four_rows of aligned values, by hand: only eight registers of this core multiply and no
+// signed byte is loaded without one for its offset, of which compilers make twice as many
+// instructions. r0 x, r1 v, r2-r5 four of x, r6 four of a row, r7 one of them; r8 step, r9 the end
+// of x, r10-r12 and lr the sums.
 __attribute__((naked, noinline)) void dot_four_rows_by_words(int32_t*, const int8_t*, size_t,
                                                              const int8_t*, uint32_t) {
-#define THIMBLE_ROW(at, sum)                                         \
-  "ldr r6, [r1, #" at "]\n sxtb r7, r6\n muls r7, r2, r7\n add " sum \
-  ", r7\n"                                                           \
-  "asrs r6, r6, #8\n sxtb r7, r6\n muls r7, r3, r7\n add " sum       \
-  ", r7\n"                                                           \
-  "asrs r6, r6, #8\n sxtb r7, r6\n muls r7, r4, r7\n add " sum       \
-  ", r7\n"                                                           \
-  "asrs r6, r6, #8\n muls r6, r5, r6\n add " sum ", r6\n"
+#define THIMBLE_TERM(x, sum) \
+  "sxtb r7, r6\n muls r7, " x ", r7\n add " sum ", r7\n asrs r6, r6, #8\n"
+#define THIMBLE_ROW(offset, sum)                                                \
+  "ldr r6, [r1, #" offset "]\n" THIMBLE_TERM("r2", sum) THIMBLE_TERM("r3", sum) \
+      THIMBLE_TERM("r4", sum) "muls r6, r5, r6\n add " sum ", r6\n"
   __asm__(
       ".syntax unified\n"
       "push {r4-r7, lr}\n mov r4, r8\n mov r5, r9\n mov r6, r10\n mov r7, r11\n"
@@ -44,6 +41,7 @@ __attribute__((naked, noinline)) void dot_four_rows_by_words(int32_t*, const int
       "mov r1, lr\n str r1, [r0]\n mov r8, r4\n mov r9, r5\n mov r10, r6\n mov r11, r7\n"
       "pop {r4-r7, pc}\n");
 #undef THIMBLE_ROW
+#undef THIMBLE_TERM
 }
 #endif
 
@@ -60,8 +58,9 @@ __attribute__((noinline)) void dot_four_rows(int32_t* dots, const int8_t* v, siz
   int32_t dot0 = 0, dot1 = 0, dot2 = 0, dot3 = 0;
   const int8_t* end = x + cols;
   do {
-    const int32_t x0 = x[0], x1 = x[1], x2 = x[2], x3 = x[3];
-    x += 4;
+    const int32_t x0 = *x;
+    x += 4;  // here, where it is a part of the load
+    const int32_t x1 = x[-3], x2 = x[-2], x3 = x[-1];
     dot0 += v[0] * x0;
     dot0 += v[1] * x1;
     dot0 += v[2] * x2;
@@ -287,6 +286,7 @@ void mix_values_q8_scalar(float* out, const float* weights, size_t weights_strid
                           uint32_t head_dim, uint32_t n_heads) {
   int16_t p[kMixBlock];
   for (uint32_t h = 0; h < n_heads; ++h, out += head_dim, weights += weights_stride) {
+    for (uint32_t d = 0; d < head_dim; ++d) out[d] = 0.0f;
     for (uint32_t begin = 0; begin < n; begin += kMixBlock) {
       const uint32_t count = n - begin < kMixBlock ? n - begin : kMixBlock;
       const uint16_t* scale = scales + begin;
@@ -309,8 +309,7 @@ void mix_values_q8_scalar(float* out, const float* weights, size_t weights_strid
         const uint32_t width = head_dim - d < 4 ? head_dim - d : 4;
         mix_columns(dots, p, v + d, count, head_dim, width);
         for (uint32_t k = 0; k < width; ++k) {
-          const float before = begin == 0 ? 0.0f : out[d + k];
-          out[d + k] = exact_fma(static_cast<float>(dots[k]), unit, before);
+          out[d + k] = exact_fma(static_cast<float>(dots[k]), unit, out[d + k]);
         }
       }
     }
