@@ -13,8 +13,8 @@
 //   times_power_of_two(a, n, x, limit)
 //                              a * 2^n by adding n to the exponent, with a in [0.5, 2) and n in
 //                              [-126, 127]; 0 where x < limit, and a and n may be anything there
-// Everything that is no template is `static`: a kernel file must not hand its own copy, compiled
-// for more instructions than the machine may have, to the rest of the program.
+// Everything that is inline and no template is `static`: a kernel file must not hand its own copy,
+// compiled for more instructions than the machine may have, to the rest of the program.
 #ifndef THIMBLE_SRC_EXACT_MATH_H
 #define THIMBLE_SRC_EXACT_MATH_H
 
@@ -53,6 +53,9 @@ static inline float from_bf16(uint16_t half) {
   return float_of(static_cast<uint32_t>(half) << 16);
 }
 
+// a * b + c with one rounding, of integer operations only; in exact_math_soft.cpp.
+float fma_by_integers(float a, float b, float c);
+
 // a * b + c with one rounding.
 static inline float exact_fma(float a, float b, float c) {
 #if defined(__FMA__)
@@ -67,10 +70,10 @@ static inline float exact_fma(float a, float b, float c) {
 #elif defined(__riscv_flen)
   __asm__("fmadd.s %0, %1, %2, %0" : "+f"(c) : "f"(a), "f"(b));
   return c;
-#else
-  // The product is exact in double. The sum is rounded to odd (Boldo, Melquiond 2008): where it is
-  // inexact (error from Knuth's TwoSum), the last bit becomes 1, so that rounding to float, with
-  // 29 bits less, cannot round twice.
+#elif defined(__SSE2__) || (defined(__ARM_FP) && (__ARM_FP & 8))
+  // Double in hardware. The product is exact in it. The sum is rounded to odd (Boldo, Melquiond
+  // 2008): where it is inexact (error from Knuth's TwoSum), the last bit becomes 1, so that
+  // rounding to float, with 29 bits less, cannot round twice.
   const double p = static_cast<double>(a) * static_cast<double>(b);
   const double d = static_cast<double>(c);
   const double s = p + d;
@@ -85,6 +88,8 @@ static inline float exact_fma(float a, float b, float c) {
   double odd;
   memcpy(&odd, &bits, sizeof odd);
   return static_cast<float>(odd);
+#else
+  return fma_by_integers(a, b, c);
 #endif
 }
 

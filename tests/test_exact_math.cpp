@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "exact_math.h"
+#include "exact_math_soft.h"
 #include "random.h"
 
 using namespace thimble;
@@ -73,17 +74,21 @@ TEST_CASE("sine and cosine are within 1.2e-7 everywhere") {
   CHECK(exact_sin_cos(0x40000000u).sin == 1.0f);
 }
 
-TEST_CASE("fma without hardware has one rounding") {
+TEST_CASE("fma has one rounding, with hardware and by integers") {
   Random random(1);
   const auto any_float = [&] {  // every exponent, denormals, zeros, infinities and NaNs included
     const uint32_t bits = static_cast<uint32_t>(random.next() >> 32);
-    switch (random.below(8)) {
+    switch (random.below(10)) {
       case 0:
         return float_of(bits & 0x807fffffu);
       case 1:
         return float_of((bits & 0x80000000u) | 0x3f800000u | (bits & 3u));
       case 2:
         return float_of((bits & 0x80ffffffu) | 0x3f000000u);
+      case 3:  // few digits, so that ties arise
+        return float_of(bits & 0x8ff00000u);
+      case 4:  // the smallest and the largest
+        return float_of(bits & 0x80000000u ? bits & 0x80000003u : bits | 0x7f7ffffcu);
       default:
         return float_of(bits);
     }
@@ -92,13 +97,55 @@ TEST_CASE("fma without hardware has one rounding") {
     const float a = any_float(), b = any_float();
     float c = any_float();
     if (i % 4 == 0) c = -(a * b) * (1.0f + random.uniform(-1e-6f, 1e-6f));  // cancellation
-    const float found = exact_fma(a, b, c), expected = std::fma(a, b, c);
-    if (std::isnan(expected)) {
-      REQUIRE(std::isnan(found));
-    } else {
-      REQUIRE(bits_of(found) == bits_of(expected));
+    if (i % 4 == 1) {  // every distance, up to where one of the two only decides the rounding
+      const uint32_t exponents = bits_of(a * b) & 0xff800000u;
+      c = float_of(exponents + (random.below(100) << 23) - (50u << 23) + random.below(3));
+    }
+    const float expected = std::fma(a, b, c);
+    for (float found : {exact_fma(a, b, c), fma_by_integers(a, b, c)}) {
+      if (std::isnan(expected)) {
+        REQUIRE(std::isnan(found));
+      } else {
+        REQUIRE_MESSAGE(bits_of(found) == bits_of(expected), a, " ", b, " ", c);
+      }
     }
   }
+}
+
+TEST_CASE("exp and silu by integers are exp and silu") {
+  const auto same = [](float a, float b) {
+    return bits_of(a) == bits_of(b) || (std::isnan(a) && std::isnan(b));
+  };
+  for (uint64_t bits = 0; bits < 0x100000000u; bits += 10007) {  // NaNs, infinities and all
+    const float x = float_of(static_cast<uint32_t>(bits));
+    if (!(x > 88.0f)) {
+      REQUIRE_MESSAGE(same(exp_by_integers(x), exact_exp(Scalar{x}).v), x);
+    }
+    REQUIRE_MESSAGE(same(silu_by_integers(x), exact_silu(Scalar{x}).v), x);
+  }
+  for (uint32_t bits = 0x3b000000u; bits < 0x42b10000u; bits += 509) {  // 2^-9 to 88.5
+    for (uint32_t sign : {0u, 0x80000000u}) {
+      const float x = float_of(bits | sign);
+      if (x > 88.0f) continue;
+      REQUIRE_MESSAGE(same(exp_by_integers(x), exact_exp(Scalar{x}).v), x);
+      REQUIRE_MESSAGE(same(silu_by_integers(x), exact_silu(Scalar{x}).v), x);
+    }
+  }
+}
+
+TEST_CASE("a rounded product by integers is the rounded product") {
+  Random random(3);
+  for (int i = 0; i < 1000000; ++i) {
+    const float y = float_of((7u << 23) + random.below(239u << 23));  // 2^-120 to 2^119
+    float x = random.uniform(0.0f, 65535.0f) / y;
+    if (i % 3 == 0) x = (static_cast<float>(random.below(40000)) + 0.5f) / y;  // near a tie
+    if (i % 5 == 0) x = float_of(bits_of(x) + random.below(3));
+    if (i % 7 == 0) x = random.uniform(0.0f, 1.0f) * x;
+    if (!(x * y < 65535.0f)) continue;
+    REQUIRE_MESSAGE(rounded_product(bits_of(x), bits_of(y)) == round_to_even(x * y), x, " ", y);
+  }
+  CHECK(rounded_product(0, bits_of(1e30f)) == 0);
+  CHECK(rounded_product(1, bits_of(1e36f)) == 0);
 }
 
 TEST_CASE("rounding to whole numbers: ties to even") {

@@ -48,6 +48,11 @@ bool same_bits(const float* a, const float* b, size_t n) {
   return n == 0 || std::memcmp(a, b, n * sizeof(float)) == 0;
 }
 
+// Chips differ in the bits of the NaN they make.
+bool same_bits_or_nan(float a, float b) {
+  return bits_of(a) == bits_of(b) || (std::isnan(a) && std::isnan(b));
+}
+
 std::vector<const Kernels*> fast_tables() {
   std::vector<const Kernels*> tables;
   for (size_t i = 0; kernels_at(i); ++i) {
@@ -154,6 +159,49 @@ TEST_CASE("matmul_q8: every table equals the reference") {
   }
 }
 
+TEST_CASE("matmul_q8: every table equals the reference on odd scales and on large sums") {
+  Random random(19);
+  const float infinity = std::numeric_limits<float>::infinity();
+  const float odd[] = {0.0f,   -0.0f,  1.0f,  -0.5f, 1e-45f,   1e-38f,
+                       1e-25f, 1e-19f, 1e19f, 3e38f, infinity, -3e-3f};
+  for (uint32_t cols : {4u, 64u, 1200u}) {
+    Block<int8_t> w(size_t{cols} * 4), values(cols);
+    for (uint32_t kind = 0; kind < 3; ++kind) {  // kind 2: sums that are zero
+      for (uint32_t c = 0; c < cols; ++c) {
+        values[c] =
+            static_cast<int8_t>(kind == 1 ? 127 : static_cast<int>(random.below(255)) - 127);
+      }
+      for (size_t i = 0; i < w.size(); ++i) {
+        w[i] = static_cast<int8_t>(static_cast<int>(random.below(255)) - 127);
+        if (kind == 1) w[i] = i % 16 < 8 ? 127 : -127;
+        if (kind == 2) w[i] = 0;
+      }
+      int32_t sum = 0;
+      for (uint32_t c = 0; c < cols; ++c) sum += values[c];
+      for (float x_scale : odd) {
+        for (float w_scale : odd) {
+          Block<uint16_t> scales(4);
+          for (size_t i = 0; i < 4; ++i) {
+            scales[i] = static_cast<uint16_t>((bits_of(w_scale) >> 16) + (i == 3 ? 1 : 0));
+          }
+          const Matrix m = {w.data(), scales.data(), 4, cols, cols, 4, cols, 1, kWeightQ8};
+          const QuantizedRows x = {values.data(), &x_scale, &sum, cols, cols, 1};
+          Block<float> expected(4);
+          kKernelsReference.matmul_q8(expected.data(), 4, m, 0, 1, x, 1);
+          for (const Kernels* k : fast_tables()) {
+            Block<float> found(4);
+            k->matmul_q8(found.data(), 4, m, 0, 1, x, 1);
+            for (size_t i = 0; i < 4; ++i) {
+              REQUIRE_MESSAGE(same_bits_or_nan(found[i], expected[i]), std::string(k->name), " ",
+                              cols, " ", kind, " ", x_scale, " ", w_scale);
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
 TEST_CASE("quantize_q8: every table equals the reference, odd values included") {
   Random random(12);
   const float nan = std::numeric_limits<float>::quiet_NaN();
@@ -239,6 +287,40 @@ TEST_CASE("vector kernels: every table equals the reference at every length") {
         kKernelsReference.odds(odds_a.data(), x.data(), n, max, inv_temperature);
         k->odds(odds_b.data(), x.data(), n, max, inv_temperature);
         REQUIRE(std::memcmp(odds_a.data(), odds_b.data(), n * sizeof(uint32_t)) == 0);
+      }
+    }
+  }
+}
+
+TEST_CASE("swiglu and odds: every table equals the reference on odd values, too") {
+  Random random(20);
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const float infinity = std::numeric_limits<float>::infinity();
+  const uint32_t n = 37;
+  for (int round = 0; round < 2000; ++round) {
+    Block<float> x(n), y(n);
+    const float scale = round % 4 == 0 ? 100.0f : round % 4 == 1 ? 1e-3f : 10.0f;
+    for (uint32_t i = 0; i < n; ++i) {
+      x[i] = random.normal() * scale;
+      y[i] = random.normal();
+    }
+    if (round % 4 == 3) {
+      const float odd[] = {nan, infinity, -infinity, 0.0f, -0.0f, 3e38f, -3e38f, 1e-45f};
+      for (uint32_t i = 0; i < n; i += 3) x[i] = odd[random.below(8)];
+    }
+    Block<float> expected(n);
+    Block<uint32_t> odds(n);
+    kKernelsReference.swiglu(expected.data(), x.data(), y.data(), n);
+    const float max = x[kKernelsReference.argmax(x.data(), n)];
+    kKernelsReference.odds(odds.data(), x.data(), n, max, 0.7f);
+    for (const Kernels* k : fast_tables()) {
+      Block<float> found(n);
+      Block<uint32_t> found_odds(n);
+      k->swiglu(found.data(), x.data(), y.data(), n);
+      k->odds(found_odds.data(), x.data(), n, max, 0.7f);
+      for (uint32_t i = 0; i < n; ++i) {
+        REQUIRE_MESSAGE(same_bits_or_nan(found[i], expected[i]), std::string(k->name), " ", x[i]);
+        REQUIRE_MESSAGE(found_odds[i] == odds[i], std::string(k->name), " ", x[i], " ", max);
       }
     }
   }

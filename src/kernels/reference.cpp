@@ -80,7 +80,7 @@ void quantize_q8_reference(const QuantizedRows& out, const float* x, size_t x_st
 }
 
 // Sums in 16 lanes, then folded: the order that vector units of any width can keep.
-static float fold(float (&lanes)[kLanes]) {
+float fold_lanes(float (&lanes)[kLanes]) {
   for (uint32_t half = kLanes / 2; half > 0; half /= 2) {
     for (uint32_t i = 0; i < half; ++i) lanes[i] = lanes[i] + lanes[i + half];
   }
@@ -90,7 +90,7 @@ static float fold(float (&lanes)[kLanes]) {
 void rms_norm_reference(float* out, const float* x, const float* weight, uint32_t n, float eps) {
   float lanes[kLanes] = {};
   for (uint32_t i = 0; i < n; ++i) lanes[i % kLanes] = exact_fma(x[i], x[i], lanes[i % kLanes]);
-  const float mean = fold(lanes) / static_cast<float>(n);
+  const float mean = fold_lanes(lanes) / static_cast<float>(n);
   const float r = 1.0f / exact_sqrt(mean + eps);
   for (uint32_t i = 0; i < n; ++i) out[i] = (x[i] * r) * weight[i];
 }
@@ -122,7 +122,7 @@ void softmax_reference(float* x, size_t stride, uint32_t n_rows, uint32_t n) {
       x[i] = exact_exp(Scalar{x[i] - max}).v;
       lanes[i % kLanes] = lanes[i % kLanes] + x[i];
     }
-    const float inverse = 1.0f / fold(lanes);
+    const float inverse = 1.0f / fold_lanes(lanes);
     for (uint32_t i = 0; i < n; ++i) x[i] = x[i] * inverse;
   }
 }

@@ -33,6 +33,9 @@ uint32_t argmax_reference(const float* x, uint32_t n);
 void odds_reference(uint32_t* weights, const float* x, uint32_t n, float max,
                     float inv_temperature);
 
+// A sum in lanes to one number, as rms_norm and softmax do; the lanes are written over.
+float fold_lanes(float (&lanes)[kLanes]);
+
 static constexpr Kernels reference_table() {
   return {"reference",
           4,
