@@ -361,14 +361,19 @@ inline Float to_float(Int n) {
 }
 inline Float times_power_of_two(Float a, Int n, Float x, Float limit) {
   const float product = float_of(bits_of(a.v) + (static_cast<uint32_t>(n.v) << 23));
+  if (n.v >= -125) return {product};  // 2^-125.5 > e^-87, and 0 of a NaN is here, too
   return {x.v < limit.v ? 0.0f : product};
 }
 
-void swiglu_dsp(float* out, const float* gate, const float* up, uint32_t n) {
+// Inlined, exp's constants stay in registers from element to element.
+#define THIMBLE_FLATTEN __attribute__((flatten))
+
+THIMBLE_FLATTEN void swiglu_dsp(float* out, const float* gate, const float* up, uint32_t n) {
   for (uint32_t i = 0; i < n; ++i) out[i] = exact_silu(Float{gate[i]}).v * up[i];
 }
 
-void odds_dsp(uint32_t* weights, const float* x, uint32_t n, float max, float inv_temperature) {
+THIMBLE_FLATTEN void odds_dsp(uint32_t* weights, const float* x, uint32_t n, float max,
+                              float inv_temperature) {
   for (uint32_t i = 0; i < n; ++i) {
     const Float scaled = {(x[i] - max) * inv_temperature};
     const Float e = exact_exp(lesser(greater(scaled, Float{-200.0f}), Float{0.0f}));
@@ -442,7 +447,27 @@ void rms_norm_dsp(float* out, const float* x, const float* weight, uint32_t n, f
   for (uint32_t i = 0; i < n; ++i) out[i] = (x[i] * r) * weight[i];
 }
 
-void softmax_dsp(float* x, size_t stride, uint32_t n_rows, uint32_t n) {
+void rotate_dsp(float* x, const float* table, uint32_t n_heads, uint32_t head_dim, float scale) {
+  for (uint32_t h = 0; h < n_heads; ++h) {
+    const float* cosines = table;
+    const float* sines = table + head_dim;
+    for (uint32_t j = 0; j < head_dim; j += 2) {
+      __asm__ volatile(
+          "vldmia %[x], {s0, s1}\n"
+          "vldmia %[cosines]!, {s2, s3}\n"
+          "vldmia %[sines]!, {s4, s5}\n"
+          "vmul.f32 s4, s1, s4\n vmul.f32 s5, s0, s5\n"
+          "vfma.f32 s4, s0, s2\n vfma.f32 s5, s1, s3\n"
+          "vmul.f32 s4, s4, %[scale]\n vmul.f32 s5, s5, %[scale]\n"
+          "vstmia %[x]!, {s4, s5}\n"
+          : [x] "+r"(x), [cosines] "+r"(cosines), [sines] "+r"(sines)
+          : [scale] "t"(scale)
+          : "memory", "s0", "s1", "s2", "s3", "s4", "s5");
+    }
+  }
+}
+
+THIMBLE_FLATTEN void softmax_dsp(float* x, size_t stride, uint32_t n_rows, uint32_t n) {
   for (uint32_t row = 0; row < n_rows; ++row, x += stride) {
     float max = x[0];
     for (uint32_t i = 1; i < n; ++i) max = x[i] > max ? x[i] : max;
@@ -517,23 +542,28 @@ int32_t quantize_fours(int8_t* values, const float* x, float inverse, uint32_t n
   return sum;
 }
 
-void quantize_group_dsp(int8_t* values, float* scale, int32_t* sum, uint32_t group, const float* x,
-                        uint32_t count) {
-  const uint32_t fours = count & ~3u, left = count - fours;
+void quantize_group(int8_t* values, float* scale, int32_t* sum, uint32_t group, const float* x,
+                    uint32_t count) {
+  const uint32_t left = count % 4, fours = count - left;
   float rest[4] = {};
-  memcpy(rest, x + fours, left * sizeof(float));
-  const uint32_t a = largest_of_fours(x, fours), b = largest_of_fours(rest, 4);
-  const float max = float_of(a > b ? a : b);
+  uint32_t largest = largest_of_fours(x, fours);
+  for (uint32_t i = 0; i < left; ++i) rest[i] = x[fours + i];
+  if (left != 0) {
+    const uint32_t of_rest = largest_of_fours(rest, 4);
+    largest = of_rest > largest ? of_rest : largest;
+  }
+  const float max = float_of(largest);
   if (!(max < __builtin_inff())) {
     quantize_q8_reference({values, scale, sum, group, group, 1}, x, count, count, 1);
     return;
   }
   const bool silent = max < 1e-30f;
   const float inverse = silent ? 0.0f : 127.0f / max;
-  memset(values + fours, 0, group - fours);
-  *sum = quantize_fours(values, x, inverse, fours);
-  if (left != 0) *sum += quantize_fours(values + fours, rest, inverse, 4);
   *scale = silent ? 0.0f : max / 127.0f;
+  *sum = quantize_fours(values, x, inverse, fours);
+  if (fours == group) return;
+  memset(values + fours, 0, group - fours);
+  if (left != 0) *sum += quantize_fours(values + fours, rest, inverse, 4);
 }
 
 void quantize_q8_dsp(const QuantizedRows& out, const float* x, size_t x_stride, uint32_t cols,
@@ -545,8 +575,104 @@ void quantize_q8_dsp(const QuantizedRows& out, const float* x, size_t x_stride, 
     for (uint32_t begin = 0; begin < out.padded_cols; begin += out.group) {
       const uint32_t left = begin < cols ? cols - begin : 0;
       const uint32_t count = left < out.group ? left : out.group;
-      quantize_group_dsp(values, scale++, sum++, out.group, x + begin, count);
+      quantize_group(values, scale++, sum++, out.group, x + begin, count);
       values += out.group;
+    }
+  }
+}
+
+// ---- Context vectors of int8 values ----------------------------------------------------------
+
+// To nearest even, for x in [0, 2^31); 0 below and for a NaN.
+inline uint32_t round_positive(float x) {
+  uint32_t whole;
+  float rest;
+  __asm__("vcvt.u32.f32 %1, %2\n vmov %0, %1\n" : "=r"(whole), "=&t"(rest) : "t"(x));
+  rest = x - static_cast<float>(whole);  // exact
+  const uint32_t fixed = fixed_24(rest) + (whole & 1);
+  return fixed > 0x800000u ? whole + 1 : whole;
+}
+
+// The block's weights of 15 bits; returns what one of their units is worth.
+float quantize_mix_weights(int16_t* p, const float* weights, const uint16_t* scales,
+                           uint32_t count) {
+  float max = 0.0f;
+  for (uint32_t t = 0; t < count; ++t) {
+    const float e = weights[t] * from_bf16(scales[t]);
+    max = e > max ? e : max;
+  }
+  if (max < 1e-30f) {
+    memset(p, 0, count * sizeof *p);
+    return 0.0f;
+  }
+  const float inverse = 32767.0f / max;
+  for (uint32_t t = 0; t < count; ++t) {
+    p[t] = static_cast<int16_t>(round_positive(weights[t] * from_bf16(scales[t]) * inverse));
+  }
+  return max / 32767.0f;
+}
+
+// dots[d] += sum over t < 2 * pairs of p[t] * v[t * stride + d] for 4 columns d.
+void mix_four(int32_t (&dots)[4], const int16_t* p, const int8_t* v, uint32_t stride,
+              uint32_t pairs) {
+  uint32_t weights, a, b, t;
+  __asm__ volatile(
+      "1: ldr %[weights], [%[p]], #4\n"
+      "ldr %[a], [%[v]]\n"
+      "ldr %[b], [%[v], %[stride]]\n"
+      "add %[v], %[v], %[stride], lsl #1\n"
+      "sxtb16 %[t], %[a]\n"
+      "sxtb16 %[a], %[a], ror #8\n"
+      "smlabb %[d0], %[t], %[weights], %[d0]\n"
+      "smlatb %[d2], %[t], %[weights], %[d2]\n"
+      "smlabb %[d1], %[a], %[weights], %[d1]\n"
+      "smlatb %[d3], %[a], %[weights], %[d3]\n"
+      "sxtb16 %[t], %[b]\n"
+      "sxtb16 %[b], %[b], ror #8\n"
+      "smlabt %[d0], %[t], %[weights], %[d0]\n"
+      "smlatt %[d2], %[t], %[weights], %[d2]\n"
+      "smlabt %[d1], %[b], %[weights], %[d1]\n"
+      "smlatt %[d3], %[b], %[weights], %[d3]\n"
+      "subs %[pairs], %[pairs], #1\n"
+      "bne 1b\n"
+      : [d0] "+r"(dots[0]), [d1] "+r"(dots[1]), [d2] "+r"(dots[2]), [d3] "+r"(dots[3]), [p] "+r"(p),
+        [v] "+r"(v), [pairs] "+r"(pairs), [weights] "=&r"(weights), [a] "=&r"(a), [b] "=&r"(b),
+        [t] "=&r"(t)
+      : [stride] "r"(stride)
+      : "cc", "memory");
+}
+
+void mix_values_q8_dsp(float* out, const float* weights, size_t weights_stride,
+                       const int8_t* values, const uint16_t* scales, uint32_t n, uint32_t head_dim,
+                       uint32_t n_heads) {
+  alignas(4) int16_t p[kMixBlock];
+  for (uint32_t h = 0; h < n_heads; ++h, out += head_dim, weights += weights_stride) {
+    memset(out, 0, head_dim * sizeof *out);
+    for (uint32_t begin = 0; begin < n; begin += kMixBlock) {
+      const uint32_t count = n - begin < kMixBlock ? n - begin : kMixBlock;
+      const int8_t* v = values + size_t{begin} * head_dim;
+      const float unit = quantize_mix_weights(p, weights + begin, scales + begin, count);
+      if (count % 2 != 0) p[count] = 0;
+      for (uint32_t d = 0; d < head_dim; d += 4) {
+        int32_t dots[4] = {};
+        const uint32_t width = head_dim - d < 4 ? head_dim - d : 4;
+        if (width == 4) {
+          if (count > 1) mix_four(dots, p, v + d, head_dim, count / 2);
+          // The last one alone is its own neighbour, of weight 0.
+          if (count % 2 != 0) {
+            mix_four(dots, p + (count - 1), v + (size_t{count - 1} * head_dim + d), 0, 1);
+          }
+        } else {
+          for (uint32_t t = 0; t < count; ++t) {
+            for (uint32_t i = 0; i < width; ++i) {
+              dots[i] += p[t] * v[size_t{t} * head_dim + d + i];
+            }
+          }
+        }
+        for (uint32_t i = 0; i < width; ++i) {
+          out[d + i] = exact_fma(static_cast<float>(dots[i]), unit, out[d + i]);
+        }
+      }
     }
   }
 }
@@ -558,8 +684,10 @@ constexpr Kernels make_table() {
   k.matmul_f32 = matmul_f32_dsp;
   k.quantize_q8 = quantize_q8_dsp;
   k.rms_norm = rms_norm_dsp;
+  k.rotate = rotate_dsp;
   k.softmax = softmax_dsp;
   k.mix_values = mix_values_dsp;
+  k.mix_values_q8 = mix_values_q8_dsp;
   k.swiglu = swiglu_dsp;
   k.add = add_dsp;
   k.odds = odds_dsp;
