@@ -531,8 +531,8 @@ int32_t quantize_fours(int8_t* values, const float* x, float inverse, uint32_t n
         "pkhtb %[a], %[c], %[a], asr #16\n"  // values 0 and 2 in the upper bytes of halfwords
         "pkhtb %[b], %[d], %[b], asr #16\n"
         "uxtb16 %[a], %[a], ror #8\n"
-        "and %[b], %[b], #0xff00ff00\n"
-        "orr %[a], %[a], %[b]\n"
+        "uxtb16 %[b], %[b], ror #8\n"
+        "orr %[a], %[a], %[b], lsl #8\n"
         : [x] "+r"(x), [sum] "+r"(sum), [a] "=&r"(a), [b] "=&r"(b), [c] "=&r"(c), [d] "=&r"(d),
           [t] "=&r"(t)
         : [inverse] "t"(inverse), [half] "r"(0x7fffff)
@@ -589,8 +589,8 @@ inline uint32_t round_positive(float x) {
   float rest;
   __asm__("vcvt.u32.f32 %1, %2\n vmov %0, %1\n" : "=r"(whole), "=&t"(rest) : "t"(x));
   rest = x - static_cast<float>(whole);  // exact
-  const uint32_t fixed = fixed_24(rest) + (whole & 1);
-  return fixed > 0x800000u ? whole + 1 : whole;
+  const int32_t fixed = static_cast<int32_t>(fixed_24(rest) + (whole & 1));
+  return fixed > 0x800000 ? whole + 1 : whole;
 }
 
 // The block's weights of 15 bits; returns what one of their units is worth.
@@ -612,66 +612,77 @@ float quantize_mix_weights(int16_t* p, const float* weights, const uint16_t* sca
   return max / 32767.0f;
 }
 
-// dots[d] += sum over t < 2 * pairs of p[t] * v[t * stride + d] for 4 columns d.
-void mix_four(int32_t (&dots)[4], const int16_t* p, const int8_t* v, uint32_t stride,
-              uint32_t pairs) {
-  uint32_t weights, a, b, t;
-  __asm__ volatile(
-      "1: ldr %[weights], [%[p]], #4\n"
-      "ldr %[a], [%[v]]\n"
-      "ldr %[b], [%[v], %[stride]]\n"
-      "add %[v], %[v], %[stride], lsl #1\n"
-      "sxtb16 %[t], %[a]\n"
-      "sxtb16 %[a], %[a], ror #8\n"
-      "smlabb %[d0], %[t], %[weights], %[d0]\n"
-      "smlatb %[d2], %[t], %[weights], %[d2]\n"
-      "smlabb %[d1], %[a], %[weights], %[d1]\n"
-      "smlatb %[d3], %[a], %[weights], %[d3]\n"
-      "sxtb16 %[t], %[b]\n"
-      "sxtb16 %[b], %[b], ror #8\n"
-      "smlabt %[d0], %[t], %[weights], %[d0]\n"
-      "smlatt %[d2], %[t], %[weights], %[d2]\n"
-      "smlabt %[d1], %[b], %[weights], %[d1]\n"
-      "smlatt %[d3], %[b], %[weights], %[d3]\n"
-      "subs %[pairs], %[pairs], #1\n"
-      "bne 1b\n"
-      : [d0] "+r"(dots[0]), [d1] "+r"(dots[1]), [d2] "+r"(dots[2]), [d3] "+r"(dots[3]), [p] "+r"(p),
-        [v] "+r"(v), [pairs] "+r"(pairs), [weights] "=&r"(weights), [a] "=&r"(a), [b] "=&r"(b),
-        [t] "=&r"(t)
-      : [stride] "r"(stride)
-      : "cc", "memory");
+inline uint32_t load_word(const void* p) {
+  uint32_t word;
+  memcpy(&word, p, sizeof word);
+  return word;
+}
+
+// Adds four values times the lower half of p, or the upper one. Always inlined: the sums must not
+// go through memory.
+__attribute__((always_inline)) inline void mix_lower(int32_t& d0, int32_t& d1, int32_t& d2,
+                                                     int32_t& d3, uint32_t values, uint32_t p) {
+  uint32_t even;
+  __asm__(
+      "sxtb16 %[even], %[values]\n"
+      "sxtb16 %[values], %[values], ror #8\n"
+      "smlabb %[d0], %[even], %[p], %[d0]\n"
+      "smlatb %[d2], %[even], %[p], %[d2]\n"
+      "smlabb %[d1], %[values], %[p], %[d1]\n"
+      "smlatb %[d3], %[values], %[p], %[d3]\n"
+      : [d0] "+r"(d0), [d1] "+r"(d1), [d2] "+r"(d2), [d3] "+r"(d3), [values] "+r"(values),
+        [even] "=&r"(even)
+      : [p] "r"(p));
+}
+__attribute__((always_inline)) inline void mix_upper(int32_t& d0, int32_t& d1, int32_t& d2,
+                                                     int32_t& d3, uint32_t values, uint32_t p) {
+  uint32_t even;
+  __asm__(
+      "sxtb16 %[even], %[values]\n"
+      "sxtb16 %[values], %[values], ror #8\n"
+      "smlabt %[d0], %[even], %[p], %[d0]\n"
+      "smlatt %[d2], %[even], %[p], %[d2]\n"
+      "smlabt %[d1], %[values], %[p], %[d1]\n"
+      "smlatt %[d3], %[values], %[p], %[d3]\n"
+      : [d0] "+r"(d0), [d1] "+r"(d1), [d2] "+r"(d2), [d3] "+r"(d3), [values] "+r"(values),
+        [even] "=&r"(even)
+      : [p] "r"(p));
+}
+
+// dots[d] = the sum over t < count of p[t] * v[t * stride + d], for four columns d.
+__attribute__((noinline)) void mix_four(int32_t (&dots)[4], const int16_t* p, const int8_t* v,
+                                        uint32_t stride, uint32_t count) {
+  int32_t d0 = 0, d1 = 0, d2 = 0, d3 = 0;
+  for (; count >= 2; count -= 2, p += 2) {
+    const uint32_t two = load_word(p);
+    mix_lower(d0, d1, d2, d3, load_word(v), two);
+    v += stride;
+    mix_upper(d0, d1, d2, d3, load_word(v), two);
+    v += stride;
+  }
+  if (count != 0) mix_lower(d0, d1, d2, d3, load_word(v), static_cast<uint32_t>(*p));
+  dots[0] = d0, dots[1] = d1, dots[2] = d2, dots[3] = d3;
 }
 
 void mix_values_q8_dsp(float* out, const float* weights, size_t weights_stride,
                        const int8_t* values, const uint16_t* scales, uint32_t n, uint32_t head_dim,
                        uint32_t n_heads) {
-  alignas(4) int16_t p[kMixBlock];
+  int16_t p[kMixBlock];
   for (uint32_t h = 0; h < n_heads; ++h, out += head_dim, weights += weights_stride) {
     memset(out, 0, head_dim * sizeof *out);
     for (uint32_t begin = 0; begin < n; begin += kMixBlock) {
       const uint32_t count = n - begin < kMixBlock ? n - begin : kMixBlock;
       const int8_t* v = values + size_t{begin} * head_dim;
       const float unit = quantize_mix_weights(p, weights + begin, scales + begin, count);
-      if (count % 2 != 0) p[count] = 0;
-      for (uint32_t d = 0; d < head_dim; d += 4) {
-        int32_t dots[4] = {};
-        const uint32_t width = head_dim - d < 4 ? head_dim - d : 4;
-        if (width == 4) {
-          if (count > 1) mix_four(dots, p, v + d, head_dim, count / 2);
-          // The last one alone is its own neighbour, of weight 0.
-          if (count % 2 != 0) {
-            mix_four(dots, p + (count - 1), v + (size_t{count - 1} * head_dim + d), 0, 1);
-          }
-        } else {
-          for (uint32_t t = 0; t < count; ++t) {
-            for (uint32_t i = 0; i < width; ++i) {
-              dots[i] += p[t] * v[size_t{t} * head_dim + d + i];
-            }
-          }
+      int32_t dots[4];
+      for (uint32_t d = 0; d < head_dim; ++d) {
+        if (d % 4 == 0 && d + 4 <= head_dim) mix_four(dots, p, v + d, head_dim, count);
+        int32_t dot = dots[d % 4];
+        if (d >= head_dim / 4 * 4) {
+          dot = 0;
+          for (uint32_t t = 0; t < count; ++t) dot += p[t] * v[size_t{t} * head_dim + d];
         }
-        for (uint32_t i = 0; i < width; ++i) {
-          out[d + i] = exact_fma(static_cast<float>(dots[i]), unit, out[d + i]);
-        }
+        out[d] = exact_fma(static_cast<float>(dot), unit, out[d]);
       }
     }
   }
