@@ -33,22 +33,24 @@ struct RowBlocks {
 };
 static_assert(sizeof(RowBlocks) == 44, "multiply_rows loads it as 11 words");
 
+// clang-format off
 // r8, r9: activations of columns 1, 3 and 0, 2 as halfwords; r10 is free.
-#define THIMBLE_ONE_ROW(weights, dot) \
-  "sxtb16 r10, " weights              \
-  "\n"                                \
-  "sxtb16 " weights ", " weights      \
-  ", ror #8\n"                        \
-  "smlad " dot ", r10, r9, " dot      \
-  "\n"                                \
+#define THIMBLE_ONE_ROW(weights, dot)         \
+  "sxtb16 r10, " weights "\n"                 \
+  "sxtb16 " weights ", " weights ", ror #8\n" \
+  "smlad " dot ", r10, r9, " dot "\n"         \
   "smlad " dot ", " weights ", r8, " dot "\n"
-#define THIMBLE_FOUR_ROWS                                                           \
-  "ldr r8, [r12], #4\n"                                                             \
-  "sxtb16 r9, r8\n"                                                                 \
-  "sxtb16 r8, r8, ror #8\n" THIMBLE_ONE_ROW("r4", "r0") THIMBLE_ONE_ROW("r5", "r1") \
-      THIMBLE_ONE_ROW("r6", "r2") THIMBLE_ONE_ROW("r7", "r3")
+#define THIMBLE_FOUR_ROWS     \
+  "ldr r8, [r12], #4\n"       \
+  "sxtb16 r9, r8\n"           \
+  "sxtb16 r8, r8, ror #8\n"   \
+  THIMBLE_ONE_ROW("r4", "r0") \
+  THIMBLE_ONE_ROW("r5", "r1") \
+  THIMBLE_ONE_ROW("r6", "r2") \
+  THIMBLE_ONE_ROW("r7", "r3")
 #define THIMBLE_STRIDED "ldm r11, {r4-r7}\n uxtah r11, r11, lr\n" THIMBLE_FOUR_ROWS
 #define THIMBLE_CONTIGUOUS "ldm r11!, {r4-r7}\n" THIMBLE_FOUR_ROWS
+// clang-format on
 
 // Four columns are 20 instructions (21 strided) of 4 bytes each, for 16 products. A group enters
 // the loop of 16 columns where its remainder wants it.

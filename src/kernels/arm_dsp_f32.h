@@ -16,21 +16,34 @@ namespace {
 
 constexpr float kZeros[kLanes] = {};
 
-#define THIMBLE_FMA(acc, w, x) "vfma.f32 s" #acc ", s" #w ", s" #x "\n"
-#define THIMBLE_FMA4(a, b, c, d, e, f, g, h, x) \
-  THIMBLE_FMA(a, e, x) THIMBLE_FMA(b, f, x) THIMBLE_FMA(c, g, x) THIMBLE_FMA(d, h, x)
+// Registers by number, as the assembler wants those of a group named.
 #define THIMBLE_SINGLES_0_TO_15                                                                  \
   "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11", "s12", "s13", "s14", \
       "s15"
+#define THIMBLE_SINGLES_16_TO_31                                                             \
+  "s16", "s17", "s18", "s19", "s20", "s21", "s22", "s23", "s24", "s25", "s26", "s27", "s28", \
+      "s29", "s30", "s31"
 
-// out[r] = chain over c < n, ascending from +0: fma(w[c * stride + r], x[c], acc), for 16, 8 and 4
-// rows r.
-#define THIMBLE_COLUMN_OF_16(x)                                                            \
-  "vldmia %[w]!, {s16-s23}\n" THIMBLE_FMA4(0, 1, 2, 3, 16, 17, 18, 19, x)                  \
-      THIMBLE_FMA4(4, 5, 6, 7, 20, 21, 22, 23, x) "vldmia %[w], {s16-s23}\n" THIMBLE_FMA4( \
-          8, 9, 10, 11, 16, 17, 18, 19, x)                                                 \
-          THIMBLE_FMA4(12, 13, 14, 15, 20, 21, 22, 23, x) "add %[w], %[w], %[step]\n"
+// clang-format off
+#define THIMBLE_FMA(acc, w, x) "vfma.f32 s" #acc ", s" #w ", s" #x "\n"
+#define THIMBLE_FMA4(a, b, c, d, e, f, g, h, x) \
+  THIMBLE_FMA(a, e, x) THIMBLE_FMA(b, f, x) THIMBLE_FMA(c, g, x) THIMBLE_FMA(d, h, x)
+#define THIMBLE_COLUMN_OF_16(x)                     \
+  "vldmia %[w]!, {s16-s23}\n"                       \
+  THIMBLE_FMA4(0, 1, 2, 3, 16, 17, 18, 19, x)       \
+  THIMBLE_FMA4(4, 5, 6, 7, 20, 21, 22, 23, x)       \
+  "vldmia %[w], {s16-s23}\n"                        \
+  THIMBLE_FMA4(8, 9, 10, 11, 16, 17, 18, 19, x)     \
+  THIMBLE_FMA4(12, 13, 14, 15, 20, 21, 22, 23, x)   \
+  "add %[w], %[w], %[step]\n"
+#define THIMBLE_COLUMN_OF_8(x)                \
+  "vldmia %[w], {s8-s15}\n"                   \
+  "add %[w], %[w], %[step]\n"                 \
+  THIMBLE_FMA4(0, 1, 2, 3, 8, 9, 10, 11, x)   \
+  THIMBLE_FMA4(4, 5, 6, 7, 12, 13, 14, 15, x)
+// clang-format on
 
+// out[r] = chain over c < n, ascending from +0: fma(w[c * stride + r], x[c], acc), for 16 rows r.
 void multiply_16(float* out, const float* w, size_t stride, const float* x, uint32_t n) {
   __asm__ volatile(
       "vldmia %[zeros], {s0-s15}\n"
@@ -49,11 +62,7 @@ void multiply_16(float* out, const float* w, size_t stride, const float* x, uint
         "s23", "s24", "s25");
 }
 
-#define THIMBLE_COLUMN_OF_8(x)                                          \
-  "vldmia %[w], {s8-s15}\n"                                             \
-  "add %[w], %[w], %[step]\n" THIMBLE_FMA4(0, 1, 2, 3, 8, 9, 10, 11, x) \
-      THIMBLE_FMA4(4, 5, 6, 7, 12, 13, 14, 15, x)
-
+// The same for 8 rows.
 void multiply_8(float* out, const float* w, size_t stride, const float* x, uint32_t n) {
   __asm__ volatile(
       "vldmia %[zeros], {s0-s7}\n"
@@ -74,7 +83,7 @@ void multiply_8(float* out, const float* w, size_t stride, const float* x, uint3
       : "cc", "memory", THIMBLE_SINGLES_0_TO_15, "s16", "s17", "s18", "s19");
 }
 
-// Columns that follow each other.
+// The same for 4 rows, of columns that follow each other.
 void multiply_4(float* out, const float* w, const float* x, uint32_t n) {
   __asm__ volatile(
       "vldmia %[zeros], {s0-s3}\n"
@@ -214,23 +223,25 @@ THIMBLE_FLATTEN void odds_dsp(uint32_t* weights, const float* x, uint32_t n, flo
 
 // ---- Norms and sums --------------------------------------------------------------------------
 
+// clang-format off
 #define THIMBLE_ADD(lane, x) "vadd.f32 s" #lane ", s" #lane ", s" #x "\n"
 #define THIMBLE_ADD_SQUARE(lane, x) THIMBLE_FMA(lane, x, x)
-#define THIMBLE_SUM_IN_LANES(add)                                                                 \
-  "vldmia %[zeros], {s0-s15}\n"                                                                   \
-  "1: subs %[turns], %[turns], #1\n"                                                              \
-  "it eq\n"                                                                                       \
-  "moveq %[x], %[last]\n"                                                                         \
-  "vldmia %[x]!, {s16-s31}\n" add(0, 16) add(1, 17) add(2, 18) add(3, 19) add(4, 20) add(5, 21)   \
-      add(6, 22) add(7, 23) add(8, 24) add(9, 25) add(10, 26) add(11, 27) add(12, 28) add(13, 29) \
-          add(14, 30) add(15, 31) "bne 1b\n" THIMBLE_ADD(0, 8) THIMBLE_ADD(1, 9)                  \
-              THIMBLE_ADD(2, 10) THIMBLE_ADD(3, 11) THIMBLE_ADD(4, 12) THIMBLE_ADD(5, 13)         \
-                  THIMBLE_ADD(6, 14) THIMBLE_ADD(7, 15) THIMBLE_ADD(0, 4) THIMBLE_ADD(1, 5)       \
-                      THIMBLE_ADD(2, 6) THIMBLE_ADD(3, 7) THIMBLE_ADD(0, 2) THIMBLE_ADD(1, 3)     \
-                          THIMBLE_ADD(0, 1) "vmov %[turns], s0\n"
-#define THIMBLE_SINGLES_16_TO_31                                                             \
-  "s16", "s17", "s18", "s19", "s20", "s21", "s22", "s23", "s24", "s25", "s26", "s27", "s28", \
-      "s29", "s30", "s31"
+#define THIMBLE_SUM_IN_LANES(add)                                                   \
+  "vldmia %[zeros], {s0-s15}\n"                                                     \
+  "1: subs %[turns], %[turns], #1\n"                                                \
+  "it eq\n"                                                                         \
+  "moveq %[x], %[last]\n"                                                           \
+  "vldmia %[x]!, {s16-s31}\n"                                                       \
+  add(0, 16) add(1, 17) add(2, 18) add(3, 19) add(4, 20) add(5, 21) add(6, 22)      \
+  add(7, 23) add(8, 24) add(9, 25) add(10, 26) add(11, 27) add(12, 28) add(13, 29)  \
+  add(14, 30) add(15, 31)                                                           \
+  "bne 1b\n"                                                                        \
+  THIMBLE_ADD(0, 8) THIMBLE_ADD(1, 9) THIMBLE_ADD(2, 10) THIMBLE_ADD(3, 11)         \
+  THIMBLE_ADD(4, 12) THIMBLE_ADD(5, 13) THIMBLE_ADD(6, 14) THIMBLE_ADD(7, 15)       \
+  THIMBLE_ADD(0, 4) THIMBLE_ADD(1, 5) THIMBLE_ADD(2, 6) THIMBLE_ADD(3, 7)           \
+  THIMBLE_ADD(0, 2) THIMBLE_ADD(1, 3) THIMBLE_ADD(0, 1)                             \
+  "vmov %[turns], s0\n"
+// clang-format on
 
 // The sum of x[i]^2, or of x[i] that are not negative, in 16 lanes, then folded. The last 16 are
 // filled up with +0, which adds nothing to a lane that is not -0.
@@ -238,11 +249,10 @@ template <bool kSquares>
 float sum_in_lanes(const float* x, uint32_t n) {
   float rest[kLanes];
   const uint32_t left = n % kLanes;
-  const float* last = x + (n - kLanes);
+  const float* last = left != 0 ? rest : x + (n - kLanes);
   if (left != 0) {
     memcpy(rest, kZeros, sizeof rest);
     memcpy(rest, x + (n - left), left * sizeof(float));
-    last = rest;
   }
   uint32_t turns = (n + kLanes - 1) / kLanes;  // then the bits of the sum
   if (kSquares) {
