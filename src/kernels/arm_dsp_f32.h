@@ -226,8 +226,7 @@ THIMBLE_FLATTEN void odds_dsp(uint32_t* weights, const float* x, uint32_t n, flo
 // clang-format off
 #define THIMBLE_ADD(lane, x) "vadd.f32 s" #lane ", s" #lane ", s" #x "\n"
 #define THIMBLE_ADD_SQUARE(lane, x) THIMBLE_FMA(lane, x, x)
-#define THIMBLE_SUM_IN_LANES(add)                                                   \
-  "vldmia %[zeros], {s0-s15}\n"                                                     \
+#define THIMBLE_LANES(add)                                                          \
   "1: subs %[turns], %[turns], #1\n"                                                \
   "it eq\n"                                                                         \
   "moveq %[x], %[last]\n"                                                           \
@@ -235,18 +234,17 @@ THIMBLE_FLATTEN void odds_dsp(uint32_t* weights, const float* x, uint32_t n, flo
   add(0, 16) add(1, 17) add(2, 18) add(3, 19) add(4, 20) add(5, 21) add(6, 22)      \
   add(7, 23) add(8, 24) add(9, 25) add(10, 26) add(11, 27) add(12, 28) add(13, 29)  \
   add(14, 30) add(15, 31)                                                           \
-  "bne 1b\n"                                                                        \
+  "bne 1b\n"
+#define THIMBLE_FOLD                                                                \
   THIMBLE_ADD(0, 8) THIMBLE_ADD(1, 9) THIMBLE_ADD(2, 10) THIMBLE_ADD(3, 11)         \
   THIMBLE_ADD(4, 12) THIMBLE_ADD(5, 13) THIMBLE_ADD(6, 14) THIMBLE_ADD(7, 15)       \
   THIMBLE_ADD(0, 4) THIMBLE_ADD(1, 5) THIMBLE_ADD(2, 6) THIMBLE_ADD(3, 7)           \
-  THIMBLE_ADD(0, 2) THIMBLE_ADD(1, 3) THIMBLE_ADD(0, 1)                             \
-  "vmov %[turns], s0\n"
+  THIMBLE_ADD(0, 2) THIMBLE_ADD(1, 3) THIMBLE_ADD(0, 1)
 // clang-format on
 
 // The sum of x[i]^2, or of x[i] that are not negative, in 16 lanes, then folded. The last 16 are
 // filled up with +0, which adds nothing to a lane that is not -0.
-template <bool kSquares>
-float sum_in_lanes(const float* x, uint32_t n) {
+__attribute__((noinline)) float sum_in_lanes(const float* x, uint32_t n, bool squares) {
   float rest[kLanes];
   const uint32_t left = n % kLanes;
   const float* last = left != 0 ? rest : x + (n - kLanes);
@@ -255,56 +253,63 @@ float sum_in_lanes(const float* x, uint32_t n) {
     memcpy(rest, x + (n - left), left * sizeof(float));
   }
   uint32_t turns = (n + kLanes - 1) / kLanes;  // then the bits of the sum
-  if (kSquares) {
-    __asm__ volatile(THIMBLE_SUM_IN_LANES(THIMBLE_ADD_SQUARE)
-                     : [x] "+r"(x), [turns] "+r"(turns)
-                     : [last] "r"(last), [zeros] "r"(kZeros)
-                     : "cc", "memory", THIMBLE_SINGLES_0_TO_15, THIMBLE_SINGLES_16_TO_31);
-  } else {
-    __asm__ volatile(THIMBLE_SUM_IN_LANES(THIMBLE_ADD)
-                     : [x] "+r"(x), [turns] "+r"(turns)
-                     : [last] "r"(last), [zeros] "r"(kZeros)
-                     : "cc", "memory", THIMBLE_SINGLES_0_TO_15, THIMBLE_SINGLES_16_TO_31);
-  }
+  __asm__ volatile(
+      "vldmia %[zeros], {s0-s15}\n"
+      "cmp %[squares], #0\n"
+      "beq 2f\n"
+      THIMBLE_LANES(THIMBLE_ADD_SQUARE)
+      "b 3f\n"
+      "2:\n"
+      THIMBLE_LANES(THIMBLE_ADD)
+      "3:\n"
+      THIMBLE_FOLD
+      "vmov %[turns], s0\n"
+      : [x] "+r"(x), [turns] "+r"(turns)
+      : [last] "r"(last), [zeros] "r"(kZeros), [squares] "r"(squares)
+      : "cc", "memory", THIMBLE_SINGLES_0_TO_15, THIMBLE_SINGLES_16_TO_31);
   return float_of(turns);
 }
 
 void rms_norm_dsp(float* out, const float* x, const float* weight, uint32_t n, float eps) {
-  const float mean = sum_in_lanes<true>(x, n) / static_cast<float>(n);
+  const float mean = sum_in_lanes(x, n, true) / static_cast<float>(n);
   const float r = 1.0f / exact_sqrt(mean + eps);
-  for (; n >= 4; n -= 4) {
+  uint32_t fours = n / 4;
+  if (fours != 0) {
     __asm__ volatile(
-        "vldmia %[x]!, {s0-s3}\n"
+        "1: vldmia %[x]!, {s0-s3}\n"
         "vldmia %[weight]!, {s4-s7}\n"
+        "subs %[fours], %[fours], #1\n"
         "vmul.f32 s0, s0, %[r]\n vmul.f32 s1, s1, %[r]\n"
         "vmul.f32 s2, s2, %[r]\n vmul.f32 s3, s3, %[r]\n"
         "vmul.f32 s0, s0, s4\n vmul.f32 s1, s1, s5\n"
         "vmul.f32 s2, s2, s6\n vmul.f32 s3, s3, s7\n"
         "vstmia %[out]!, {s0-s3}\n"
-        : [out] "+r"(out), [x] "+r"(x), [weight] "+r"(weight)
+        "bne 1b\n"
+        : [out] "+r"(out), [x] "+r"(x), [weight] "+r"(weight), [fours] "+r"(fours)
         : [r] "t"(r)
-        : "memory", "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7");
+        : "cc", "memory", "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7");
   }
-  for (uint32_t i = 0; i < n; ++i) out[i] = (x[i] * r) * weight[i];
+  for (uint32_t i = 0; i < n % 4; ++i) out[i] = (x[i] * r) * weight[i];
 }
 
 void rotate_dsp(float* x, const float* table, uint32_t n_heads, uint32_t head_dim, float scale) {
   for (uint32_t h = 0; h < n_heads; ++h) {
     const float* cosines = table;
     const float* sines = table + head_dim;
-    for (uint32_t j = 0; j < head_dim; j += 2) {
-      __asm__ volatile(
-          "vldmia %[x], {s0, s1}\n"
-          "vldmia %[cosines]!, {s2, s3}\n"
-          "vldmia %[sines]!, {s4, s5}\n"
-          "vmul.f32 s4, s1, s4\n vmul.f32 s5, s0, s5\n"
-          "vfma.f32 s4, s0, s2\n vfma.f32 s5, s1, s3\n"
-          "vmul.f32 s4, s4, %[scale]\n vmul.f32 s5, s5, %[scale]\n"
-          "vstmia %[x]!, {s4, s5}\n"
-          : [x] "+r"(x), [cosines] "+r"(cosines), [sines] "+r"(sines)
-          : [scale] "t"(scale)
-          : "memory", "s0", "s1", "s2", "s3", "s4", "s5");
-    }
+    uint32_t pairs = head_dim / 2;
+    __asm__ volatile(
+        "1: vldmia %[x], {s0, s1}\n"
+        "vldmia %[cosines]!, {s2, s3}\n"
+        "vldmia %[sines]!, {s4, s5}\n"
+        "subs %[pairs], %[pairs], #1\n"
+        "vmul.f32 s4, s1, s4\n vmul.f32 s5, s0, s5\n"
+        "vfma.f32 s4, s0, s2\n vfma.f32 s5, s1, s3\n"
+        "vmul.f32 s4, s4, %[scale]\n vmul.f32 s5, s5, %[scale]\n"
+        "vstmia %[x]!, {s4, s5}\n"
+        "bne 1b\n"
+        : [x] "+r"(x), [cosines] "+r"(cosines), [sines] "+r"(sines), [pairs] "+r"(pairs)
+        : [scale] "t"(scale)
+        : "cc", "memory", "s0", "s1", "s2", "s3", "s4", "s5");
   }
 }
 
@@ -313,22 +318,26 @@ THIMBLE_FLATTEN void softmax_dsp(float* x, size_t stride, uint32_t n_rows, uint3
     float max = x[0];
     for (uint32_t i = 1; i < n; ++i) max = x[i] > max ? x[i] : max;
     for (uint32_t i = 0; i < n; ++i) x[i] = exact_exp(Float{x[i] - max}).v;
-    const float inverse = 1.0f / sum_in_lanes<false>(x, n);
+    const float inverse = 1.0f / sum_in_lanes(x, n, false);
     for (uint32_t i = 0; i < n; ++i) x[i] = x[i] * inverse;
   }
 }
 
 void add_dsp(float* x, const float* y, uint32_t n) {
-  for (; n >= 4; n -= 4) {
+  uint32_t fours = n / 4;
+  if (fours != 0) {
     __asm__ volatile(
-        "vldmia %[x], {s0-s3}\n"
-        "vldmia %[y]!, {s4-s7}\n" THIMBLE_ADD(0, 4) THIMBLE_ADD(1, 5) THIMBLE_ADD(2, 6)
-            THIMBLE_ADD(3, 7) "vstmia %[x]!, {s0-s3}\n"
-        : [x] "+r"(x), [y] "+r"(y)
+        "1: vldmia %[x], {s0-s3}\n"
+        "vldmia %[y]!, {s4-s7}\n"
+        "subs %[fours], %[fours], #1\n"
+        THIMBLE_ADD(0, 4) THIMBLE_ADD(1, 5) THIMBLE_ADD(2, 6) THIMBLE_ADD(3, 7)
+        "vstmia %[x]!, {s0-s3}\n"
+        "bne 1b\n"
+        : [x] "+r"(x), [y] "+r"(y), [fours] "+r"(fours)
         :
-        : "memory", "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7");
+        : "cc", "memory", "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7");
   }
-  for (uint32_t i = 0; i < n; ++i) x[i] = x[i] + y[i];
+  for (uint32_t i = 0; i < n % 4; ++i) x[i] = x[i] + y[i];
 }
 
 }  // namespace
