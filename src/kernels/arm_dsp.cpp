@@ -1,15 +1,398 @@
 // SPDX-License-Identifier: MIT
-// Cortex-M4F and M7F: dual 16-bit multiply-accumulate, scalar FPU
-#if defined(__ARM_FEATURE_DSP) && defined(__ARM_FP)
+// Cortex-M4F and M7F (Armv7E-M): two 16-bit products an instruction, a scalar FPU with fma. The
+// inner loops are assembler that means the same in Thumb and Arm state: compilers at -Os neither
+// unroll nor load several registers at once.
+#if defined(__arm__)
+
+#include <string.h>
 
 #include "reference.h"
+
+#if defined(__ARM_FEATURE_DSP) && defined(__ARM_FEATURE_FMA) && defined(__ARM_FP) && (__ARM_FP & 4)
+
+#include "arm_dsp_f32.h"
 
 namespace thimble {
 namespace {
 
+// ---- Matrix products in int8 -----------------------------------------------------------------
+
+// Blocks of 4 neighbouring rows of weights times one row of activations.
+struct RowBlocks {
+  const int8_t* weights;   // 4 columns of 4 rows are 16 bytes, the next 4 columns stride behind
+  const uint16_t* scales;  // 4 a group, the next group's stride / 2 behind
+  const int8_t* values_end;
+  uint32_t skipped;       // columns / 4 that are missing from a group to a multiple of 16 columns
+  uint32_t count;         // -(group / 4 + skipped) << 16 | stride, the stride being 4 * row_tile
+  const float* x_scales;  // (n_groups)
+  int32_t weights_step;   // from the end of a block's weights to the next block, in bytes
+  int32_t scales_step;    // the same for its scales
+  const int8_t* values;   // activations, (n_groups, group)
+  float* out;             // (blocks, 4)
+  uint32_t blocks;        // at least one
+};
+static_assert(sizeof(RowBlocks) == 44, "multiply_rows loads it as 11 words");
+
+// clang-format off
+// r8, r9: activations of columns 1, 3 and 0, 2 as halfwords; r10 is free.
+#define THIMBLE_ONE_ROW(weights, dot)         \
+  "sxtb16 r10, " weights "\n"                 \
+  "sxtb16 " weights ", " weights ", ror #8\n" \
+  "smlad " dot ", r10, r9, " dot "\n"         \
+  "smlad " dot ", " weights ", r8, " dot "\n"
+#define THIMBLE_FOUR_ROWS     \
+  "ldr r8, [r12], #4\n"       \
+  "sxtb16 r9, r8\n"           \
+  "sxtb16 r8, r8, ror #8\n"   \
+  THIMBLE_ONE_ROW("r4", "r0") \
+  THIMBLE_ONE_ROW("r5", "r1") \
+  THIMBLE_ONE_ROW("r6", "r2") \
+  THIMBLE_ONE_ROW("r7", "r3")
+#define THIMBLE_STRIDED "ldm r11, {r4-r7}\n uxtah r11, r11, lr\n" THIMBLE_FOUR_ROWS
+#define THIMBLE_CONTIGUOUS "ldm r11!, {r4-r7}\n" THIMBLE_FOUR_ROWS
+// clang-format on
+
+// Four columns are 20 instructions (21 strided) of 4 bytes each, for 16 products. A group enters
+// the loop of 16 columns where its remainder wants it.
+//   r0-r3 dots, r4-r7 weights, r11 weights' address, r12 activations' address,
+//   lr count and stride, s0-s3 the rows' chains, s12 scales, s13 x_scales, s14 values_end,
+//   sp: four zeros, the loop's entry, and RowBlocks from `count` on
+__attribute__((naked, noinline)) void multiply_rows(const RowBlocks*) {
+  __asm__(
+      ".syntax unified\n"
+      "push {r4-r11, lr}\n"
+      "ldm r0, {r1-r11}\n"
+      "vmov s12, r2\n"
+      "vmov s13, r6\n"
+      "vmov s14, r3\n"
+      "mov r12, r9\n"
+      "uxth r0, r5\n"
+      "cmp r0, #16\n"
+      "beq 1f\n"
+      "adr r0, 3f\n"
+      "mov r2, #84\n"
+      "b 2f\n"
+      "1: adr r0, 4f\n"
+      "mov r2, #80\n"
+      "2: mla r4, r4, r2, r0\n"
+      "push {r4-r11}\n"
+      "mov r11, r1\n"
+      "mov r0, #0\n"
+      "mov r1, #0\n"
+      "mov r2, #0\n"
+      "mov r3, #0\n"
+      "push {r0-r3}\n"
+      "vldmia sp, {s0-s3}\n"
+
+      "1: ldm sp, {r0-r4, lr}\n"  // a group
+      "mov pc, r4\n"
+      ".p2align 2\n"
+      "3:\n" THIMBLE_STRIDED THIMBLE_STRIDED THIMBLE_STRIDED THIMBLE_STRIDED
+      "adds lr, lr, #0x40000\n"
+      "bcc 3b\n"
+      "b 5f\n"
+      ".p2align 2\n"
+      "4:\n" THIMBLE_CONTIGUOUS THIMBLE_CONTIGUOUS THIMBLE_CONTIGUOUS THIMBLE_CONTIGUOUS
+      "adds lr, lr, #0x40000\n"
+      "bcc 4b\n"  // carries at zero, which leaves the stride alone in lr
+
+      "5: vmov s4, s5, r0, r1\n"
+      "vmov s6, s7, r2, r3\n"
+      "vmov r0, r1, s12, s13\n"
+      "ldrd r2, r3, [r0]\n"
+      "add r0, r0, lr, lsr #1\n"
+      "vldmia r1!, {s15}\n"
+      "vmov s12, s13, r0, r1\n"
+      "lsl r0, r2, #16\n"
+      "bfc r2, #0, #16\n"
+      "lsl r1, r3, #16\n"
+      "bfc r3, #0, #16\n"
+      "vmov s8, s9, r0, r2\n"
+      "vmov s10, s11, r1, r3\n"
+      "vcvt.f32.s32 s4, s4\n"
+      "vcvt.f32.s32 s5, s5\n"
+      "vcvt.f32.s32 s6, s6\n"
+      "vcvt.f32.s32 s7, s7\n"
+      "vmul.f32 s8, s8, s15\n"
+      "vmul.f32 s9, s9, s15\n"
+      "vmul.f32 s10, s10, s15\n"
+      "vmul.f32 s11, s11, s15\n"
+      "vfma.f32 s0, s4, s8\n"
+      "vfma.f32 s1, s5, s9\n"
+      "vfma.f32 s2, s6, s10\n"
+      "vfma.f32 s3, s7, s11\n"
+      "vmov r4, s14\n"
+      "cmp r12, r4\n"
+      "bne 1b\n"
+
+      "ldrd r4, r5, [sp, #40]\n"  // out, blocks
+      "vstmia r4!, {s0-s3}\n"
+      "subs r5, r5, #1\n"
+      "strd r4, r5, [sp, #40]\n"
+      "vmov r0, s12\n"
+      "add r4, sp, #24\n"
+      "ldm r4, {r1-r3, r12}\n"  // x_scales, the steps, values
+      "add r11, r11, r2\n"
+      "add r0, r0, r3\n"
+      "vmov s12, s13, r0, r1\n"
+      "vldmia sp, {s0-s3}\n"
+      "bne 1b\n"
+      "add sp, sp, #48\n"
+      "pop {r4-r11, pc}\n");
+}
+
+// LDM, LDRD and the packed count want more than the contract gives; files give it.
+bool wants_reference(const Matrix& w, const QuantizedRows& x) {
+  const uintptr_t addresses = reinterpret_cast<uintptr_t>(w.data) |
+                              reinterpret_cast<uintptr_t>(w.scales) |
+                              reinterpret_cast<uintptr_t>(x.values);
+  return w.row_tile < 4 || addresses % 4 != 0 || w.group > 0x3fff0u;
+}
+
+void matmul_q8_dsp(float* out, size_t out_stride, const Matrix& w, uint32_t tile_begin,
+                   uint32_t tile_end, const QuantizedRows& x, uint32_t n) {
+  if (wants_reference(w, x)) {
+    matmul_q8_reference(out, out_stride, w, tile_begin, tile_end, x, n);
+    return;
+  }
+  const uint32_t height = w.row_tile, cols = w.padded_cols, groups = w.n_groups;
+  // Tiles of 4 rows follow each other as one run of blocks; otherwise the blocks of a tile do.
+  const bool one_run = height == 4 && n == 1;
+  const uint32_t tiles = one_run ? tile_end - tile_begin : 1;
+  RowBlocks b;
+  b.skipped = (0 - w.group / 4) % 4;
+  b.count = (0 - (w.group / 4 + b.skipped)) << 16 | 4 * height;
+  b.weights_step = height == 4 ? 0 : 16 - static_cast<int32_t>(cols * height);
+  b.scales_step = height == 4 ? 0 : 8 - static_cast<int32_t>(groups * height * 2);
+  b.blocks = tiles * height / 4;
+  for (uint32_t tile = tile_begin; tile < tile_end; tile += tiles) {
+    b.weights = static_cast<const int8_t*>(w.data) + size_t{tile} * cols * height;
+    b.scales = w.scales + size_t{tile} * groups * height;
+    b.out = out + size_t{tile} * height;
+    b.values = x.values;
+    b.x_scales = x.scales;
+    for (uint32_t i = 0; i < n; ++i) {
+      b.values_end = b.values + cols;
+      multiply_rows(&b);
+      b.values = b.values_end;
+      b.x_scales += groups;
+      b.out += out_stride;
+    }
+  }
+}
+
+// ---- Activations in int8 ---------------------------------------------------------------------
+
+// The bits of the largest |x|, in which a NaN is above infinity. n is a multiple of 4.
+uint32_t largest_of_fours(const float* x, uint32_t n) {
+  uint32_t max = 0;
+  for (; n > 0; n -= 4) {
+    uint32_t a, b, c, d;
+    memcpy(&a, x, 4), memcpy(&b, x + 1, 4), memcpy(&c, x + 2, 4), memcpy(&d, x + 3, 4);
+    x += 4;
+    a <<= 1, b <<= 1, c <<= 1, d <<= 1;
+    max = a > max ? a : max;
+    max = b > max ? b : max;
+    max = c > max ? c : max;
+    max = d > max ? d : max;
+  }
+  return max >> 1;
+}
+
+// values[i] = x[i] * inverse, at most 127 and a bit, to nearest even. n is a multiple of 4. Returns
+// the values' sum.
+int32_t quantize_fours(int8_t* values, const float* x, float inverse, uint32_t n) {
+  int32_t sum = 0;
+  for (; n > 0; n -= 4, values += 4) {
+    uint32_t a, b, c, d, t;
+    __asm__(
+        "vldmia %[x]!, {s0-s3}\n"
+        "vmul.f32 s0, s0, %[inverse]\n vmul.f32 s1, s1, %[inverse]\n"
+        "vmul.f32 s2, s2, %[inverse]\n vmul.f32 s3, s3, %[inverse]\n"
+        "vcvt.s32.f32 s0, s0, #24\n vcvt.s32.f32 s1, s1, #24\n"
+        "vcvt.s32.f32 s2, s2, #24\n vcvt.s32.f32 s3, s3, #24\n"
+        "vmov %[a], %[b], s0, s1\n"
+        "vmov %[c], %[d], s2, s3\n"
+        "ubfx %[t], %[a], #24, #1\n add %[a], %[a], %[half]\n add %[a], %[a], %[t]\n"
+        "ubfx %[t], %[b], #24, #1\n add %[b], %[b], %[half]\n add %[b], %[b], %[t]\n"
+        "ubfx %[t], %[c], #24, #1\n add %[c], %[c], %[half]\n add %[c], %[c], %[t]\n"
+        "ubfx %[t], %[d], #24, #1\n add %[d], %[d], %[half]\n add %[d], %[d], %[t]\n"
+        "add %[sum], %[sum], %[a], asr #24\n add %[sum], %[sum], %[b], asr #24\n"
+        "add %[sum], %[sum], %[c], asr #24\n add %[sum], %[sum], %[d], asr #24\n"
+        "pkhtb %[a], %[c], %[a], asr #16\n"  // values 0 and 2 in the upper bytes of halfwords
+        "pkhtb %[b], %[d], %[b], asr #16\n"
+        "uxtb16 %[a], %[a], ror #8\n"
+        "uxtb16 %[b], %[b], ror #8\n"
+        "orr %[a], %[a], %[b], lsl #8\n"
+        : [x] "+r"(x), [sum] "+r"(sum), [a] "=&r"(a), [b] "=&r"(b), [c] "=&r"(c), [d] "=&r"(d),
+          [t] "=&r"(t)
+        : [inverse] "t"(inverse), [half] "r"(0x7fffff)
+        : "memory", "s0", "s1", "s2", "s3");
+    memcpy(values, &a, 4);
+  }
+  return sum;
+}
+
+void quantize_group(int8_t* values, float* scale, int32_t* sum, uint32_t group, const float* x,
+                    uint32_t count) {
+  const uint32_t left = count % 4, fours = count - left;
+  float rest[4] = {};
+  uint32_t largest = largest_of_fours(x, fours);
+  for (uint32_t i = 0; i < left; ++i) rest[i] = x[fours + i];
+  if (left != 0) {
+    const uint32_t of_rest = largest_of_fours(rest, 4);
+    largest = of_rest > largest ? of_rest : largest;
+  }
+  const float max = float_of(largest);
+  if (!(max < __builtin_inff())) {
+    quantize_q8_reference({values, scale, sum, group, group, 1}, x, count, count, 1);
+    return;
+  }
+  const bool silent = max < 1e-30f;
+  const float inverse = silent ? 0.0f : 127.0f / max;
+  *scale = silent ? 0.0f : max / 127.0f;
+  *sum = quantize_fours(values, x, inverse, fours);
+  if (fours == group) return;
+  memset(values + fours, 0, group - fours);
+  if (left != 0) *sum += quantize_fours(values + fours, rest, inverse, 4);
+}
+
+void quantize_q8_dsp(const QuantizedRows& out, const float* x, size_t x_stride, uint32_t cols,
+                     uint32_t n) {
+  int8_t* values = out.values;
+  float* scale = out.scales;
+  int32_t* sum = out.sums;
+  for (uint32_t i = 0; i < n; ++i, x += x_stride) {
+    for (uint32_t begin = 0; begin < out.padded_cols; begin += out.group) {
+      const uint32_t left = begin < cols ? cols - begin : 0;
+      const uint32_t count = left < out.group ? left : out.group;
+      quantize_group(values, scale++, sum++, out.group, x + begin, count);
+      values += out.group;
+    }
+  }
+}
+
+// ---- Context vectors of int8 values ----------------------------------------------------------
+
+// To nearest even, for x in [0, 2^31); 0 below and for a NaN.
+inline uint32_t round_positive(float x) {
+  uint32_t whole;
+  float rest;
+  __asm__("vcvt.u32.f32 %1, %2\n vmov %0, %1\n" : "=r"(whole), "=&t"(rest) : "t"(x));
+  rest = x - static_cast<float>(whole);  // exact
+  const int32_t fixed = static_cast<int32_t>(fixed_24(rest) + (whole & 1));
+  return fixed > 0x800000 ? whole + 1 : whole;
+}
+
+// The block's weights of 15 bits; returns what one of their units is worth.
+float quantize_mix_weights(int16_t* p, const float* weights, const uint16_t* scales,
+                           uint32_t count) {
+  float max = 0.0f;
+  for (uint32_t t = 0; t < count; ++t) {
+    const float e = weights[t] * from_bf16(scales[t]);
+    max = e > max ? e : max;
+  }
+  if (max < 1e-30f) {
+    memset(p, 0, count * sizeof *p);
+    return 0.0f;
+  }
+  const float inverse = 32767.0f / max;
+  for (uint32_t t = 0; t < count; ++t) {
+    p[t] = static_cast<int16_t>(round_positive(weights[t] * from_bf16(scales[t]) * inverse));
+  }
+  return max / 32767.0f;
+}
+
+inline uint32_t load_word(const void* p) {
+  uint32_t word;
+  memcpy(&word, p, sizeof word);
+  return word;
+}
+
+// Adds four values times the lower half of p, or the upper one. Always inlined: the sums must not
+// go through memory.
+__attribute__((always_inline)) inline void mix_lower(int32_t& d0, int32_t& d1, int32_t& d2,
+                                                     int32_t& d3, uint32_t values, uint32_t p) {
+  uint32_t even;
+  __asm__(
+      "sxtb16 %[even], %[values]\n"
+      "sxtb16 %[values], %[values], ror #8\n"
+      "smlabb %[d0], %[even], %[p], %[d0]\n"
+      "smlatb %[d2], %[even], %[p], %[d2]\n"
+      "smlabb %[d1], %[values], %[p], %[d1]\n"
+      "smlatb %[d3], %[values], %[p], %[d3]\n"
+      : [d0] "+r"(d0), [d1] "+r"(d1), [d2] "+r"(d2), [d3] "+r"(d3), [values] "+r"(values),
+        [even] "=&r"(even)
+      : [p] "r"(p));
+}
+__attribute__((always_inline)) inline void mix_upper(int32_t& d0, int32_t& d1, int32_t& d2,
+                                                     int32_t& d3, uint32_t values, uint32_t p) {
+  uint32_t even;
+  __asm__(
+      "sxtb16 %[even], %[values]\n"
+      "sxtb16 %[values], %[values], ror #8\n"
+      "smlabt %[d0], %[even], %[p], %[d0]\n"
+      "smlatt %[d2], %[even], %[p], %[d2]\n"
+      "smlabt %[d1], %[values], %[p], %[d1]\n"
+      "smlatt %[d3], %[values], %[p], %[d3]\n"
+      : [d0] "+r"(d0), [d1] "+r"(d1), [d2] "+r"(d2), [d3] "+r"(d3), [values] "+r"(values),
+        [even] "=&r"(even)
+      : [p] "r"(p));
+}
+
+// dots[d] = the sum over t < count of p[t] * v[t * stride + d], for four columns d.
+__attribute__((noinline)) void mix_four(int32_t (&dots)[4], const int16_t* p, const int8_t* v,
+                                        uint32_t stride, uint32_t count) {
+  int32_t d0 = 0, d1 = 0, d2 = 0, d3 = 0;
+  for (; count >= 2; count -= 2, p += 2) {
+    const uint32_t two = load_word(p);
+    mix_lower(d0, d1, d2, d3, load_word(v), two);
+    v += stride;
+    mix_upper(d0, d1, d2, d3, load_word(v), two);
+    v += stride;
+  }
+  if (count != 0) mix_lower(d0, d1, d2, d3, load_word(v), static_cast<uint32_t>(*p));
+  dots[0] = d0, dots[1] = d1, dots[2] = d2, dots[3] = d3;
+}
+
+void mix_values_q8_dsp(float* out, const float* weights, size_t weights_stride,
+                       const int8_t* values, const uint16_t* scales, uint32_t n, uint32_t head_dim,
+                       uint32_t n_heads) {
+  int16_t p[kMixBlock];
+  for (uint32_t h = 0; h < n_heads; ++h, out += head_dim, weights += weights_stride) {
+    memset(out, 0, head_dim * sizeof *out);
+    for (uint32_t begin = 0; begin < n; begin += kMixBlock) {
+      const uint32_t count = n - begin < kMixBlock ? n - begin : kMixBlock;
+      const int8_t* v = values + size_t{begin} * head_dim;
+      const float unit = quantize_mix_weights(p, weights + begin, scales + begin, count);
+      int32_t dots[4];
+      for (uint32_t d = 0; d < head_dim; ++d) {
+        if (d % 4 == 0 && d + 4 <= head_dim) mix_four(dots, p, v + d, head_dim, count);
+        int32_t dot = dots[d % 4];
+        if (d >= head_dim / 4 * 4) {
+          dot = 0;
+          for (uint32_t t = 0; t < count; ++t) dot += p[t] * v[size_t{t} * head_dim + d];
+        }
+        out[d] = exact_fma(static_cast<float>(dot), unit, out[d]);
+      }
+    }
+  }
+}
+
 constexpr Kernels make_table() {
   Kernels k = reference_table();
   k.name = "dsp";
+  k.matmul_q8 = matmul_q8_dsp;
+  k.matmul_f32 = matmul_f32_dsp;
+  k.quantize_q8 = quantize_q8_dsp;
+  k.rms_norm = rms_norm_dsp;
+  k.rotate = rotate_dsp;
+  k.softmax = softmax_dsp;
+  k.mix_values = mix_values_dsp;
+  k.mix_values_q8 = mix_values_q8_dsp;
+  k.swiglu = swiglu_dsp;
+  k.add = add_dsp;
+  k.odds = odds_dsp;
   return k;
 }
 
@@ -20,14 +403,14 @@ const Kernels kKernelsDsp = make_table();
 
 }  // namespace thimble
 
-#elif defined(__arm__)
+#else
 
-#include "kernels.h"
-
-// Compiled without the instructions: a table without a name, which select.cpp passes over.
 namespace thimble {
+
 extern const Kernels kKernelsDsp;
-const Kernels kKernelsDsp = {};
+const Kernels kKernelsDsp = {};  // no name: not here
+
 }  // namespace thimble
 
+#endif
 #endif

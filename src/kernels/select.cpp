@@ -19,7 +19,7 @@
 #define THIMBLE_KERNELS kKernelsNeonDot
 #elif defined(__aarch64__) || defined(__ARM_NEON)
 #define THIMBLE_KERNELS kKernelsNeon
-#elif defined(__ARM_FEATURE_DSP) && defined(__ARM_FP)
+#elif defined(__ARM_FEATURE_DSP) && defined(__ARM_FEATURE_FMA) && defined(__ARM_FP)
 #define THIMBLE_KERNELS kKernelsDsp
 #else
 #define THIMBLE_KERNELS kKernelsScalar
