@@ -34,6 +34,12 @@
 #error "Thimble needs float arithmetic without excess precision (on 32-bit x86: -mfpmath=sse)."
 #endif
 
+// Helium (Cortex-M55) flushes denormals in vectors, but GCC 12 takes it for IEEE arithmetic and
+// makes vectors of plain loops at -O3. Clang has no such pragma: -fno-vectorize -fno-slp-vectorize.
+#if defined(__GNUC__) && !defined(__clang__) && defined(__ARM_FEATURE_MVE)
+#pragma GCC optimize("no-tree-vectorize", "no-tree-slp-vectorize")
+#endif
+
 namespace thimble {
 
 static inline uint32_t bits_of(float x) {

@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: MIT
+// For arm_helium.cpp: int8 matrix products, and activations to int8.
+#ifndef THIMBLE_SRC_KERNELS_ARM_HELIUM_Q8_H
+#define THIMBLE_SRC_KERNELS_ARM_HELIUM_Q8_H
+
+#include <arm_mve.h>
+
+#include "arm_helium_lanes.h"
+
+namespace thimble {
+namespace {
+
+// ---- Matrix products -----------------------------------------------------------------------
+
+// What rows_q8 does: blocks of four rows, tile by tile, with one vector. The assembler has it so.
+struct Walk {
+  float* out;
+  const int8_t* w;
+  const uint16_t* scales;
+  uint32_t more;  // columns of a group behind its first 32
+  const int8_t* x;
+  const float* xs;
+  uint32_t groups;
+  uint32_t blocks;
+  // From where a block began to the next one's weights, from where its scales end to the next
+  // one's: within a tile, and to the next tile. In bytes.
+  int32_t step, scales_step;
+  int32_t tile_step, tile_scales_step;
+};
+#define THIMBLE_WALK(a, b, at) "ldrd %[" a "], %[" b "], [%[walk], #" at "]\n\t"
+
+// Sixteen columns of four rows, in q0 to q3, times sixteen activations.
+#define THIMBLE_DOT16(mla)                                                                  \
+  "vldrb.8 q4, [%[x]], #16\n\t" mla ".s8 %[d0], q0, q4\n\t" mla ".s8 %[d1], q1, q4\n\t" mla \
+  ".s8 %[d2], q2, q4\n\t" mla ".s8 %[d3], q3, q4\n\t"
+
+// Their load from a tile of four rows, which interleave as VLD4 wants it,
+#define THIMBLE_LOAD_TILE4                \
+  "vld40.32 {q0, q1, q2, q3}, [%[w]]\n\t" \
+  "vld41.32 {q0, q1, q2, q3}, [%[w]]\n\t" \
+  "vld42.32 {q0, q1, q2, q3}, [%[w]]\n\t" \
+  "vld43.32 {q0, q1, q2, q3}, [%[w]]!\n\t"
+
+// and from any tile: four columns of a row at each of four addresses, which move on first.
+#define THIMBLE_GATHER                      \
+  "vldrw.u32 q0, [%q[at], %[columns]]!\n\t" \
+  "vldrw.u32 q1, [%q[at], #4]\n\t"          \
+  "vldrw.u32 q2, [%q[at], #8]\n\t"          \
+  "vldrw.u32 q3, [%q[at], #12]\n\t"
+
+#define THIMBLE_BLOCK_BEGIN \
+  "vmov.i32 %q[acc], #0\n\t" THIMBLE_WALK("x", "xs", "16") "ldr %[groups], [%[walk], #24]\n\t"
+
+// A group's dots, times ws * xs, onto the rows' chains.
+#define THIMBLE_GROUP_END                       \
+  "vmov q0[2], q0[0], %[d0], %[d2]\n\t"         \
+  "vmov q0[3], q0[1], %[d1], %[d3]\n\t"         \
+  "vldrh.u32 q1, [%[scales]], %[scale_row]\n\t" \
+  "ldr %[d0], [%[xs]], #4\n\t"                  \
+  "vshl.i32 q1, q1, #16\n\t"                    \
+  "vcvt.f32.s32 q0, q0\n\t"                     \
+  "vmul.f32 q1, q1, %[d0]\n\t"                  \
+  "vfma.f32 %q[acc], q0, q1\n\t"                \
+  "subs %[groups], #1\n\t"                      \
+  "bne 1b\n\t"
+
+#define THIMBLE_BLOCK_END               \
+  "vstrw.32 %q[acc], [%[out]], #16\n\t" \
+  "ldr %[d0], [%[walk], #28]\n\t"       \
+  "subs %[d0], #1\n\t"                  \
+  "str %[d0], [%[walk], #28]\n\t"
+
+// kWhole: tiles of four rows, where `more` is a multiple of 16. It is a multiple of 4 else.
+template <uint32_t kHeight, bool kWhole>
+__attribute__((noinline)) void rows_q8(Walk* walk) {
+  static_assert(sizeof(void*) == 4 && sizeof(Walk) == 48, "as the assembler has it");
+  float32x4_t acc;
+  uint32x4_t at;
+  float* out;
+  const int8_t *w, *x;
+  const uint16_t* scales;
+  const float* xs;
+  uint32_t more, groups;
+  int32_t d0, d1, d2, d3;
+  if (kWhole) {
+    __asm__ volatile(
+        THIMBLE_WALK("out", "w", "0")
+        THIMBLE_WALK("scales", "more", "8")
+        "lsr %[more], #4\n"
+        "0:\n\t" THIMBLE_BLOCK_BEGIN
+        "1:\n\t" THIMBLE_LOAD_TILE4 THIMBLE_DOT16("vmladav")
+                 THIMBLE_LOAD_TILE4 THIMBLE_DOT16("vmladava")
+        "wls lr, %[more], 3f\n"
+        "2:\n\t" THIMBLE_LOAD_TILE4 THIMBLE_DOT16("vmladava")
+        "le lr, 2b\n"
+        "3:\n\t" THIMBLE_GROUP_END
+        THIMBLE_BLOCK_END
+        "bne 0b"
+        : [acc] "=&w"(acc), [w] "=&r"(w), [x] "=&r"(x), [xs] "=&r"(xs), [scales] "=&l"(scales),
+          [out] "=&r"(out), [groups] "=&r"(groups), [d0] "=&Te"(d0), [d1] "=&Te"(d1),
+          [d2] "=&Te"(d2), [d3] "=&Te"(d3), [more] "=&r"(more)
+        : [walk] "r"(walk), [scale_row] "i"(2 * kHeight)
+        : "q0", "q1", "q2", "q3", "q4", "lr", "cc", "memory");
+  } else {
+    constexpr uint32_t kColumns = 16 * kHeight;  // bytes of 16
+    const uint32x4_t rows = vsubq_n_u32(vmulq_n_u32(vidupq_n_u32(0, 1), 4 * kHeight), kColumns);
+    __asm__ volatile(
+        THIMBLE_WALK("out", "w", "0")
+        THIMBLE_WALK("scales", "more", "8")
+        "0:\n\t" THIMBLE_BLOCK_BEGIN
+        "vadd.i32 %q[at], %q[rows], %[w]\n"
+        "1:\n\t" THIMBLE_GATHER THIMBLE_DOT16("vmladav")
+                 THIMBLE_GATHER THIMBLE_DOT16("vmladava")
+        "wlstp.8 lr, %[more], 3f\n"
+        "2:\n\t" THIMBLE_GATHER THIMBLE_DOT16("vmladava")
+        "letp lr, 2b\n"
+        "3:\n\t" THIMBLE_GROUP_END
+        THIMBLE_BLOCK_END
+        THIMBLE_WALK("d1", "d2", "32")
+        "tst %[d0], %[tile_blocks] - 1\n\t"
+        "it eq\n\t"
+        "ldrdeq %[d1], %[d2], [%[walk], #40]\n\t"
+        "add %[w], %[d1]\n\t"
+        "add %[scales], %[d2]\n\t"
+        "cmp %[d0], #0\n\t"
+        "bne 0b"
+        : [acc] "=&w"(acc), [at] "=&w"(at), [w] "=&r"(w), [x] "=&r"(x), [xs] "=&r"(xs),
+          [scales] "=&l"(scales), [out] "=&r"(out), [groups] "=&r"(groups), [d0] "=&Te"(d0),
+          [d1] "=&Te"(d1), [d2] "=&Te"(d2), [d3] "=&Te"(d3), [more] "=&r"(more)
+        : [rows] "w"(rows), [walk] "r"(walk), [columns] "i"(kColumns),
+          [scale_row] "i"(2 * kHeight), [tile_blocks] "i"(kHeight / 4)
+        : "q0", "q1", "q2", "q3", "q4", "lr", "cc", "memory");
+  }
+}
+
+void tiles_q8(float* out, size_t out_stride, const Matrix& w, uint32_t tile_begin,
+              uint32_t tile_end, const QuantizedRows& x, uint32_t n) {
+  const uint32_t height = w.row_tile, groups = w.n_groups, tile_scales = groups * height;
+  const uint32_t tile_bytes = w.padded_cols * height;
+  const int32_t back = 8 - 2 * static_cast<int32_t>(tile_scales);
+  const int32_t next = static_cast<int32_t>(tile_bytes + 16 - 4 * height);
+  // Of several vectors, each meets the rows that lie in the cache before the next rows are loaded.
+  const uint32_t together = n == 1 ? tile_end - tile_begin : height == 4 ? 4 : 1;
+  for (uint32_t tile = tile_begin; tile < tile_end; tile += together) {
+    const uint32_t tiles = tile_end - tile < together ? tile_end - tile : together;
+    for (uint32_t i = 0; i < n; ++i) {
+      Walk walk = {out + i * out_stride + size_t{tile} * height,
+                   static_cast<const int8_t*>(w.data) + size_t{tile} * tile_bytes,
+                   w.scales + size_t{tile} * tile_scales,
+                   w.group - 32,
+                   x.values + size_t{i} * w.padded_cols,
+                   x.scales + size_t{i} * groups,
+                   groups,
+                   tiles * (height / 4),
+                   16,
+                   back,
+                   next,
+                   8 - 2 * static_cast<int32_t>(height)};
+      if (height == 16) {
+        rows_q8<16, false>(&walk);
+      } else if (height == 8) {
+        rows_q8<8, false>(&walk);
+      } else if (w.group % 16 != 0) {
+        rows_q8<4, false>(&walk);
+      } else {
+        rows_q8<4, true>(&walk);
+      }
+    }
+  }
+}
+
+void matmul_q8_helium(float* out, size_t out_stride, const Matrix& w, uint32_t tile_begin,
+                      uint32_t tile_end, const QuantizedRows& x, uint32_t n) {
+  // Loads of words want words' alignment, which a model's sections have.
+  const bool aligned = reinterpret_cast<uintptr_t>(w.data) % 4 == 0;
+  if (aligned && w.group >= 32 && w.row_tile >= 4) {
+    clear_marks();
+    tiles_q8(out, out_stride, w, tile_begin, tile_end, x, n);
+    if (unmarked()) return;
+  }
+  matmul_q8_reference(out, out_stride, w, tile_begin, tile_end, x, n);
+}
+
+// ---- Activations to int8 -------------------------------------------------------------------
+
+// The largest |x|; a NaN is none.
+inline float largest_size(const float* x, uint32_t n) {
+  float32x4_t max = vdupq_n_f32(0.0f);
+  __asm__ volatile(
+      "wlstp.32 lr, %[n], 2f\n"
+      "1:\n\t"
+      "vldrw.32 q0, [%[x]], #16\n\t"
+      "vmaxnma.f32 %q[max], q0\n\t"
+      "letp lr, 1b\n"
+      "2:"
+      : [x] "+r"(x), [max] "+w"(max)
+      : [n] "r"(n)
+      : "q0", "lr", "memory");
+  return vmaxnmvq_f32(0.0f, max);
+}
+
+// To int8, and their sum. x * (127 / max) cannot round to more than 127, and a NaN leaves a mark.
+inline int32_t to_int8(int8_t* values, const float* x, float inverse, uint32_t n) {
+  int32_t sum = 0;
+  __asm__ volatile(
+      "wlstp.32 lr, %[n], 2f\n"
+      "1:\n\t"
+      "vldrw.32 q0, [%[x]], #16\n\t"
+      "vmul.f32 q0, q0, %[inverse]\n\t"
+      "vcvtn.s32.f32 q0, q0\n\t"
+      "vstrb.32 q0, [%[values]], #4\n\t"
+      "vaddva.s32 %[sum], q0\n\t"
+      "letp lr, 1b\n"
+      "2:"
+      : [x] "+r"(x), [values] "+l"(values), [sum] "+Te"(sum)
+      : [n] "r"(n), [inverse] "r"(inverse)
+      : "q0", "lr", "memory");
+  return sum;
+}
+
+void quantize_q8_helium(const QuantizedRows& out, const float* x, size_t x_stride, uint32_t cols,
+                        uint32_t n) {
+  const uint32_t group = out.group, groups = out.n_groups;
+  int8_t* values = out.values;
+  float* scales = out.scales;
+  int32_t* sums = out.sums;
+  clear_marks();
+  for (uint32_t i = 0; i < n; ++i) {
+    const float* at = x + i * x_stride;
+    for (uint32_t g = 0; g < groups; ++g, at += group) {
+      const uint32_t begin = g * group;
+      const uint32_t count = begin + group < cols ? group : cols - begin;
+      const float max = largest_size(at, count);
+      const bool silent = max < 1e-30f;
+      const float inverse = silent ? 0.0f : 127.0f / max;
+      *scales++ = silent ? 0.0f : max / 127.0f;
+      *sums++ = to_int8(values, at, inverse, count);
+      if (count < group) memset(values + count, 0, group - count);
+      values += group;
+    }
+  }
+  if (!unmarked()) quantize_q8_reference(out, x, x_stride, cols, n);
+}
+
+}  // namespace
+}  // namespace thimble
+
+#endif
