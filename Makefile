@@ -157,7 +157,7 @@ test-hosted: all ## the same bits from Linux programs for Arm and RISC-V, under 
 
 ALL_CODE := $(wildcard include/thimble/* src/*.h src/*.cpp src/kernels/* tools/*.h tools/*.cpp \
                        tools/readers/* tests/*.h tests/*.cpp tests/*.c \
-                       tests/firmware/*.h tests/firmware/*.c)
+                       tests/firmware/*.h tests/firmware/*.c tests/firmware/*.cpp)
 
 .PHONY: format
 format: ## bring the code into the house's form (clang-format)

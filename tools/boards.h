@@ -27,10 +27,10 @@ constexpr Board kBoards[] = {
     {"rp2040", "Cortex-M0+, Pico with 2 MiB of flash", "cortex-m0", 2 * kMiB, 264 * kKiB},
     {"stm32f746", "Cortex-M7F", "cortex-m7", 1 * kMiB, 320 * kKiB},
     {"esp32-c3", "RV32IMC, module with 4 MiB of flash", "riscv", 4 * kMiB, 400 * kKiB},
-    {"nrf5340", "Cortex-M33, application core", "cortex-m4", 1 * kMiB, 512 * kKiB},
+    {"nrf5340", "Cortex-M33, application core", "cortex-m33", 1 * kMiB, 512 * kKiB},
     {"stm32h743", "Cortex-M7F, AXI SRAM", "cortex-m7", 2 * kMiB, 512 * kKiB},
-    {"rp2350", "Cortex-M33, Pico 2 with 4 MiB of flash", "cortex-m4", 4 * kMiB, 520 * kKiB},
-    {"stm32u585", "Cortex-M33, SRAM1 to 3", "cortex-m4", 2 * kMiB, 768 * kKiB},
+    {"rp2350", "Cortex-M33, Pico 2 with 4 MiB of flash", "cortex-m33", 4 * kMiB, 520 * kKiB},
+    {"stm32u585", "Cortex-M33, SRAM1 to 3", "cortex-m33", 2 * kMiB, 768 * kKiB},
     {"imxrt1062", "Cortex-M7F, Teensy 4.1, OCRAM", "cortex-m7", 8 * kMiB, 512 * kKiB},
     {"ensemble-e7", "Cortex-M55, SRAM0", "cortex-m55", 5632 * kKiB, 4 * kMiB},
 };

@@ -17,12 +17,12 @@ struct Target {
 };
 
 constexpr Target kTargets[] = {
-    {"host", 16, kElfHost},       {"x86", 16, &kElfX86_64},     {"x86-64", 16, &kElfX86_64},
-    {"avx2", 16, &kElfX86_64},    {"avx512", 16, &kElfX86_64},  {"aarch64", 16, &kElfAarch64},
-    {"neon", 16, &kElfAarch64},   {"arm", 4, &kElfArm},         {"arm-linux", 16, &kElfArmLinux},
-    {"cortex-m0", 4, &kElfArm},   {"cortex-m3", 4, &kElfArm},   {"cortex-m4", 4, &kElfArm},
-    {"cortex-m7", 4, &kElfArm},   {"cortex-m55", 16, &kElfArm}, {"riscv", 4, nullptr},
-    {"riscv32", 4, &kElfRiscv32}, {"riscv64", 4, &kElfRiscv64},
+    {"host", 16, kElfHost},     {"x86", 16, &kElfX86_64},     {"x86-64", 16, &kElfX86_64},
+    {"avx2", 16, &kElfX86_64},  {"avx512", 16, &kElfX86_64},  {"aarch64", 16, &kElfAarch64},
+    {"neon", 16, &kElfAarch64}, {"arm", 4, &kElfArm},         {"arm-linux", 16, &kElfArmLinux},
+    {"cortex-m0", 4, &kElfArm}, {"cortex-m3", 4, &kElfArm},   {"cortex-m4", 4, &kElfArm},
+    {"cortex-m7", 4, &kElfArm}, {"cortex-m33", 4, &kElfArm},  {"cortex-m55", 4, &kElfArm},
+    {"riscv", 4, nullptr},      {"riscv32", 4, &kElfRiscv32}, {"riscv64", 4, &kElfRiscv64},
 };
 
 inline const Target* find_target(const std::string& name) {
