@@ -58,9 +58,9 @@ __attribute__((noinline)) void dot_four_rows(int32_t* dots, const int8_t* v, siz
   int32_t dot0 = 0, dot1 = 0, dot2 = 0, dot3 = 0;
   const int8_t* end = x + cols;
   do {
-    const int32_t x0 = *x;
+    const int8_t x0 = *x;
     x += 4;  // here, where it is a part of the load
-    const int32_t x1 = x[-3], x2 = x[-2], x3 = x[-1];
+    const int8_t x1 = x[-3], x2 = x[-2], x3 = x[-1];
     dot0 += v[0] * x0;
     dot0 += v[1] * x1;
     dot0 += v[2] * x2;
