@@ -19,14 +19,19 @@ class Arena {
   // Room for `count` objects, aligned to THIMBLE_ALIGNMENT; null while only counting.
   template <class T>
   T* take(uint64_t count) {
-    uint8_t* at = base_ ? base_ + used_ : nullptr;
-    used_ += round_up(count * sizeof(T), THIMBLE_ALIGNMENT);
-    return reinterpret_cast<T*>(at);
+    return reinterpret_cast<T*>(take_bytes(count * sizeof(T)));
   }
 
   uint64_t used() const { return used_; }
 
  private:
+  // Not inlined: there are many parts, and 64-bit arithmetic is long on a 32-bit core.
+  [[gnu::noinline]] uint8_t* take_bytes(uint64_t bytes) {
+    uint8_t* at = base_ ? base_ + used_ : nullptr;
+    used_ += round_up(bytes, THIMBLE_ALIGNMENT);
+    return at;
+  }
+
   uint8_t* base_;
   uint64_t used_;
 };

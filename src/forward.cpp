@@ -51,10 +51,12 @@ void multiply(const thimble_session* s, const Matrix& m, uint32_t begin, uint32_
   }
 }
 
-// Logits of the head's tiles [begin, end), in chunks where there is no array of all: calls
-// use(logits, n, id of the first) for each.
-template <class Use>
-void head_chunks(const thimble_session* s, uint32_t begin, uint32_t end, Use use) {
+// Whoever wants logits as they are computed: n of them, from token `first` on.
+using UseLogits = void (*)(void* user, const float* logits, uint32_t n, uint32_t first);
+
+// Logits of the head's tiles [begin, end), in chunks where there is no array of all.
+void head_chunks(const thimble_session* s, uint32_t begin, uint32_t end, UseLogits use,
+                 void* user) {
   const Activations& a = s->act;
   const Matrix& head = s->weights.head;
   const uint32_t last = s->pass.n - 1, tile = head.row_tile;
@@ -64,8 +66,23 @@ void head_chunks(const thimble_session* s, uint32_t begin, uint32_t end, Use use
     const uint32_t row = first * tile, rows = head.rows - row;
     float* logits = s->candidates.capacity ? s->logits : s->logits + row;
     multiply(s, tiles_from(head, first), 0, tiles, logits, 0, a.normed, a.x_stride, last, 1);
-    use(logits, rows < tiles * tile ? rows : tiles * tile, row);
+    use(user, logits, rows < tiles * tile ? rows : tiles * tile, row);
   }
+}
+
+void take_logits(void* session, const float* logits, uint32_t n, uint32_t first) {
+  thimble_session* s = static_cast<thimble_session*>(session);
+  if (s->self_test.is_running) {
+    s->self_test.logits_hash = hash_floats(s->self_test.logits_hash, logits, n);
+  }
+  if (s->candidates.capacity > 0) {
+    candidates_offer(&s->candidates, logits, n, static_cast<int32_t>(first));
+  }
+}
+
+void hash_logits(void* hash, const float* logits, uint32_t n, uint32_t) {
+  uint64_t* h = static_cast<uint64_t*>(hash);
+  *h = hash_floats(*h, logits, n);
 }
 
 // The last token's residual stream behind a layer.
@@ -209,13 +226,7 @@ void run_stage(thimble_session* s, uint32_t begin, uint32_t end) {
       test_layer(s, last, s->model.n_layers - 1);
       break;
     case kHead:
-      head_chunks(s, begin, end, [s](const float* logits, uint32_t n, uint32_t first) {
-        if (s->self_test.is_running) {
-          s->self_test.logits_hash = hash_floats(s->self_test.logits_hash, logits, n);
-        }
-        if (s->candidates.capacity > 0)
-          candidates_offer(&s->candidates, logits, n, static_cast<int32_t>(first));
-      });
+      head_chunks(s, begin, end, take_logits, s);
       break;
     case kIdle:
       break;
@@ -322,9 +333,7 @@ thimble_status forward_self_test_end(thimble_session* s, thimble_self_test_repor
 
 uint64_t forward_logits_hash(const thimble_session* s, uint64_t hash) {
   if (s->candidates.capacity == 0) return hash_floats(hash, s->logits, s->model.vocab_size);
-  head_chunks(s, 0, tile_count(s->weights.head), [&](const float* logits, uint32_t n, uint32_t) {
-    hash = hash_floats(hash, logits, n);
-  });
+  head_chunks(s, 0, tile_count(s->weights.head), hash_logits, &hash);
   return hash;
 }
 

@@ -40,7 +40,8 @@ How weights are stored
 What it is made for; neither changes one bit of a result
   --for TARGET         rows of a weight tile that suit a target; default host. TARGET is one of
                        host, x86, x86-64, avx2, avx512, aarch64, neon, arm, arm-linux, cortex-m0,
-                       cortex-m3, cortex-m4, cortex-m7, cortex-m55, riscv, riscv32, riscv64
+                       cortex-m3, cortex-m4, cortex-m7, cortex-m33, cortex-m55, riscv, riscv32,
+                       riscv64
   --tile N             the rows themselves: 1, 2, 4, 8 or 16
 
 Examples

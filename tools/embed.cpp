@@ -38,8 +38,8 @@ Options
   --as c|h|S|o         what to write, if OUT's suffix does not say so
   --header FILE        writes the header, too
   --for TARGET         of an object file: host, x86, x86-64, avx2, avx512, aarch64, neon, arm (bare
-                       metal), arm-linux, cortex-m0, cortex-m3, cortex-m4, cortex-m7, cortex-m55,
-                       riscv32 or riscv64. It links with hard and with soft floats; only ld.lld for
+                       metal), arm-linux, cortex-m0, cortex-m3, cortex-m4, cortex-m7, cortex-m33,
+                       cortex-m55, riscv32 or riscv64. It links with hard and with soft floats; only ld.lld for
                        RISC-V wants ilp32 or lp64d, take .S for another
   --name NAME          the symbol, a C identifier; default: from the file's name, story.thimble
                        becomes story_model
