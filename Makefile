@@ -130,8 +130,8 @@ ifneq ($(config),sanitize)
 endif
 	$(BUILD)/api_c99 models/story.thimble
 	$(BUILD)/example >$(BUILD)/example.txt
-	$(BUILD)/thimble run models/story.thimble -p "Once upon a time" -n 200 -t 0.7 --top-p 0.9 --seed 7 \
-	    --ctx 128 2>/dev/null | diff - $(BUILD)/example.txt
+	$(BUILD)/thimble run models/story.thimble -p "Once upon a time" -t 0.7 --top-p 0.9 --top-k 40 --seed 7 \
+	    --ctx 256 --kv q8 --candidates 40 2>/dev/null | diff - $(BUILD)/example.txt
 	$(BUILD)/attention_walk
 	tests/check_readme.sh
 	tests/check_embed.sh $(BUILD)/thimble
@@ -142,11 +142,11 @@ test-builds: ## one logits hash from g++ and clang++, -O0 and -O3, every ISA, ev
 	tests/check_builds.sh
 
 .PHONY: test-firmware
-test-firmware: all ## on emulated boards (Cortex-M0+ to M55, RISC-V): bits, refusals, faults, sizes
+test-firmware: all ## on emulated boards (Cortex-M0+ to M55, RISC-V): bits, refusals, faults, memory
 	tests/check_firmware.sh $(BUILD)/thimble
 
 .PHONY: firmware
-firmware: all ## what the engine costs on each board: flash, stack, arena, instructions
+firmware: all ## what the engine costs on each board beside its limits: flash, RAM, instructions
 	tests/measure_firmware.sh $(BUILD)/thimble
 
 .PHONY: test-hosted

@@ -2,12 +2,16 @@
 # SPDX-License-Identifier: MIT
 # What the engine promises to firmware, on emulated boards: check_firmware.sh PROGRAM [BOARD...]
 # Bare metal, the model linked in, the arena a static array, passes in slices:
-#   - the same text and the same logits hash as on the host (hash.c)
-#   - the same refusals of damaged images, wrong memory and wrong calls, line by line (refusals.c)
-#   - the README's example tells what `thimble run` tells (example.c)
+#   - the same text and the same logits hash as on the host, with a float32 cache, with an int8 cache,
+#     and where only one candidate is kept of the logits; before, the model's self-test (hash.c)
+#   - the same refusals of damaged images, wrong memory and wrong calls, and the same results of
+#     self-tests, a flipped bit found, line by line (refusals.c)
+#   - arenas of the bytes that `thimble plan` gives are enough, a byte less is not (arena.c)
+#   - the README's example tells what `thimble run` tells, in such an arena (example.c)
 #   - a fault is told and ends the program (fault.c)
 #   - every kernel gives the reference's bits (kernels.cpp)
 #   - the engine fits, and there is no heap, printing, constructor or writable data in it (sizes.awk)
+# Size and RAM are compared with firmware/limits.txt.
 # Wants the distribution's gcc-arm-none-eabi, gcc-riscv64-unknown-elf, picolibc-riscv64-unknown-elf,
 # qemu-system-arm and qemu-system-misc; a board whose tools are missing is skipped, by name.
 set -eu
@@ -15,7 +19,6 @@ cd "$(dirname "$0")/.."
 program=${1:-build/thimble}
 work=build/firmware
 story=models/story.thimble
-engine_limit=24576 tokenizer_limit=6144 # bytes, on a Cortex-M
 . tests/firmware/boards.sh
 [ $# -lt 2 ] || boards=${*:2}
 mkdir -p $work
@@ -37,7 +40,8 @@ check_hashes() { # NAME
     base=$(basename $model .thimble)
     link_program $1 hash-$base $model hash
     run_program $1 hash-$base >$work/$1/hash.txt || true
-    same_text $1 "$base: $(grep -o '0x.*' $work/$base.expected)" $work/$base.expected $work/$1/hash.txt
+    same_text $1 "$base: $(grep -o '0x.*' $work/$base.expected | xargs)" $work/$base.expected \
+      $work/$1/hash.txt
   done
 }
 
@@ -66,7 +70,7 @@ check_programs() { # NAME
   if [ -e $work/$1/programs/kernels.o ]; then
     link_program $1 kernels $story kernels
     if run_program $1 kernels >$work/$1/kernels.txt; then
-      echo "$1: kernels: $(tail -n 1 $work/$1/kernels.txt)"
+      echo "$1: $(tail -n 1 $work/$1/kernels.txt)"
     else
       echo "$1: kernels: FAILED:"
       sed 's/^/    /' $work/$1/kernels.txt
@@ -75,18 +79,34 @@ check_programs() { # NAME
   fi
 }
 
+check_arenas() { # NAME
+  local model base all total one total_one
+  for model in $q8_models; do
+    base=$(basename $model -q8.thimble) base=${base%.thimble}
+    read -r all total <<<"$(plan_of $model --ctx 256 --kv q8)"
+    read -r one total_one <<<"$(plan_of $model --ctx 256 --kv q8 --candidates 1)"
+    $tools-gcc $flags $program_flags -DPLAN_ARENA=$all -DPLAN_TOTAL=$total -DPLAN_ARENA_1=$one \
+      -DPLAN_TOTAL_1=$total_one -c tests/firmware/arena.c -o $work/$1/programs/arena.o
+    link_program $1 arena-$base $model arena
+    if run_program $1 arena-$base >$work/$1/arena.txt; then
+      echo "$1: $base: 256 positions take $all bytes, with one candidate $one, as planned, not one less"
+      sed -n "s/^ram /$base.ram /p" $work/$1/arena.txt >>$work/$1/figures
+    else
+      echo "$1: $base: arenas of $all and $one bytes, as planned: FAILED:"
+      sed 's/^/    /' $work/$1/arena.txt
+      failed=1
+    fi
+  done
+}
+
 check_sizes() { # NAME
-  local engine tokenizer library limits="" complaints
+  local engine tokenizer library complaints
   read -r engine tokenizer library <<<"$(sizes_of $1 engine tokenizer library)"
   echo "$1: engine $engine bytes, tokenizer $tokenizer, C library and compiler support $library"
-  case $1 in
-    cortex-m*)
-      [ "$engine" -le $engine_limit ] || limits="engine over $engine_limit bytes"
-      [ "$tokenizer" -le $tokenizer_limit ] || limits="$limits tokenizer over $tokenizer_limit bytes" ;;
-  esac
+  sed 's/^/size./' $work/$1/sizes >>$work/$1/figures
   complaints=$(sed -n 's/^complaint //p' $work/$1/sizes; unwinding_tables $1; forbidden_symbols $1)
-  [ -z "$limits$complaints" ] && return
-  echo "$1: BAD: $limits" $complaints
+  [ -z "$complaints" ] && return
+  echo "$1: BAD:" $complaints
   failed=1
 }
 
@@ -95,25 +115,38 @@ check_board() { # NAME
   set_board $1
   have_tools $1 || return 0
   build_board $1
+  : >$work/$1/figures
   check_hashes $1
   check_programs $1
+  check_arenas $1
   check_sizes $1
+  check_limits $1 $work/$1/figures size story $have_stories || failed=1
   return $failed
 }
 
-models=$story
+models=$story q8_models=$story have_stories=""
 if [ -d $shared ]; then
   convert_stories f32 --weights f32
   convert_stories q8 --weights q8 --group row --for cortex-m3
   models="$models $work/stories260K-f32.thimble $work/stories260K-q8.thimble"
+  q8_models="$q8_models $work/stories260K-q8.thimble" have_stories=stories260K
 else
   echo "stories260K: skipped: ../shared is absent"
 fi
 for model in $models; do
-  $program run $model -t 0 -n 64 --ctx 128 --hash 2>/dev/null >$work/$(basename $model .thimble).expected
+  for options in "" "--kv q8" "--kv q8 --candidates 1"; do
+    $program run $model -t 0 -n 64 --ctx 128 --hash $options 2>/dev/null
+  done >$work/$(basename $model .thimble).expected
 done
-$program run $story -p "Once upon a time" -n 200 -t 0.7 --top-p 0.9 --seed 7 --ctx 128 2>/dev/null \
-  >$work/example.expected
+$program run $story -p "Once upon a time" -t 0.7 --top-p 0.9 --top-k 40 --seed 7 --ctx 256 --kv q8 \
+  --candidates 40 2>/dev/null >$work/example.expected
+# The command that example.c names, and the number that it has from it.
+command=$(sed -n 's/.*`thimble plan \(.*\)`.*/\1/p' tests/example.c)
+read -r planned total <<<"$(plan_of $command)"
+if ! grep -q "^static uint8_t arena\[$planned\]" tests/example.c; then
+  echo "example.c: 'thimble plan $command' says that its arena has $planned bytes"
+  exit 1
+fi
 ${CC:-gcc} -std=c99 -O1 -Iinclude -DMODEL="\"$story\"" tests/firmware/refusals.c tests/firmware/text.c \
   tests/firmware/host.c tests/firmware/model.S "$(dirname $program)/libthimble.a" -o $work/refusals
 if ! $work/refusals >$work/refusals.expected; then

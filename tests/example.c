@@ -6,7 +6,8 @@
 extern const uint8_t model_image[], model_image_end[]; /* the model file, linked into flash */
 void uart_write(const char* text, size_t bytes);       /* your board's way out */
 
-static uint8_t arena[600 * 1024] __attribute__((aligned(THIMBLE_ALIGNMENT)));
+/* So many bytes: `thimble plan models/story.thimble --ctx 256 --kv q8 --candidates 40` */
+static uint8_t arena[191424] __attribute__((aligned(THIMBLE_ALIGNMENT)));
 
 static int fail(int32_t status) {
   const char* text = thimble_status_text((thimble_status)status);
@@ -17,8 +18,8 @@ static int fail(int32_t status) {
 int main(void) {
   thimble_model model;
   thimble_session* session;
-  const thimble_config config = {.n_ctx = 128};
-  const thimble_sampling sampling = {.temperature = 0.7f, .top_p = 0.9f, .seed = 7};
+  const thimble_config config = {.n_ctx = 256, .kv_type = THIMBLE_KV_Q8, .n_candidates = 40};
+  const thimble_sampling sampling = {.temperature = 0.7f, .top_p = 0.9f, .top_k = 40, .seed = 7};
   thimble_decoder decoder = {0};
   int32_t tokens[32];
   char text[64];
@@ -26,6 +27,10 @@ int main(void) {
   int32_t status = thimble_model_open(&model, model_image, (size_t)(model_image_end - model_image));
   if (status != THIMBLE_OK) return fail(status);
   status = thimble_session_init(&session, &model, &config, arena, sizeof arena);
+  if (status != THIMBLE_OK) return fail(status);
+  while ((status = thimble_self_test(session, 100000, NULL)) == THIMBLE_MORE) {
+    /* does this chip compute what the model file expects? */
+  }
   if (status != THIMBLE_OK) return fail(status);
   int32_t n = thimble_encode(session, "Once upon a time", 16, THIMBLE_ENCODE_BOS, tokens, 32);
   for (; n > 0 && !thimble_is_end(&model, tokens[n - 1]); n = 1) {

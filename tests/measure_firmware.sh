@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# What the engine costs on emulated boards, a line a board: measure_firmware.sh PROGRAM [BOARD...]
+# What the engine costs on emulated boards, a line a board, and what of it is above its limit
+# (firmware/limits.txt): measure_firmware.sh PROGRAM [BOARD...]
 # Flash is counted in the linker's map; stack and instructions are those of measure.c under QEMU with
 # `-icount shift=0`, where they do not depend on this machine. All keys: build/firmware/*/measured.
 set -eu
@@ -12,10 +13,64 @@ story=models/story.thimble
 [ $# -lt 2 ] || boards=${*:2}
 mkdir -p $work
 
-line='%-14s %7s %9s %9s %7s %6s %8s %10s %12s %11s %5s\n'
+first_line='%-14s %7s %9s %9s %7s %6s %9s %9s %8s %7s %8s\n'
+second_line='%-14s %10s %10s %9s %10s %10s %9s %10s %10s\n'
+
+# The figures of the board that are shown or have a limit, of those that it told.
+figures_of() { # NAME TILE
+  awk -v name=$1 -v tile=$2 '
+    function longest(session,   slice) {
+      slice = value[session "_slice_instructions"]
+      if (value[session "_late_slice_instructions"] > slice)
+        slice = value[session "_late_slice_instructions"]
+      if (value[session "_prefill_slice_instructions"] > slice)
+        slice = value[session "_prefill_slice_instructions"]
+      return slice
+    }
+    { value[$1] = $2 + 0 }
+    END {
+      if (value["clock_2000000"] < 1999000 || value["clock_2000000"] > 2001000) {
+        print name ": 2000000 instructions are told as " value["clock_2000000"] >"/dev/stderr"
+        exit 1
+      }
+      split("engine constants tokenizer library", sizes)
+      for (i in sizes) print "size." sizes[i], value[sizes[i]]
+      print "stack.deepest", value["stack"]
+      print "stack.bound", value["stack_bound"]
+      print "mac.row", value["mac_row_tile" tile]
+      print "mac.group32", value["mac_group32_tile" tile]
+      split("f32 q8", sessions)
+      for (i in sessions) {
+        session = sessions[i]
+        print "arena." session, value[session "_arena"]
+        print "token." session, value[session "_token_instructions"]
+        print "late." session, value[session "_late_token_instructions"]
+        print "slice." session, longest(session)
+        all = value[session "_prefill_instructions"]
+        print "prefill." session, int(all / value[session "_encode_tokens"])
+        print "self_test." session, value[session "_self_test_instructions"]
+      }
+    }' $work/$1/sizes $work/$1/measured >$work/$1/figures
+}
+
+# NAME LINE FIGURE...: a line of a table; `a+b` is a sum, `a/1000` has two decimals.
+print_figures() {
+  awk -v name=$1 -v line="$2" -v wanted="${*:3}" '
+    { value[$1] = $2 }
+    END {
+      n = split(wanted, keys, " ")
+      for (i = 1; i <= n; ++i) {
+        if (split(keys[i], part, "+") == 2) out[i] = value[part[1]] + value[part[2]]
+        else if (split(keys[i], part, "/") == 2) out[i] = sprintf("%.2f", value[part[1]] / part[2])
+        else out[i] = value[keys[i]]
+      }
+      printf line, name, out[1], out[2], out[3], out[4], out[5], out[6], out[7], out[8], out[9], out[10]
+    }' $work/$1/figures
+}
 
 measure_board() { # NAME
   set_board $1
+  rm -f $work/$1/figures
   have_tools $1 || return 0
   build_board $1
   local model=$story dir=$work/$1
@@ -28,41 +83,50 @@ measure_board() { # NAME
     sed 's/^/    /' $dir/measured
     return 1
   fi
-  local tile=4 # rows, of `thimble convert --for`
-  [ $target != cortex-m55 ] || tile=16
-  awk -v name=$1 -v line="$line" -v tile=$tile '
-    { value[$1] = $2 }
-    END {
-      clock = value["clock_2000000"]
-      if (clock < 1999000 || clock > 2001000) {
-        print name ": 2000000 instructions are told as " clock
-        exit 1
-      }
-      slice = value["slice_instructions"]
-      if (value["late_slice_instructions"] > slice) slice = value["late_slice_instructions"]
-      if (value["prefill_slice_instructions"] > slice) slice = value["prefill_slice_instructions"]
-      printf line, name, value["engine"], value["constants"], value["tokenizer"], value["library"],
-        value["stack"], value["arena"], value["token_instructions"], value["late_token_instructions"],
-        slice, sprintf("%.2f", value["mac_row_tile" tile] / 1000)
-    }' $dir/sizes $dir/measured
+  figures_of $1 "$(row_tile_of $model)"
+  print_figures $1 "$first_line" size.engine size.constants size.tokenizer size.library stack.deepest \
+    arena.f32 arena.q8 arena.q8+stack.deepest mac.row/1000 mac.group32/1000
 }
 
+limited="stack mac"
 if [ -d $shared ]; then
   for name in $boards; do
     set_board $name
     convert_stories $target --weights q8 --group row --for $target
   done
-  echo "stories260K, int8 with a scale a row, 256 positions"
+  limited="stack mac token slice"
+  echo "stories260K, int8 weights with a scale a row, 256 positions"
 else
   echo "$story, 256 positions (stories260K: skipped: ../shared is absent)"
 fi
-printf "$line" board engine constants tokenizer library stack arena "token 0" "token 200" slice "a MAC"
+printf '\n'
+printf "$first_line" board engine constants tokenizer library stack "arena f32" "arena q8" "RAM q8" \
+  "a MAC" "group 32"
+set +e # the boards' own is not in force behind ||
 for_each_board measure_board
+failed=$?
+set -e
 cat <<'END'
 engine:    bytes of code and constants in flash without tokenizer and library; constants: of these
 library:   what the compiler and C library add (memcpy, division, floating point without an FPU)
-stack:     bytes below the caller, the deepest of all calls; arena: bytes for the session
-token N:   instructions of feed and step for one token at position N
-slice:     instructions of the longest thimble_step with a budget of 100000, there and in a prefill
-a MAC:     instructions a multiply-accumulate of 256 x 256 int8 weights, one scale a row
+stack:     bytes below the caller, the deepest of all calls
+arena:     bytes for the session: float32 cache and all logits, int8 cache and one candidate
+RAM q8:    the latter and the stack
+a MAC:     instructions a multiply-accumulate of 256 x 256 int8 weights, one scale a row, or 32 weights
+
 END
+printf "$second_line" board "f32: first" "at 200" slice "q8: first" "at 200" slice prefill "self-test"
+for name in $boards; do
+  [ ! -e $work/$name/figures ] || print_figures $name "$second_line" token.f32 late.f32 slice.f32 \
+    token.q8 late.q8 slice.q8 prefill.q8 self_test.q8
+done
+cat <<'END'
+first:     instructions of feed and step for the token at position 0, at 200: at position 200
+slice:     of the longest thimble_step with a budget of 100000, of these tokens and a prompt of 16
+prefill:   of such a prompt, a token; self-test: of all of it
+
+END
+for name in $boards; do
+  [ ! -e $work/$name/figures ] || check_limits $name $work/$name/figures $limited || failed=1
+done
+exit $failed

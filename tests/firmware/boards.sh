@@ -14,6 +14,16 @@ convert_stories() {
     -o $work/stories260K-$suffix.thimble 2>/dev/null
 }
 
+# MODEL OPTIONS...: bytes of the arena that `thimble plan` gives a session, and with the stack.
+plan_of() {
+  $program plan "$@" --json | sed -n 's/.*"arena": \([0-9]*\),.*"total": \([0-9]*\)}.*/\1 \2/p'
+}
+
+# MODEL: the height of its tiles.
+row_tile_of() {
+  $program inspect $1 --json | sed -n 's/^  "row_tile": \([0-9]*\),/\1/p'
+}
+
 # NAME: sets tools, flags, linker script, machine, and what `thimble convert --for` calls the core.
 set_board() {
   tools=arm-none-eabi script=mps2.ld clock="-DBOARD_CLOCK_MHZ=25" libraries="-lc -lgcc"
@@ -78,7 +88,7 @@ build_board() {
       -o $dir/programs/$(basename $source .cpp).o
   done
   for source in tests/firmware/*.c tests/example.c; do
-    [ $source = tests/firmware/host.c ] && continue
+    case $source in */host.c | */arena.c) continue ;; esac # for a computer; built for each model
     $tools-gcc $flags $program_flags $clock -c $source -o $dir/programs/$(basename $source .c).o
   done
   mv $dir/building $dir/built
@@ -113,6 +123,22 @@ sizes_of() {
   map=$(ls $dir/hash-*.map | head -n 1)
   awk -f tests/firmware/sizes.awk $map >$dir/sizes
   for key in "$@"; do awk -v key=$key '$1 == key { print $2 }' $dir/sizes; done | tr '\n' ' '
+}
+
+# NAME FIGURES GROUP...: shows each figure of those groups that limits.txt has a limit for, beside it;
+# fails if one is above it or was not found. The file FIGURES has `group.figure value` lines.
+check_limits() {
+  local name=$1 boards figure limit what found verdict missed=0
+  local -A value
+  while read -r figure found; do value[$figure]=$found; done <$2
+  shift 2
+  while read -r boards figure limit what; do
+    [[ $name == $boards && " $* " == *" ${figure%%.*} "* ]] || continue
+    limit=${value[$limit]:-$limit} found=${value[$figure]:-unknown} verdict=""
+    if ! [[ $found$limit =~ ^[0-9]+$ && $found -le $limit ]]; then verdict=": MISSED" missed=1; fi
+    printf '%-14s %-42s %9s, at most %9s%s\n' "$name:" "$what" $found $limit "$verdict"
+  done <tests/firmware/limits.txt
+  return $missed
 }
 
 # NAME: tables for exceptions in the engine's objects; a linker script may keep what ours drops.

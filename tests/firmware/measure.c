@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What the engine costs on a board, one `key value` a line: instructions (of `-icount shift=0`),
- * bytes of stack below the caller, bytes of arena.
+ * bytes of stack below the caller, bytes of arena. Keys of a session begin with its name: f32 and
+ * q8 are the types of cache, the latter with one candidate; warm draws with all there is.
  */
 #include "measure.h"
 
@@ -12,13 +13,21 @@ enum { kContext = 256, kLate = 200, kBudget = 100000 };
 static uint8_t arena[1024 * 1024] __attribute__((aligned(THIMBLE_ALIGNMENT)));
 static thimble_model model;
 static thimble_session* session;
+static const char* session_name = "";
 static size_t deepest; /* stack, of all calls */
 
 void report(const char* key, uint64_t value) {
+  board_write(session_name);
   board_write(key);
   board_write(" ");
   board_write_number((int64_t)value);
   board_write("\n");
+}
+
+void report_of(const char* key, uint32_t number, uint64_t value) {
+  board_write(key);
+  board_write_number(number);
+  report("", value);
 }
 
 static void check(const char* what, int32_t status) {
@@ -53,8 +62,7 @@ static void report_stack(const char* key) {
 
 /* ---- Calls ---- */
 
-static void measure_start(void) {
-  const thimble_config config = {.n_ctx = kContext};
+static void measure_open(void) {
   uint64_t start;
 
   board_paint_stack();
@@ -68,13 +76,29 @@ static void measure_start(void) {
   check("verify", thimble_model_verify(&model));
   report("verify_instructions", board_instructions() - start);
   report_stack("verify_stack");
+}
 
-  report("arena", thimble_session_bytes(&model, &config));
+static void measure_init(const thimble_config* config) {
+  uint64_t start;
+  report("arena", thimble_session_bytes(&model, config));
   board_paint_stack();
   start = board_instructions();
-  check("init", thimble_session_init(&session, &model, &config, arena, sizeof arena));
+  check("init", thimble_session_init(&session, &model, config, arena, sizeof arena));
   report("init_instructions", board_instructions() - start);
   report_stack("init_stack");
+}
+
+static void measure_self_test(void) {
+  uint64_t start;
+  thimble_status status;
+  board_paint_stack();
+  start = board_instructions();
+  do {
+    status = thimble_self_test(session, kBudget, NULL);
+    check("self-test", status);
+  } while (status == THIMBLE_MORE);
+  report("self_test_instructions", board_instructions() - start);
+  report_stack("self_test_stack");
 }
 
 /* A pass in slices: all it took, the longest slice, how many there were. */
@@ -133,6 +157,15 @@ static void measure_sample(const char* instructions, const char* stack,
   report_stack(stack);
 }
 
+static void measure_hash(void) {
+  uint64_t start;
+  board_paint_stack();
+  start = board_instructions();
+  thimble_logits_hash(session, THIMBLE_HASH_START);
+  report("hash_instructions", board_instructions() - start);
+  report_stack("hash_stack");
+}
+
 static void measure_text(int32_t* tokens, int32_t* n) {
   static const char prompt[] = "Once upon a time, there was a little girl named Lily.";
   thimble_decoder decoder = {0};
@@ -156,24 +189,23 @@ static void measure_text(int32_t* tokens, int32_t* n) {
   report_stack("decode_stack");
 }
 
-static void measure_session(void) {
+/* A session's calls on a text of up to kLate tokens. */
+static void measure_session(const char* name, const thimble_config* config) {
   static const TokenKeys early = {"token_instructions", "slice_instructions", "slices",
                                   "step_stack"};
   static const TokenKeys late = {"late_token_instructions", "late_slice_instructions",
                                  "late_slices", "late_step_stack"};
   const thimble_sampling greedy = {0};
-  const thimble_sampling warm = {.temperature = 0.8f,
-                                 .top_p = 0.9f,
-                                 .top_k = 40,
-                                 .min_p = 0.02f,
-                                 .repetition_penalty = 1.1f,
-                                 .seed = 7};
   int32_t tokens[64], n = 0;
   Slices slices;
 
+  session_name = name;
+  measure_init(config);
+  measure_self_test();
   measure_text(tokens, &n);
   measure_token(&early, tokens[0]);
-  measure_sample("sample_greedy_instructions", "sample_greedy_stack", &greedy);
+  measure_sample("sample_instructions", "sample_stack", &greedy);
+  measure_hash();
 
   check("rewind", thimble_rewind(session, 0));
   slices = run_pass(tokens, (size_t)n, kBudget);
@@ -187,14 +219,37 @@ static void measure_session(void) {
     run_pass(&token, 1, 0);
   }
   measure_token(&late, tokens[1]);
+}
+
+/* All that sampling can do, on the session as it is. */
+static void measure_warm(const char* name) {
+  const thimble_sampling warm = {.temperature = 0.8f,
+                                 .top_p = 0.9f,
+                                 .top_k = 40,
+                                 .min_p = 0.02f,
+                                 .repetition_penalty = 1.1f,
+                                 .seed = 7};
+  session_name = name;
   measure_sample("sample_instructions", "sample_stack", &warm);
 }
 
 int main(void) {
+  const thimble_config f32 = {.n_ctx = kContext};
+  const thimble_config q8 = {.n_ctx = kContext, .kv_type = THIMBLE_KV_Q8, .n_candidates = 1};
+  const thimble_config candidates = {
+      .n_ctx = kContext, .kv_type = THIMBLE_KV_Q8, .n_candidates = 40 + 64};
+
   measure_clock();
-  measure_start();
-  measure_session();
+  measure_open();
+  measure_session("f32_", &f32);
+  measure_warm("warm_");
+  measure_session("q8_", &q8);
+  check("init", thimble_session_init(&session, &model, &candidates, arena, sizeof arena));
+  for (int32_t token = 0; token < 64; ++token) run_pass(&token, 1, 0);
+  measure_warm("warm_candidates_");
+  session_name = "";
   report("stack", deepest);
+  report("stack_bound", THIMBLE_STACK_BYTES);
   measure_kernels();
   return 0;
 }

@@ -10,6 +10,7 @@ extern "C" {
 #endif
 
 void report(const char* key, uint64_t value);
+void report_of(const char* key, uint32_t number, uint64_t value); /* the key ends in the number */
 void measure_kernels(void);
 
 #ifdef __cplusplus

@@ -24,7 +24,7 @@ void fill() {
   for (uint32_t i = 0; i < kSize; ++i) g_x[i] = static_cast<float>(g_weights[i]);
 }
 
-void measure_matmul(const char* key, uint32_t row_tile, uint32_t group) {
+void measure_matmul(const char* key, uint32_t group, uint32_t row_tile) {
   const Kernels& kernels = *kernels_at(0);
   const Matrix w = {g_weights, g_scales, kSize,         kSize,    kSize,
                     row_tile,  group,    kSize / group, kWeightQ8};
@@ -34,15 +34,16 @@ void measure_matmul(const char* key, uint32_t row_tile, uint32_t group) {
   for (uint32_t round = 0; round < kRounds; ++round) {
     kernels.matmul_q8(g_out, kSize, w, 0, tile_count(w), x, 1);
   }
-  report(key, (board_instructions() - start) * 1000 / (uint64_t{kRounds} * kSize * kSize));
+  const uint64_t all = board_instructions() - start;
+  report_of(key, row_tile, all * 1000 / (uint64_t{kRounds} * kSize * kSize));
 }
 
 }  // namespace
 
 extern "C" void measure_kernels(void) {
   fill();
-  measure_matmul("mac_row_tile4", 4, kSize);
-  measure_matmul("mac_group32_tile4", 4, 32);
-  measure_matmul("mac_row_tile16", 16, kSize);
-  measure_matmul("mac_group32_tile16", 16, 32);
+  for (uint32_t row_tile = 1; row_tile <= 16; row_tile *= 2) {
+    measure_matmul("mac_row_tile", kSize, row_tile);
+    measure_matmul("mac_group32_tile", 32, row_tile);
+  }
 }

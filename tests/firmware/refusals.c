@@ -14,7 +14,8 @@ enum {
   kVersionAt = 8,
   kHeaderBytesAt = 16,
   kHeaderCrcAt = 20,
-  kHeadsAt = 56
+  kHeadsAt = 56,
+  kSectionsAt = 256
 };
 static uint8_t copy[kCopyBytes] ALIGNED; /* room for an image and 64 bytes */
 static uint8_t arena[1024 * 1024] ALIGNED;
@@ -48,7 +49,7 @@ static void report_fault(const thimble_fault* fault) {
 }
 
 static void try_open(const char* what, int32_t expected, const uint8_t* image, size_t bytes) {
-  thimble_model model = {0};
+  thimble_model model;
   thimble_config config = {0};
   thimble_session* session;
   const thimble_status status = thimble_model_open(&model, image, bytes);
@@ -112,9 +113,10 @@ static void damaged_images(void) {
               1);
   try_flipped("a reserved byte set", THIMBLE_ERROR_HEADER_CHECKSUM, 200, 0x80, 0);
   try_flipped("a reserved byte set, checksum right", THIMBLE_ERROR_UNSUPPORTED, 200, 0x80, 1);
-  try_flipped("a bit of the section table flipped", THIMBLE_ERROR_HEADER_CHECKSUM, 256 + 64 + 32,
-              0x40, 0);
-  try_flipped("a section moved, checksum right", THIMBLE_ERROR_SECTION, 256 + 64 + 32, 0x40, 1);
+  try_flipped("a bit of the section table flipped", THIMBLE_ERROR_HEADER_CHECKSUM,
+              kSectionsAt + 64 + 32, 0x40, 0);
+  try_flipped("a section moved, checksum right", THIMBLE_ERROR_SECTION, kSectionsAt + 64 + 32, 0x40,
+              1);
 }
 
 static void damaged_weight(void) {
@@ -128,6 +130,70 @@ static void damaged_weight(void) {
   report_fault(&model.fault);
   copy[at] = (uint8_t)(copy[at] ^ 1);
   report("the bit mended, verify", THIMBLE_OK, thimble_model_verify(&model));
+}
+
+/* ---- The self-test ---- */
+
+/* An entry of the section table, as models/FORMAT.md has it. */
+typedef struct Section {
+  uint32_t kind, layer, type, rows, cols, row_tile, group, n_groups;
+  uint64_t offset, bytes, scales_offset, scales_bytes;
+} Section;
+enum { kFeedForwardDown = 7 };
+
+static const Section* find_section(uint32_t kind, uint32_t layer) {
+  const Section* section = (const Section*)(copy + kSectionsAt);
+  while (section->kind != kind || section->layer != layer) ++section;
+  return section;
+}
+
+static void try_self_test(const char* what, int32_t expected, int32_t layer,
+                          const thimble_model* model, uint32_t kv_type) {
+  thimble_session* session;
+  thimble_self_test_report found = {-2, 0, 0};
+  const thimble_config config = {.n_ctx = 8, .kv_type = kv_type};
+  thimble_status status = thimble_session_init(&session, model, &config, arena, sizeof arena);
+  if (status == THIMBLE_OK) {
+    do {
+      status = thimble_self_test(session, 100000, &found);
+    } while (status == THIMBLE_MORE);
+  }
+  report(what, expected, status);
+  board_write("    layer ");
+  board_write_number(found.layer);
+  board_write(": found 0x");
+  board_write_hex(found.found, 16);
+  board_write(", expected 0x");
+  board_write_hex(found.expected, 16);
+  board_write("\n");
+  if (found.layer != layer) {
+    board_write("    FAILED: expected layer ");
+    board_write_number(layer);
+    board_write("\n");
+    ++failures;
+  }
+}
+
+static void self_tests(void) {
+  thimble_model model;
+  const Section* down = find_section(kFeedForwardDown, 2);
+  uint8_t* weight = copy + down->offset + down->bytes / 2;
+
+  report("open", THIMBLE_OK, thimble_model_open(&model, copy, image_bytes));
+  try_self_test("self-test, float32 cache", THIMBLE_OK, -1, &model, THIMBLE_KV_F32);
+  try_self_test("self-test, int8 cache", THIMBLE_OK, -1, &model, THIMBLE_KV_Q8);
+  *weight = (uint8_t)(*weight ^ 0x40);
+  report("a bit of layer 2 flipped, open", THIMBLE_OK,
+         thimble_model_open(&model, copy, image_bytes));
+  report("a bit of layer 2 flipped, verify", THIMBLE_ERROR_DATA_CHECKSUM,
+         thimble_model_verify(&model));
+  report_fault(&model.fault);
+  try_self_test("a bit of layer 2 flipped, self-test, float32 cache", THIMBLE_ERROR_SELF_TEST, 2,
+                &model, THIMBLE_KV_F32);
+  try_self_test("a bit of layer 2 flipped, self-test, int8 cache", THIMBLE_ERROR_SELF_TEST, 2,
+                &model, THIMBLE_KV_Q8);
+  *weight = (uint8_t)(*weight ^ 0x40);
+  try_self_test("the bit mended, self-test", THIMBLE_OK, -1, &model, THIMBLE_KV_F32);
 }
 
 /* ---- Memory and calls ---- */
@@ -155,6 +221,14 @@ static void wrong_memory(const thimble_model* model) {
   config.isa = "abacus";
   report("kernels that there are not", THIMBLE_ERROR_CONFIG,
          thimble_session_init(&session, model, &config, arena, sizeof arena));
+  config.isa = NULL;
+  config.kv_type = 2;
+  report("a type of cache that there is not", THIMBLE_ERROR_CONFIG,
+         thimble_session_init(&session, model, &config, arena, sizeof arena));
+  config.kv_type = THIMBLE_KV_Q8;
+  config.n_candidates = 257;
+  report("257 candidates", THIMBLE_ERROR_CONFIG,
+         thimble_session_init(&session, model, &config, arena, sizeof arena));
 }
 
 static void wrong_calls(const thimble_model* model) {
@@ -179,6 +253,7 @@ static void wrong_calls(const thimble_model* model) {
   report("9 tokens for 8 positions", THIMBLE_ERROR_CONTEXT_FULL, thimble_feed(session, tokens, 9));
   report("8 tokens for 8 positions", THIMBLE_OK, thimble_feed(session, tokens, 8));
   report("a slice", THIMBLE_MORE, thimble_step(session, 1));
+  report("self-test within a pass", THIMBLE_ERROR_BUSY, thimble_self_test(session, 0, NULL));
   report("feed within a pass", THIMBLE_ERROR_BUSY, thimble_feed(session, tokens, 1));
   report("encode within a pass", THIMBLE_ERROR_BUSY,
          thimble_encode(session, "a", 1, 0, tokens + 1, 8));
@@ -200,6 +275,25 @@ static void wrong_calls(const thimble_model* model) {
          thimble_decode(model, &decoder, (int32_t)model->vocab_size - 1, text, 0));
 }
 
+static void few_candidates(const thimble_model* model) {
+  thimble_session* session;
+  const thimble_config config = {.n_ctx = 7, .kv_type = THIMBLE_KV_Q8, .n_candidates = 4};
+  thimble_sampling sampling = {0};
+  const int32_t token = 1;
+
+  report("init, 4 candidates", THIMBLE_OK,
+         thimble_session_init(&session, model, &config, arena, sizeof arena));
+  report("self-test with 7 positions", THIMBLE_ERROR_CONTEXT_FULL,
+         thimble_self_test(session, 0, NULL));
+  report("a token", THIMBLE_OK, thimble_feed(session, &token, 1));
+  report("its pass", THIMBLE_OK, thimble_step(session, 0));
+  if (thimble_logits(session) != NULL) ++failures;
+  sampling.temperature = 1;
+  report("temperature 1, all tokens", THIMBLE_ERROR_ARGUMENT, thimble_sample(session, &sampling));
+  sampling.top_k = 5;
+  report("top-k 5 of 4 candidates", THIMBLE_ERROR_ARGUMENT, thimble_sample(session, &sampling));
+}
+
 int main(void) {
   thimble_model model;
   image_bytes = (size_t)(model_image_end - model_image);
@@ -209,8 +303,10 @@ int main(void) {
   }
   damaged_images();
   damaged_weight();
+  self_tests();
   report("open", THIMBLE_OK, thimble_model_open(&model, copy, image_bytes));
   wrong_memory(&model);
   wrong_calls(&model);
+  few_candidates(&model);
   return failures > 0;
 }
