@@ -482,7 +482,7 @@ void check_argmax_odds(const Kernels& k) {
 
 }  // namespace
 
-extern "C" int firmware_main(void) {
+int main() {
   const Kernels& k = *kernels_at(0);
   check_matmul_f32(k);
   check_matmul_q8(k);
