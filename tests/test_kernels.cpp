@@ -106,6 +106,51 @@ TEST_CASE("matmul_f32: every table equals the reference") {
   }
 }
 
+TEST_CASE("matmul_f32: one rounding each step, half-way cases and denormals included") {
+  Random random(19);
+  constexpr uint32_t kRows = 16;
+  const float tiny = 1.1920929e-7f;  // 2^-23
+  for (int round = 0; round < 4000; ++round) {
+    Block<float> w(2 * kRows);  // columns c, a; x is (1, b): the second step is fma(a, b, c)
+    Block<float> x(2);
+    const int kind = round % 4;
+    x[0] = 1.0f;
+    x[1] = random.below(2) ? 1.0f - tiny : 1.0f + tiny;
+    for (uint32_t r = 0; r < kRows; ++r) {
+      const uint32_t bits = static_cast<uint32_t>(random.next() >> 32);
+      const uint32_t other = static_cast<uint32_t>(random.next() >> 32);
+      float& c = w[r];
+      float& a = w[kRows + r];
+      if (kind < 2) {  // half a step of c, more or less by 2^-46 of it
+        a = (random.below(2) ? 1.0f - tiny : 1.0f + tiny) * (bits >> 31 ? 1.0f : -1.0f);
+        c = float_of(bits & (kind == 0 ? 0x807fffffu : 0x00ffffffu));
+        if (kind == 0) {
+          c = float_of(bits_of(c) | 0x3f800000u);
+          a *= 5.9604645e-8f;  // 2^-24
+        } else {
+          a *= 2.64697796e-23f;  // 2^-75, and as much of b: 2^-150
+        }
+      } else {  // any floats; the second time so that the product and c meet
+        a = float_of(kind == 2 ? bits : (bits & 0x8fffffffu) | 0x38000000u);
+        c = float_of(kind == 2 ? other : (other & 0x8fffffffu) | 0x38000000u);
+      }
+    }
+    if (kind == 1) x[1] *= 2.64697796e-23f;
+    const Matrix m = {w.data(), nullptr, kRows, 2, 2, kRows, 0, 0, kWeightF32};
+    Block<float> expected(kRows), found(kRows);
+    kKernelsReference.matmul_f32(expected.data(), kRows, m, 0, 1, x.data(), 2, 1);
+    for (const Kernels* k : fast_tables()) {
+      k->matmul_f32(found.data(), kRows, m, 0, 1, x.data(), 2, 1);
+      for (uint32_t r = 0; r < kRows; ++r) {
+        const bool both_nan = std::isnan(found[r]) && std::isnan(expected[r]);
+        REQUIRE_MESSAGE((both_nan || bits_of(found[r]) == bits_of(expected[r])),
+                        std::string(k->name), " kind ", kind, ": ", w[r], " + ", w[kRows + r],
+                        " * ", x[1]);
+      }
+    }
+  }
+}
+
 TEST_CASE("matmul_q8: every table equals the reference") {
   Random random(11);
   for (uint32_t height : kTileHeights) {
