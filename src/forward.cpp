@@ -151,7 +151,7 @@ Work stage_work(const thimble_session* s) {
   const thimble_model& m = s->model;
   const Pass& p = s->pass;
   // In units of a product on a Cortex-M4F: what else is done for each element.
-  constexpr uint64_t kPerNorm = 16, kPerRotation = 10, kPerActivation = 40, kPerWeight = 24;
+  constexpr uint64_t kPerNorm = 16, kPerRotation = 10, kPerActivation = 40, kPerWeight = 64;
   switch (p.stage) {
     case kEmbed:
     case kAttentionNormStage:

@@ -162,19 +162,48 @@ struct HeaderChecker {
   }
 };
 
-bool known_types(const HeaderChecker& check) {
-  const FileHeader& h = check.header;
-  if (!check.equals("architecture", h.architecture, kArchitectureLlama) ||
-      !check.equals("flags", h.flags, 0) || !check.equals("norm type", h.norm, kNormRms) ||
-      !check.equals("activation type", h.activation, kActivationSwiGlu) ||
-      !check.equals("position type", h.position, kPositionRope) ||
-      !check.equals("biases", h.biases, 0) || !check.within("tied_head", h.tied_head, 0, 1) ||
-      !check.within("weight type", h.weight_type, kWeightF32, kWeightQ8) ||
-      !check.within("tokenizer type", h.tokenizer, kTokenizerNone, kTokenizerScoredBpe) ||
-      !check.within("tokenizer flags", h.tokenizer_flags, 0, kTokenizerKnownFlags)) {
-    return false;
+// A field that may have any value of a range, whatever the others say. In a table, since a call for
+// each is twice as long.
+struct FieldRange {
+  const char* what;
+  uint32_t offset, low, high;
+};
+constexpr FieldRange kTypes[] = {
+    {"architecture", offsetof(FileHeader, architecture), kArchitectureLlama, kArchitectureLlama},
+    {"flags", offsetof(FileHeader, flags), 0, 0},
+    {"norm type", offsetof(FileHeader, norm), kNormRms, kNormRms},
+    {"activation type", offsetof(FileHeader, activation), kActivationSwiGlu, kActivationSwiGlu},
+    {"position type", offsetof(FileHeader, position), kPositionRope, kPositionRope},
+    {"biases", offsetof(FileHeader, biases), 0, 0},
+    {"tied_head", offsetof(FileHeader, tied_head), 0, 1},
+    {"weight type", offsetof(FileHeader, weight_type), kWeightF32, kWeightQ8},
+    {"tokenizer type", offsetof(FileHeader, tokenizer), kTokenizerNone, kTokenizerScoredBpe},
+    {"tokenizer flags", offsetof(FileHeader, tokenizer_flags), 0, kTokenizerKnownFlags},
+};
+constexpr FieldRange kSizes[] = {
+    {"dim", offsetof(FileHeader, dim), 1, kMaxDim},
+    {"hidden_dim", offsetof(FileHeader, hidden_dim), 1, kMaxHiddenDim},
+    {"n_layers", offsetof(FileHeader, n_layers), 1, kMaxLayers},
+    {"n_heads", offsetof(FileHeader, n_heads), 1, kMaxHeads},
+    {"n_kv_heads", offsetof(FileHeader, n_kv_heads), 1, kMaxHeads},
+    {"head_dim", offsetof(FileHeader, head_dim), 2, kMaxHeadDim},
+    {"vocab_size", offsetof(FileHeader, vocab_size), 1, kMaxVocab},
+    {"n_ctx", offsetof(FileHeader, n_ctx), 1, kMaxContext},
+};
+
+template <size_t kCount>
+bool fields_within(const HeaderChecker& check, const FieldRange (&fields)[kCount]) {
+  const uint8_t* header = reinterpret_cast<const uint8_t*>(&check.header);
+  for (const FieldRange& f : fields) {
+    const uint32_t& field = *reinterpret_cast<const uint32_t*>(header + f.offset);
+    if (!check.within(f.what, field, f.low, f.high)) return false;
   }
-  for (const uint8_t& byte : h.reserved) {
+  return true;
+}
+
+bool known_types(const HeaderChecker& check) {
+  if (!fields_within(check, kTypes)) return false;
+  for (const uint8_t& byte : check.header.reserved) {
     if (byte != 0) return refuse(check.fault, "reserved byte", byte, 0, check.offset(&byte));
   }
   return true;
@@ -182,14 +211,7 @@ bool known_types(const HeaderChecker& check) {
 
 bool ranges_hold(const HeaderChecker& check) {
   const FileHeader& h = check.header;
-  if (!check.within("dim", h.dim, 1, kMaxDim) ||
-      !check.within("hidden_dim", h.hidden_dim, 1, kMaxHiddenDim) ||
-      !check.within("n_layers", h.n_layers, 1, kMaxLayers) ||
-      !check.within("n_heads", h.n_heads, 1, kMaxHeads) ||
-      !check.within("n_kv_heads", h.n_kv_heads, 1, h.n_heads) ||
-      !check.within("head_dim", h.head_dim, 2, kMaxHeadDim) ||
-      !check.within("vocab_size", h.vocab_size, 1, kMaxVocab) ||
-      !check.within("n_ctx", h.n_ctx, 1, kMaxContext) ||
+  if (!fields_within(check, kSizes) || !check.within("n_kv_heads", h.n_kv_heads, 1, h.n_heads) ||
       !check.between("norm epsilon", h.norm_eps, 1e-12f, 1.0f) ||
       !check.between("rope_theta", h.rope_theta, 1.0f, 1e12f)) {
     return false;

@@ -311,7 +311,7 @@ TEST_CASE("step: no slice does more than its budget and the worst case that thim
             const uint64_t shared = m.view.n_heads / m.view.n_kv_heads;
             const uint64_t excess =
                 std::max({uint64_t{n_batch} * layout.row_tile * longest,
-                          shared * m.view.n_ctx * (2 * uint64_t{m.view.head_dim} + 24),
+                          shared * m.view.n_ctx * (2 * uint64_t{m.view.head_dim} + 64),
                           uint64_t{40} * m.view.hidden_dim});
             REQUIRE(thimble_feed(s, text.data(), text.size()) == THIMBLE_OK);
             thimble_status status;

@@ -176,7 +176,7 @@ thimble_status thimble_feed(thimble_session* session, const int32_t* tokens, siz
  * Other work (norms, exponentials) counts as what it is worth in them. Worst case: one unit of work
  * more than the budget, the largest of
  *   n_batch * row_tile * the longest row of weights (dim, hidden_dim or n_heads * head_dim),
- *   one KV head's attention at one position: n_heads / n_kv_heads * n_ctx * (2 * head_dim + 24),
+ *   one KV head's attention at one position: n_heads / n_kv_heads * n_ctx * (2 * head_dim + 64),
  *   one token's activation: 40 * hidden_dim,
  * so a small n_batch and row_tile keep slices short. Slicing does not change one bit, and a session
  * can be rewound between slices. Returns THIMBLE_OK when the pass is complete (or none was
