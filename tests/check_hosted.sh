@@ -73,8 +73,9 @@ run() { # NAME "QEMU -cpu CPU" TABLES...: the kernel tables that this processor 
     done
   done
   if [ -n "$doctest" ]; then
+    # Without the 23 million values of exp: its accuracy is the host's to test, its bits are here.
     # shellcheck disable=SC2086
-    if found=$($emulator $work/$name/test_kernels 2>&1); then
+    if found=$($emulator $work/$name/test_kernels -tce="exp is within*" 2>&1); then
       echo "  kernels' tests: $(echo "$found" | sed -n 's/.*assertions: *\([0-9]*\).*/\1/p') assertions hold"
     else
       fail "$found"
