@@ -13,19 +13,19 @@ namespace {
 // The section table is: embedding, the layers' sections, final norm, [head], rope, [tokenizer].
 constexpr SectionKind kLayerSections[] = {kAttentionNorm,   kAttentionQkv,      kAttentionOutput,
                                           kFeedForwardNorm, kFeedForwardGateUp, kFeedForwardDown};
-constexpr uint64_t kSectionsPerLayer = sizeof kLayerSections / sizeof kLayerSections[0];
+constexpr uint32_t kSectionsPerLayer = sizeof kLayerSections / sizeof kLayerSections[0];
 constexpr SectionKind kTokenizerSections[] = {kTokenOffsets, kTokenBytes, kTokenRanks,
                                               kTokenTypes,   kByteTokens, kTokenLookup};
-constexpr uint64_t kTokenizerSectionCount =
+constexpr uint32_t kTokenizerSectionCount =
     sizeof kTokenizerSections / sizeof kTokenizerSections[0];
-constexpr uint64_t kSelfTestSectionCount = 2;
+constexpr uint32_t kSelfTestSectionCount = 2;
 
-uint64_t tokenizer_section_count(const FileHeader& h) {
+uint32_t tokenizer_section_count(const FileHeader& h) {
   return h.tokenizer == kTokenizerNone ? 0 : kTokenizerSectionCount;
 }
 
-uint64_t section_index(const FileHeader& h, SectionKind kind, uint32_t layer) {
-  const uint64_t after_layers = 1 + kSectionsPerLayer * h.n_layers;
+uint32_t section_index(const FileHeader& h, SectionKind kind, uint32_t layer) {
+  const uint32_t after_layers = 1 + kSectionsPerLayer * h.n_layers;
   switch (kind) {
     case kTokenEmbedding:
       return 0;
@@ -38,7 +38,7 @@ uint64_t section_index(const FileHeader& h, SectionKind kind, uint32_t layer) {
     default:
       break;
   }
-  const uint64_t after_rope = after_layers + (h.tied_head ? 2 : 3);
+  const uint32_t after_rope = after_layers + (h.tied_head ? 2 : 3);
   if (kind >= kSelfTestTokens) {
     return after_rope + tokenizer_section_count(h) + (kind - kSelfTestTokens);
   }
@@ -46,14 +46,14 @@ uint64_t section_index(const FileHeader& h, SectionKind kind, uint32_t layer) {
   return 1 + kSectionsPerLayer * layer + (kind - kAttentionNorm);
 }
 
-void section_kind(const FileHeader& h, uint64_t index, SectionKind* kind, uint32_t* layer) {
+void section_kind(const FileHeader& h, uint32_t index, SectionKind* kind, uint32_t* layer) {
   *layer = 0;
-  const uint64_t after_layers = 1 + kSectionsPerLayer * h.n_layers;
+  const uint32_t after_layers = 1 + kSectionsPerLayer * h.n_layers;
   if (index == 0) {
     *kind = kTokenEmbedding;
   } else if (index < after_layers) {
     *kind = kLayerSections[(index - 1) % kSectionsPerLayer];
-    *layer = static_cast<uint32_t>((index - 1) / kSectionsPerLayer);
+    *layer = (index - 1) / kSectionsPerLayer;
   } else if (index == after_layers) {
     *kind = kFinalNorm;
   } else if (!h.tied_head && index == after_layers + 1) {
@@ -61,8 +61,8 @@ void section_kind(const FileHeader& h, uint64_t index, SectionKind* kind, uint32
   } else if (index == after_layers + (h.tied_head ? 1 : 2)) {
     *kind = kRopeFrequencies;
   } else {
-    const uint64_t after_rope = after_layers + (h.tied_head ? 2 : 3);
-    const uint64_t after_tokenizer = after_rope + tokenizer_section_count(h);
+    const uint32_t after_rope = after_layers + (h.tied_head ? 2 : 3);
+    const uint32_t after_tokenizer = after_rope + tokenizer_section_count(h);
     *kind = index < after_tokenizer    ? kTokenizerSections[index - after_rope]
             : index == after_tokenizer ? kSelfTestTokens
                                        : kSelfTestHashes;
@@ -262,8 +262,8 @@ bool ranges_hold(const HeaderChecker& check) {
 
 uint64_t parameter_count(const FileHeader& h) {
   uint64_t n = 0;
-  const uint64_t weights_end = section_index(h, kRopeFrequencies, 0);
-  for (uint64_t i = 0; i < weights_end; ++i) {
+  const uint32_t weights_end = section_index(h, kRopeFrequencies, 0);
+  for (uint32_t i = 0; i < weights_end; ++i) {
     SectionKind kind;
     uint32_t layer;
     section_kind(h, i, &kind, &layer);
@@ -350,7 +350,7 @@ bool entries_match(const SectionEntry& found, const SectionEntry& expected, uint
 }
 
 thimble_status check_sections(const FileHeader& h, thimble_fault* fault) {
-  const uint64_t count = section_count(h);
+  const uint32_t count = section_count(h);
   if (h.n_sections != count) {
     refuse(fault, "n_sections", h.n_sections, count, offsetof(FileHeader, n_sections));
     return THIMBLE_ERROR_SECTION;
@@ -358,7 +358,7 @@ thimble_status check_sections(const FileHeader& h, thimble_fault* fault) {
   const SectionEntry* table = reinterpret_cast<const SectionEntry*>(&h + 1);
   const SectionEntry* previous = nullptr;
   SectionEntry expected{};
-  for (uint64_t i = 0; i < count; ++i) {
+  for (uint32_t i = 0; i < count; ++i) {
     expected = expected_section(h, i, previous);
     if (!entries_match(table[i], expected, sizeof h + i * sizeof(SectionEntry), fault)) {
       return THIMBLE_ERROR_SECTION;
@@ -381,12 +381,12 @@ uint32_t token_lookup_slots(uint32_t vocab_size) {
   return slots;
 }
 
-uint64_t section_count(const FileHeader& header) {
+uint32_t section_count(const FileHeader& header) {
   return section_index(header, kRopeFrequencies, 0) + 1 + tokenizer_section_count(header) +
          (header.self_test_tokens ? kSelfTestSectionCount : 0);
 }
 
-SectionEntry expected_section(const FileHeader& header, uint64_t index,
+SectionEntry expected_section(const FileHeader& header, uint32_t index,
                               const SectionEntry* previous) {
   SectionEntry e{};
   SectionKind kind;

@@ -12,11 +12,11 @@ namespace thimble {
 // ---- What a header implies. The reader checks a file against it, the writer builds from it.
 
 // Sections that a file with this header has; their entries follow the header.
-uint64_t section_count(const FileHeader& header);
+uint32_t section_count(const FileHeader& header);
 
 // Entry `index` of the section table, offsets included if `previous` is the entry before it (null
 // for the first). The header must have passed check_header.
-SectionEntry expected_section(const FileHeader& header, uint64_t index,
+SectionEntry expected_section(const FileHeader& header, uint32_t index,
                               const SectionEntry* previous);
 
 // Length of the whole file, given its last section.

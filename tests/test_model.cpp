@@ -675,7 +675,7 @@ TEST_CASE("fuzz: any legal header over random bytes runs, with the same bits on 
     h.n_params = fault.expected;
     REQUIRE(check_header(h, &fault) == THIMBLE_OK);
     std::vector<SectionEntry> table;
-    h.n_sections = static_cast<uint32_t>(section_count(h));
+    h.n_sections = section_count(h);
     for (uint32_t i = 0; i < h.n_sections; ++i) {
       const SectionEntry entry = expected_section(h, i, table.empty() ? nullptr : &table.back());
       table.push_back(entry);

@@ -123,7 +123,7 @@ Plan make_plan(const ModelShape& shape, const WeightLayout& layout, const Vocabu
   thimble_fault fault{};
   if (check_header(h, &fault) != THIMBLE_OK) refuse_header(fault);
 
-  h.n_sections = static_cast<uint32_t>(section_count(h));
+  h.n_sections = section_count(h);
   h.header_bytes = static_cast<uint32_t>(sizeof h + h.n_sections * sizeof(SectionEntry));
   plan.sections.reserve(h.n_sections);
   for (uint32_t i = 0; i < h.n_sections; ++i) {
