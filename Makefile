@@ -150,7 +150,7 @@ firmware: all ## what the engine costs on each board beside its limits: flash, R
 	tests/measure_firmware.sh $(BUILD)/thimble
 
 .PHONY: test-hosted
-test-hosted: all ## the same bits from Linux programs for Arm and RISC-V, under user emulation
+test-hosted: all ## the first two of these: this machine's tables, Linux programs for Arm and RISC-V
 	tests/check_hosted.sh $(BUILD)/thimble
 
 # ---- Keeping house ------------------------------------------------------------------------

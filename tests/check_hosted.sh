@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# The same bits from Linux programs for other processors as on the host: check_hosted.sh PROGRAM
+# The same bits from every kernel table of this machine, and from Linux programs for other
+# processors: check_hosted.sh PROGRAM
 # Cross builds the program and the kernels' tests, static, and runs both under user emulation, on
 # processors with and without the instructions that select.cpp asks for. Big-endian targets must be
 # refused while compiling. Wants the distribution's g++-aarch64-linux-gnu, g++-arm-linux-gnueabihf,
@@ -40,8 +41,30 @@ if [ -d $shared ]; then
 else
   echo "stories260K: skipped: ../shared is absent"
 fi
-declare -A expected
-for model in "${models[@]}"; do expected[$model]=$(hash_of "$program" run "$model"); done
+declare -A expected # of a model and a type of cache
+for model in "${models[@]}"; do
+  for kv in f32 q8; do expected[$model $kv]=$(hash_of "$program" run "$model" --kv $kv); done
+done
+
+same_hashes() { # TABLE PROGRAM...: every model, both caches
+  local isa=$1 model kv found
+  shift
+  for model in "${models[@]}"; do
+    for kv in f32 q8; do
+      found=$(THIMBLE_ISA=$isa hash_of "$@" run "$model" --kv $kv)
+      [ "$found" = "${expected[$model $kv]}" ] && continue
+      fail "  ${found:-no hash}  $(basename "$model") $isa, $kv cache DIFFERS from ${expected[$model $kv]}"
+      return
+    done
+  done
+  echo "  $isa: ${#models[@]} models, f32 and q8 cache, as on the host"
+}
+
+echo "this machine:"
+for isa in $(THIMBLE_ISA=none "$program" run models/story.thimble 2>&1 |
+    sed -n 's/.*this machine has //p' | tr -d ,); do
+  same_hashes "$isa" "$program"
+done
 
 build() { # NAME TOOLS FLAGS: the program and, with doctest, the kernels' tests
   local name=$1 tools=$2 flags=$3 programs="$work/$1/thimble"
@@ -61,17 +84,8 @@ run() { # NAME "QEMU -cpu CPU" TABLES...: the kernel tables that this processor 
   found=$(THIMBLE_ISA=none $emulator $work/$name/thimble run models/story.thimble 2>&1 |
     sed -n 's/.*this machine has //p')
   [ "$found" = "$wanted" ] || fail "  has tables $found; EXPECTED $wanted"
-  for model in "${models[@]}"; do
-    for isa in "$@"; do
-      # shellcheck disable=SC2086
-      found=$(THIMBLE_ISA=$isa hash_of $emulator $work/$name/thimble run "$model")
-      if [ "$found" = "${expected[$model]}" ]; then
-        echo "  $found  $(basename "$model") $isa, as on the host"
-      else
-        fail "  ${found:-no hash}  $(basename "$model") $isa DIFFERS from ${expected[$model]}"
-      fi
-    done
-  done
+  # shellcheck disable=SC2086
+  for isa in "$@"; do same_hashes "$isa" $emulator $work/$name/thimble; done
   if [ -n "$doctest" ]; then
     # Without the 23 million values of exp: its accuracy is the host's to test, its bits are here.
     # shellcheck disable=SC2086

@@ -8,10 +8,9 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "board.h"
 #include "exact_math.h"
 #include "kernels/reference.h"
-
-#include "board.h"
 
 using namespace thimble;
 
