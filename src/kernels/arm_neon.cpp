@@ -315,48 +315,39 @@ struct DotInstruction {
 };
 #endif
 
-constexpr Kernels make_table(const char* name, decltype(Kernels::matmul_q8) matmul_q8) {
-  return {name,
-          kLanes,
-          matmul_f32_lanes<Floats>,
-          matmul_q8,
-          quantize_q8_lanes<Floats>,
-          rms_norm_lanes<Floats>,
-          exact_rope_table,
-          rotate_lanes<Floats>,
-          softmax_lanes<Floats>,
-          mix_values_lanes<Floats>,
-          mix_values_q8_lanes<Floats, Rows, HalfRows>,
-          swiglu_lanes<Floats>,
-          add_lanes<Floats>,
-          argmax_lanes<Floats>,
-          odds_lanes<Floats>};
-}
-
-#else
-
-constexpr Kernels make_table(const char* name, decltype(Kernels::matmul_q8) matmul_q8) {
-  Kernels k = reference_table();
-  k.name = name;
-  k.row_tile = kLanes;
-  k.matmul_q8 = matmul_q8;
-  k.mix_values_q8 = mix_values_q8_lanes<Floats, Rows, HalfRows>;
-  return k;
-}
-
 #endif
 
 }  // namespace
 
-extern const Kernels kKernelsNeon;
-const Kernels kKernelsNeon = make_table("neon", matmul_q8_lanes<Floats, DotPairs>);
 #if defined(__aarch64__)
+
+extern const Kernels kKernelsNeon;
 extern const Kernels kKernelsNeonDot;
+const Kernels kKernelsNeon = lanes_table<Floats, DotPairs, Rows, HalfRows>("neon");
 #if defined(THIMBLE_DOTPROD)
-const Kernels kKernelsNeonDot = make_table("neondot", matmul_q8_lanes<Floats, DotInstruction>);
+const Kernels kKernelsNeonDot = lanes_table<Floats, DotInstruction, Rows, HalfRows>("neondot");
 #else
 const Kernels kKernelsNeonDot = {};
 #endif
+
+#else
+
+namespace {
+
+constexpr Kernels make_table() {
+  Kernels k = reference_table();
+  k.name = "neon";
+  k.row_tile = kLanes;
+  k.matmul_q8 = matmul_q8_lanes<Floats, DotPairs>;
+  k.mix_values_q8 = mix_values_q8_lanes<Floats, Rows, HalfRows>;
+  return k;
+}
+
+}  // namespace
+
+extern const Kernels kKernelsNeon;
+const Kernels kKernelsNeon = make_table();
+
 #endif
 
 }  // namespace thimble

@@ -653,6 +653,28 @@ static void odds_lanes(uint32_t* weights, const float* x, uint32_t n, float max,
   });
 }
 
+// ---- The table -----------------------------------------------------------------------------
+// F, Dot, and what mix_values_q8_lanes wants.
+
+template <class F, class Dot, class Rows, class HalfRows>
+static constexpr Kernels lanes_table(const char* name) {
+  return {name,
+          kLanes,
+          matmul_f32_lanes<F>,
+          matmul_q8_lanes<F, Dot>,
+          quantize_q8_lanes<F>,
+          rms_norm_lanes<F>,
+          exact_rope_table,
+          rotate_lanes<F>,
+          softmax_lanes<F>,
+          mix_values_lanes<F>,
+          mix_values_q8_lanes<F, Rows, HalfRows>,
+          swiglu_lanes<F>,
+          add_lanes<F>,
+          argmax_lanes<F>,
+          odds_lanes<F>};
+}
+
 }  // namespace thimble
 
 #endif

@@ -228,21 +228,7 @@ struct HalfRows {
 }  // namespace
 
 extern const Kernels kKernelsAvx2;
-const Kernels kKernelsAvx2 = {"avx2",
-                              kLanes,
-                              matmul_f32_lanes<Floats>,
-                              matmul_q8_lanes<Floats, DotPairs>,
-                              quantize_q8_lanes<Floats>,
-                              rms_norm_lanes<Floats>,
-                              exact_rope_table,
-                              rotate_lanes<Floats>,
-                              softmax_lanes<Floats>,
-                              mix_values_lanes<Floats>,
-                              mix_values_q8_lanes<Floats, Rows, HalfRows>,
-                              swiglu_lanes<Floats>,
-                              add_lanes<Floats>,
-                              argmax_lanes<Floats>,
-                              odds_lanes<Floats>};
+const Kernels kKernelsAvx2 = lanes_table<Floats, DotPairs, Rows, HalfRows>("avx2");
 
 }  // namespace thimble
 

@@ -216,30 +216,12 @@ struct HalfRows {
   }
 };
 
-constexpr Kernels make_table(const char* name, decltype(Kernels::matmul_q8) matmul_q8) {
-  return {name,
-          kLanes,
-          matmul_f32_lanes<Floats>,
-          matmul_q8,
-          quantize_q8_lanes<Floats>,
-          rms_norm_lanes<Floats>,
-          exact_rope_table,
-          rotate_lanes<Floats>,
-          softmax_lanes<Floats>,
-          mix_values_lanes<Floats>,
-          mix_values_q8_lanes<Floats, Rows, HalfRows>,
-          swiglu_lanes<Floats>,
-          add_lanes<Floats>,
-          argmax_lanes<Floats>,
-          odds_lanes<Floats>};
-}
-
 }  // namespace
 
 extern const Kernels kKernelsAvx512;
 extern const Kernels kKernelsAvx512Vnni;
-const Kernels kKernelsAvx512 = make_table("avx512", matmul_q8_lanes<Floats, DotPairs>);
-const Kernels kKernelsAvx512Vnni = make_table("avx512vnni", matmul_q8_lanes<Floats, DotVnni>);
+const Kernels kKernelsAvx512 = lanes_table<Floats, DotPairs, Rows, HalfRows>("avx512");
+const Kernels kKernelsAvx512Vnni = lanes_table<Floats, DotVnni, Rows, HalfRows>("avx512vnni");
 
 }  // namespace thimble
 

@@ -235,21 +235,7 @@ struct HalfRows {
 }  // namespace
 
 extern const Kernels kKernelsSse41;
-const Kernels kKernelsSse41 = {"sse41",
-                               kLanes,
-                               matmul_f32_lanes<Floats>,
-                               matmul_q8_lanes<Floats, DotPairs>,
-                               quantize_q8_lanes<Floats>,
-                               rms_norm_lanes<Floats>,
-                               exact_rope_table,
-                               rotate_lanes<Floats>,
-                               softmax_lanes<Floats>,
-                               mix_values_lanes<Floats>,
-                               mix_values_q8_lanes<Floats, Rows, HalfRows>,
-                               swiglu_lanes<Floats>,
-                               add_lanes<Floats>,
-                               argmax_lanes<Floats>,
-                               odds_lanes<Floats>};
+const Kernels kKernelsSse41 = lanes_table<Floats, DotPairs, Rows, HalfRows>("sse41");
 
 }  // namespace thimble
 
