@@ -156,8 +156,9 @@ void matmul_q8_dsp(float* out, size_t out_stride, const Matrix& w, uint32_t tile
     return;
   }
   const uint32_t height = w.row_tile, cols = w.padded_cols, groups = w.n_groups;
-  // Tiles of 4 rows follow each other as one run of blocks; otherwise the blocks of a tile do.
-  const bool one_run = height == 4 && n == 1;
+  // Tiles of 4 rows follow each other as one run of blocks; otherwise the blocks of a tile do. Of
+  // long rows a tile meets all activations while it is near; for short ones a call costs more.
+  const bool one_run = height == 4 && (n == 1 || cols <= 64);
   const uint32_t tiles = one_run ? tile_end - tile_begin : 1;
   RowBlocks b;
   b.skipped = (0 - w.group / 4) % 4;
@@ -274,106 +275,170 @@ void quantize_q8_dsp(const QuantizedRows& out, const float* x, size_t x_stride, 
 
 // ---- Context vectors of int8 values ----------------------------------------------------------
 
-// To nearest even, for x in [0, 2^31); 0 below and for a NaN.
-inline uint32_t round_positive(float x) {
-  uint32_t whole;
-  float rest;
-  __asm__("vcvt.u32.f32 %1, %2\n vmov %0, %1\n" : "=r"(whole), "=&t"(rest) : "t"(x));
-  rest = x - static_cast<float>(whole);  // exact
-  const int32_t fixed = static_cast<int32_t>(fixed_24(rest) + (whole & 1));
-  return fixed > 0x800000 ? whole + 1 : whole;
+// e[t] = weights[t] * scales[t] for 4 * fours positions. Returns the bits of the largest, or of
+// what was larger before; as unsigned numbers, in which a NaN and what is negative are above
+// infinity.
+uint32_t scale_fours(float* e, const float* weights, const uint16_t* scales, uint32_t fours,
+                     uint32_t max) {
+  uint32_t a, b, c, d;
+  __asm__ volatile(
+      "1: vldmia %[weights]!, {s0-s3}\n"
+      "ldr %[b], [%[scales]], #4\n"
+      "ldr %[d], [%[scales]], #4\n"
+      "lsl %[a], %[b], #16\n bfc %[b], #0, #16\n"
+      "lsl %[c], %[d], #16\n bfc %[d], #0, #16\n"
+      "vmov s4, s5, %[a], %[b]\n"
+      "vmov s6, s7, %[c], %[d]\n"
+      "vmul.f32 s0, s0, s4\n vmul.f32 s1, s1, s5\n"
+      "vmul.f32 s2, s2, s6\n vmul.f32 s3, s3, s7\n"
+      "vstmia %[e]!, {s0-s3}\n"
+      "vmov %[a], %[b], s0, s1\n"
+      "vmov %[c], %[d], s2, s3\n"
+      "cmp %[a], %[max]\n"
+      "ittt ls\n"
+      "cmpls %[b], %[max]\n cmpls %[c], %[max]\n cmpls %[d], %[max]\n"
+      "bls 2f\n"
+      "cmp %[a], %[max]\n it hi\n movhi %[max], %[a]\n"
+      "cmp %[b], %[max]\n it hi\n movhi %[max], %[b]\n"
+      "cmp %[c], %[max]\n it hi\n movhi %[max], %[c]\n"
+      "cmp %[d], %[max]\n it hi\n movhi %[max], %[d]\n"
+      "2: subs %[fours], %[fours], #1\n"
+      "bne 1b\n"
+      : [e] "+r"(e), [weights] "+r"(weights), [scales] "+r"(scales), [fours] "+r"(fours),
+        [max] "+l"(max), [a] "=&l"(a), [b] "=&l"(b), [c] "=&l"(c), [d] "=&l"(d)
+      :
+      : "cc", "memory", "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7");
+  return max;
 }
 
-// The block's weights of 15 bits; returns what one of their units is worth.
-float quantize_mix_weights(int16_t* p, const float* weights, const uint16_t* scales,
-                           uint32_t count) {
-  float max = 0.0f;
-  for (uint32_t t = 0; t < count; ++t) {
-    const float e = weights[t] * from_bf16(scales[t]);
-    max = e > max ? e : max;
+// The block's weights of 15 bits, written over `e`, which is them in float; returns what one of
+// their units is worth. Writes up to three zeros behind them.
+float quantize_mix_weights(float* e, const float* weights, const uint16_t* scales, uint32_t count) {
+  const uint32_t left = count % 4, whole = count - left;
+  uint32_t max = 0;
+  if (whole != 0) max = scale_fours(e, weights, scales, whole / 4, max);
+  if (left != 0) {
+    float rest[4] = {};
+    uint16_t rest_scales[4] = {};
+    for (uint32_t i = 0; i < left; ++i) {
+      rest[i] = weights[whole + i];
+      rest_scales[i] = scales[whole + i];
+    }
+    max = scale_fours(e + whole, rest, rest_scales, 1, max);
   }
-  if (max < 1e-30f) {
-    memset(p, 0, count * sizeof *p);
-    return 0.0f;
+  if (max > 0x7f800000u) {  // rare: NaNs and negatives count as zeros
+    max = 0;
+    for (uint32_t t = 0; t < count; ++t) {
+      if (!(e[t] > 0.0f)) e[t] = 0.0f;
+      max = bits_of(e[t]) > max ? bits_of(e[t]) : max;
+    }
   }
-  const float inverse = 32767.0f / max;
-  for (uint32_t t = 0; t < count; ++t) {
-    p[t] = static_cast<int16_t>(round_positive(weights[t] * from_bf16(scales[t]) * inverse));
-  }
-  return max / 32767.0f;
+  const float largest = float_of(max);
+  const bool silent = largest < 1e-30f;
+  const float inverse = silent ? 0.0f : 32767.0f / largest;
+  void* p = e;
+  uint32_t fours = (count + 3) / 4, a, b, c, d;
+  // The sum with 2^23 is rounded to a whole number, whose bits are its last ones; those of the NaN
+  // that infinity * 0 makes are zeros.
+  __asm__ volatile(
+      "1: vldmia %[e]!, {s0-s3}\n"
+      "vmul.f32 s0, s0, %[inverse]\n vmul.f32 s1, s1, %[inverse]\n"
+      "vmul.f32 s2, s2, %[inverse]\n vmul.f32 s3, s3, %[inverse]\n"
+      "vadd.f32 s0, s0, %[whole]\n vadd.f32 s1, s1, %[whole]\n"
+      "vadd.f32 s2, s2, %[whole]\n vadd.f32 s3, s3, %[whole]\n"
+      "vmov %[a], %[b], s0, s1\n"
+      "vmov %[c], %[d], s2, s3\n"
+      "pkhbt %[a], %[a], %[b], lsl #16\n"
+      "pkhbt %[c], %[c], %[d], lsl #16\n"
+      "str %[a], [%[p]], #4\n"
+      "str %[c], [%[p]], #4\n"
+      "subs %[fours], %[fours], #1\n"
+      "bne 1b\n"
+      : [e] "+r"(e), [p] "+r"(p), [fours] "+r"(fours), [a] "=&r"(a), [b] "=&r"(b), [c] "=&r"(c),
+        [d] "=&r"(d)
+      : [inverse] "t"(inverse), [whole] "t"(8388608.0f)
+      : "cc", "memory", "s0", "s1", "s2", "s3");
+  return silent ? 0.0f : largest / 32767.0f;
 }
 
-inline uint32_t load_word(const void* p) {
-  uint32_t word;
-  memcpy(&word, p, sizeof word);
-  return word;
-}
+// clang-format off
+#define THIMBLE_MIX_TWO                         \
+  "ldr %[a], [%[v]]\n"                          \
+  "ldr %[b], [%[v], %[stride]]\n"               \
+  "ldr %[two], [%[p]], #4\n"                    \
+  "add %[v], %[v], %[stride], lsl #1\n"         \
+  "pkhbt %[c], %[a], %[b], lsl #16\n"           \
+  "pkhtb %[b], %[b], %[a], asr #16\n"           \
+  "sxtb16 %[a], %[c]\n"                         \
+  "sxtb16 %[c], %[c], ror #8\n"                 \
+  "smlad %[d0], %[a], %[two], %[d0]\n"          \
+  "smlad %[d1], %[c], %[two], %[d1]\n"          \
+  "sxtb16 %[a], %[b]\n"                         \
+  "sxtb16 %[b], %[b], ror #8\n"                 \
+  "smlad %[d2], %[a], %[two], %[d2]\n"          \
+  "smlad %[d3], %[b], %[two], %[d3]\n"
+// clang-format on
 
-// Adds four values times the lower half of p, or the upper one. Always inlined: the sums must not
-// go through memory.
-__attribute__((always_inline)) inline void mix_lower(int32_t& d0, int32_t& d1, int32_t& d2,
-                                                     int32_t& d3, uint32_t values, uint32_t p) {
-  uint32_t even;
-  __asm__(
-      "sxtb16 %[even], %[values]\n"
-      "sxtb16 %[values], %[values], ror #8\n"
-      "smlabb %[d0], %[even], %[p], %[d0]\n"
-      "smlatb %[d2], %[even], %[p], %[d2]\n"
-      "smlabb %[d1], %[values], %[p], %[d1]\n"
-      "smlatb %[d3], %[values], %[p], %[d3]\n"
-      : [d0] "+r"(d0), [d1] "+r"(d1), [d2] "+r"(d2), [d3] "+r"(d3), [values] "+r"(values),
-        [even] "=&r"(even)
-      : [p] "r"(p));
-}
-__attribute__((always_inline)) inline void mix_upper(int32_t& d0, int32_t& d1, int32_t& d2,
-                                                     int32_t& d3, uint32_t values, uint32_t p) {
-  uint32_t even;
-  __asm__(
-      "sxtb16 %[even], %[values]\n"
-      "sxtb16 %[values], %[values], ror #8\n"
-      "smlabt %[d0], %[even], %[p], %[d0]\n"
-      "smlatt %[d2], %[even], %[p], %[d2]\n"
-      "smlabt %[d1], %[values], %[p], %[d1]\n"
-      "smlatt %[d3], %[values], %[p], %[d3]\n"
-      : [d0] "+r"(d0), [d1] "+r"(d1), [d2] "+r"(d2), [d3] "+r"(d3), [values] "+r"(values),
-        [even] "=&r"(even)
-      : [p] "r"(p));
-}
-
-// dots[d] = the sum over t < count of p[t] * v[t * stride + d], for four columns d.
-__attribute__((noinline)) void mix_four(int32_t (&dots)[4], const int16_t* p, const int8_t* v,
+// dots[d] = the sum over t < count of p[t] * v[t * stride + d], for four columns d. Two positions
+// are 14 instructions, for 8 products.
+__attribute__((noinline)) void mix_four(int32_t (&dots)[4], const void* p, const int8_t* v,
                                         uint32_t stride, uint32_t count) {
   int32_t d0 = 0, d1 = 0, d2 = 0, d3 = 0;
-  for (; count >= 2; count -= 2, p += 2) {
-    const uint32_t two = load_word(p);
-    mix_lower(d0, d1, d2, d3, load_word(v), two);
-    v += stride;
-    mix_upper(d0, d1, d2, d3, load_word(v), two);
-    v += stride;
-  }
-  if (count != 0) mix_lower(d0, d1, d2, d3, load_word(v), static_cast<uint32_t>(*p));
+  uint32_t a, b, c, two;
+  __asm__ volatile(
+      "subs %[count], %[count], #4\n"
+      "blo 2f\n"
+      "1:\n" THIMBLE_MIX_TWO THIMBLE_MIX_TWO
+      "subs %[count], %[count], #4\n"
+      "bhs 1b\n"
+      "2: adds %[count], %[count], #4\n"
+      "beq 4f\n"
+      "3: ldr %[a], [%[v]]\n"
+      "ldrh %[two], [%[p]], #2\n"
+      "add %[v], %[v], %[stride]\n"
+      "sxtb16 %[b], %[a]\n"
+      "sxtb16 %[a], %[a], ror #8\n"
+      "smlabb %[d0], %[b], %[two], %[d0]\n"
+      "smlabb %[d1], %[a], %[two], %[d1]\n"
+      "smlatb %[d2], %[b], %[two], %[d2]\n"
+      "smlatb %[d3], %[a], %[two], %[d3]\n"
+      "subs %[count], %[count], #1\n"
+      "bne 3b\n"
+      "4:\n"
+      : [d0] "+r"(d0), [d1] "+r"(d1), [d2] "+r"(d2), [d3] "+r"(d3), [v] "+r"(v), [p] "+r"(p),
+        [count] "+r"(count), [a] "=&r"(a), [b] "=&r"(b), [c] "=&r"(c), [two] "=&r"(two)
+      : [stride] "r"(stride)
+      : "cc", "memory");
   dots[0] = d0, dots[1] = d1, dots[2] = d2, dots[3] = d3;
 }
 
 void mix_values_q8_dsp(float* out, const float* weights, size_t weights_stride,
                        const int8_t* values, const uint16_t* scales, uint32_t n, uint32_t head_dim,
                        uint32_t n_heads) {
-  int16_t p[kMixBlock];
-  for (uint32_t h = 0; h < n_heads; ++h, out += head_dim, weights += weights_stride) {
+  float p[kMixBlock];  // then int16_t in its first half
+  for (; n_heads > 0; --n_heads, out += head_dim, weights += weights_stride) {
     memset(out, 0, head_dim * sizeof *out);
     for (uint32_t begin = 0; begin < n; begin += kMixBlock) {
       const uint32_t count = n - begin < kMixBlock ? n - begin : kMixBlock;
       const int8_t* v = values + size_t{begin} * head_dim;
       const float unit = quantize_mix_weights(p, weights + begin, scales + begin, count);
-      int32_t dots[4];
-      for (uint32_t d = 0; d < head_dim; ++d) {
-        if (d % 4 == 0 && d + 4 <= head_dim) mix_four(dots, p, v + d, head_dim, count);
-        int32_t dot = dots[d % 4];
-        if (d >= head_dim / 4 * 4) {
-          dot = 0;
-          for (uint32_t t = 0; t < count; ++t) dot += p[t] * v[size_t{t} * head_dim + d];
+      for (uint32_t d = 0; d < head_dim; d += 4) {
+        const uint32_t columns = head_dim - d < 4 ? head_dim - d : 4;
+        int32_t dots[4] = {};
+        if (columns == 4) {
+          mix_four(dots, p, v + d, head_dim, count);
+        } else {
+          for (uint32_t t = 0; t < count; ++t) {
+            int16_t weight;
+            memcpy(&weight, reinterpret_cast<const char*>(p) + 2 * t, sizeof weight);
+            for (uint32_t i = 0; i < columns; ++i) {
+              dots[i] += weight * v[size_t{t} * head_dim + d + i];
+            }
+          }
         }
-        out[d] = exact_fma(static_cast<float>(dot), unit, out[d]);
+        for (uint32_t i = 0; i < columns; ++i) {
+          out[d + i] = exact_fma(static_cast<float>(dots[i]), unit, out[d + i]);
+        }
       }
     }
   }
