@@ -275,12 +275,11 @@ void quantize_q8_dsp(const QuantizedRows& out, const float* x, size_t x_stride, 
 
 // ---- Context vectors of int8 values ----------------------------------------------------------
 
-// e[t] = weights[t] * scales[t] for 4 * fours positions. Returns the bits of the largest, or of
-// what was larger before; as unsigned numbers, in which a NaN and what is negative are above
-// infinity.
-uint32_t scale_fours(float* e, const float* weights, const uint16_t* scales, uint32_t fours,
-                     uint32_t max) {
-  uint32_t a, b, c, d;
+// e[t] = weights[t] * scales[t] for 4 * fours positions. Returns the bits of the largest, as
+// unsigned numbers, in which a NaN and what is negative are above infinity.
+__attribute__((noinline)) uint32_t scale_fours(float* e, const float* weights,
+                                               const uint16_t* scales, uint32_t fours) {
+  uint32_t max = 0, a, b, c, d;
   __asm__ volatile(
       "1: vldmia %[weights]!, {s0-s3}\n"
       "ldr %[b], [%[scales]], #4\n"
@@ -305,26 +304,21 @@ uint32_t scale_fours(float* e, const float* weights, const uint16_t* scales, uin
       "2: subs %[fours], %[fours], #1\n"
       "bne 1b\n"
       : [e] "+r"(e), [weights] "+r"(weights), [scales] "+r"(scales), [fours] "+r"(fours),
-        [max] "+l"(max), [a] "=&l"(a), [b] "=&l"(b), [c] "=&l"(c), [d] "=&l"(d)
+        [max] "+r"(max), [a] "=&r"(a), [b] "=&r"(b), [c] "=&r"(c), [d] "=&r"(d)
       :
       : "cc", "memory", "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7");
   return max;
 }
 
 // The block's weights of 15 bits, written over `e`, which is them in float; returns what one of
-// their units is worth. Writes up to three zeros behind them.
+// their units is worth. What is behind `count` up to a multiple of 4 is written, too.
 float quantize_mix_weights(float* e, const float* weights, const uint16_t* scales, uint32_t count) {
-  const uint32_t left = count % 4, whole = count - left;
+  const uint32_t whole = count / 4 * 4;
   uint32_t max = 0;
-  if (whole != 0) max = scale_fours(e, weights, scales, whole / 4, max);
-  if (left != 0) {
-    float rest[4] = {};
-    uint16_t rest_scales[4] = {};
-    for (uint32_t i = 0; i < left; ++i) {
-      rest[i] = weights[whole + i];
-      rest_scales[i] = scales[whole + i];
-    }
-    max = scale_fours(e + whole, rest, rest_scales, 1, max);
+  if (whole != 0) max = scale_fours(e, weights, scales, whole / 4);
+  for (uint32_t t = whole; t < count; ++t) {
+    e[t] = weights[t] * from_bf16(scales[t]);
+    max = bits_of(e[t]) > max ? bits_of(e[t]) : max;
   }
   if (max > 0x7f800000u) {  // rare: NaNs and negatives count as zeros
     max = 0;
@@ -379,10 +373,10 @@ float quantize_mix_weights(float* e, const float* weights, const uint16_t* scale
   "smlad %[d3], %[b], %[two], %[d3]\n"
 // clang-format on
 
-// dots[d] = the sum over t < count of p[t] * v[t * stride + d], for four columns d. Two positions
-// are 14 instructions, for 8 products.
-__attribute__((noinline)) void mix_four(int32_t (&dots)[4], const void* p, const int8_t* v,
-                                        uint32_t stride, uint32_t count) {
+// out[d] = fma(dot, unit, acc[d]), dot = the sum over t < count of p[t] * v[t * stride + d], for
+// four columns d. Two positions are 14 instructions, for 8 products.
+__attribute__((noinline)) void mix_four(float* out, const float* acc, float unit, const void* p,
+                                        const int8_t* v, uint32_t stride, uint32_t count) {
   int32_t d0 = 0, d1 = 0, d2 = 0, d3 = 0;
   uint32_t a, b, c, two;
   __asm__ volatile(
@@ -409,36 +403,43 @@ __attribute__((noinline)) void mix_four(int32_t (&dots)[4], const void* p, const
         [count] "+r"(count), [a] "=&r"(a), [b] "=&r"(b), [c] "=&r"(c), [two] "=&r"(two)
       : [stride] "r"(stride)
       : "cc", "memory");
-  dots[0] = d0, dots[1] = d1, dots[2] = d2, dots[3] = d3;
+  __asm__ volatile(
+      "vldmia %[acc], {s0-s3}\n"
+      "vmov s4, s5, %[d0], %[d1]\n"
+      "vmov s6, s7, %[d2], %[d3]\n"
+      "vcvt.f32.s32 s4, s4\n vcvt.f32.s32 s5, s5\n"
+      "vcvt.f32.s32 s6, s6\n vcvt.f32.s32 s7, s7\n"
+      "vfma.f32 s0, s4, %[unit]\n vfma.f32 s1, s5, %[unit]\n"
+      "vfma.f32 s2, s6, %[unit]\n vfma.f32 s3, s7, %[unit]\n"
+      "vstmia %[out], {s0-s3}\n"
+      :
+      : [out] "r"(out), [acc] "r"(acc), [unit] "t"(unit), [d0] "r"(d0), [d1] "r"(d1), [d2] "r"(d2),
+        [d3] "r"(d3)
+      : "memory", "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7");
 }
 
 void mix_values_q8_dsp(float* out, const float* weights, size_t weights_stride,
                        const int8_t* values, const uint16_t* scales, uint32_t n, uint32_t head_dim,
                        uint32_t n_heads) {
   float p[kMixBlock];  // then int16_t in its first half
+  if (n == 0) memset(out, 0, size_t{n_heads} * head_dim * sizeof *out);
   for (; n_heads > 0; --n_heads, out += head_dim, weights += weights_stride) {
-    memset(out, 0, head_dim * sizeof *out);
     for (uint32_t begin = 0; begin < n; begin += kMixBlock) {
       const uint32_t count = n - begin < kMixBlock ? n - begin : kMixBlock;
       const int8_t* v = values + size_t{begin} * head_dim;
       const float unit = quantize_mix_weights(p, weights + begin, scales + begin, count);
-      for (uint32_t d = 0; d < head_dim; d += 4) {
-        const uint32_t columns = head_dim - d < 4 ? head_dim - d : 4;
-        int32_t dots[4] = {};
-        if (columns == 4) {
-          mix_four(dots, p, v + d, head_dim, count);
-        } else {
-          for (uint32_t t = 0; t < count; ++t) {
-            int16_t weight;
-            memcpy(&weight, reinterpret_cast<const char*>(p) + 2 * t, sizeof weight);
-            for (uint32_t i = 0; i < columns; ++i) {
-              dots[i] += weight * v[size_t{t} * head_dim + d + i];
-            }
-          }
+      uint32_t d = 0;
+      for (; d + 4 <= head_dim; d += 4) {
+        mix_four(out + d, begin != 0 ? out + d : kZeros, unit, p, v + d, head_dim, count);
+      }
+      for (; d < head_dim; ++d) {
+        int32_t dot = 0;
+        for (uint32_t t = 0; t < count; ++t) {
+          int16_t weight;
+          memcpy(&weight, reinterpret_cast<const char*>(p) + 2 * t, sizeof weight);
+          dot += weight * v[size_t{t} * head_dim + d];
         }
-        for (uint32_t i = 0; i < columns; ++i) {
-          out[d + i] = exact_fma(static_cast<float>(dots[i]), unit, out[d + i]);
-        }
+        out[d] = exact_fma(static_cast<float>(dot), unit, begin != 0 ? out[d] : 0.0f);
       }
     }
   }
