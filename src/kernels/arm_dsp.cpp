@@ -435,66 +435,74 @@ float quantize_mix_weights(float* e, const float* weights, const uint16_t* scale
 }
 
 // clang-format off
-#define THIMBLE_MIX_TWO                         \
-  "ldr %[a], [%[v]]\n"                          \
-  "ldr %[b], [%[v], %[stride]]\n"               \
-  "ldr %[two], [%[p]], #4\n"                    \
-  "add %[v], %[v], %[stride], lsl #1\n"         \
-  "pkhbt %[c], %[a], %[b], lsl #16\n"           \
-  "pkhtb %[b], %[b], %[a], asr #16\n"           \
-  "sxtb16 %[a], %[c]\n"                         \
-  "sxtb16 %[c], %[c], ror #8\n"                 \
-  "smlad %[d0], %[a], %[two], %[d0]\n"          \
-  "smlad %[d1], %[c], %[two], %[d1]\n"          \
-  "sxtb16 %[a], %[b]\n"                         \
-  "sxtb16 %[b], %[b], ror #8\n"                 \
-  "smlad %[d2], %[a], %[two], %[d2]\n"          \
-  "smlad %[d3], %[b], %[two], %[d3]\n"
+#define THIMBLE_MIX_TWO         \
+  "ldr r0, [r3]\n"              \
+  "ldr r1, [r3, r4]\n"          \
+  "ldr r7, [r2], #4\n"          \
+  "add r3, r3, r4, lsl #1\n"    \
+  "pkhbt r6, r0, r1, lsl #16\n" \
+  "pkhtb r1, r1, r0, asr #16\n" \
+  "sxtb16 r0, r6\n"             \
+  "sxtb16 r6, r6, ror #8\n"     \
+  "smlad r8, r0, r7, r8\n"      \
+  "smlad r9, r6, r7, r9\n"      \
+  "sxtb16 r0, r1\n"             \
+  "sxtb16 r1, r1, ror #8\n"     \
+  "smlad r10, r0, r7, r10\n"    \
+  "smlad r11, r1, r7, r11\n"
 // clang-format on
 
 // out[d] = fma(dot, unit, acc[d]), dot = the sum over t < count of p[t] * v[t * stride + d], for
-// four columns d. Two positions are 14 instructions, for 8 products.
-__attribute__((noinline)) void mix_four(float* out, const float* acc, float unit, const void* p,
-                                        const int8_t* v, uint32_t stride, uint32_t count) {
-  int32_t d0 = 0, d1 = 0, d2 = 0, d3 = 0;
-  uint32_t a, b, c, two;
-  __asm__ volatile(
-      "subs %[count], %[count], #4\n"
+// four columns d; unit by its bits, which every calling convention has in the same place. Two
+// positions are 14 instructions, for 8 products.
+//   r2 p, r3 v, r4 stride, r5 count, r8-r11 dots, sp: out, acc
+__attribute__((naked, noinline)) void mix_four(float* /*out*/, const float* /*acc*/,
+                                               const void* /*p*/, const int8_t* /*v*/,
+                                               uint32_t /*stride*/, uint32_t /*count*/,
+                                               uint32_t /*unit*/) {
+  __asm__(
+      ".syntax unified\n"
+      "push {r0, r1, r4-r11, lr}\n"
+      "ldr r4, [sp, #44]\n"
+      "ldr r5, [sp, #48]\n"
+      "mov r8, #0\n"
+      "mov r9, #0\n"
+      "mov r10, #0\n"
+      "mov r11, #0\n"
+      "subs r5, r5, #4\n"
       "blo 2f\n"
       "1:\n" THIMBLE_MIX_TWO THIMBLE_MIX_TWO
-      "subs %[count], %[count], #4\n"
+      "subs r5, r5, #4\n"
       "bhs 1b\n"
-      "2: adds %[count], %[count], #4\n"
+      "2: adds r5, r5, #4\n"
       "beq 4f\n"
-      "3: ldr %[a], [%[v]]\n"
-      "ldrh %[two], [%[p]], #2\n"
-      "add %[v], %[v], %[stride]\n"
-      "sxtb16 %[b], %[a]\n"
-      "sxtb16 %[a], %[a], ror #8\n"
-      "smlabb %[d0], %[b], %[two], %[d0]\n"
-      "smlabb %[d1], %[a], %[two], %[d1]\n"
-      "smlatb %[d2], %[b], %[two], %[d2]\n"
-      "smlatb %[d3], %[a], %[two], %[d3]\n"
-      "subs %[count], %[count], #1\n"
+      "3: ldr r0, [r3]\n"
+      "ldrh r7, [r2], #2\n"
+      "add r3, r3, r4\n"
+      "sxtb16 r1, r0\n"
+      "sxtb16 r0, r0, ror #8\n"
+      "smlabb r8, r1, r7, r8\n"
+      "smlabb r9, r0, r7, r9\n"
+      "smlatb r10, r1, r7, r10\n"
+      "smlatb r11, r0, r7, r11\n"
+      "subs r5, r5, #1\n"
       "bne 3b\n"
-      "4:\n"
-      : [d0] "+r"(d0), [d1] "+r"(d1), [d2] "+r"(d2), [d3] "+r"(d3), [v] "+r"(v), [p] "+r"(p),
-        [count] "+r"(count), [a] "=&r"(a), [b] "=&r"(b), [c] "=&r"(c), [two] "=&r"(two)
-      : [stride] "r"(stride)
-      : "cc", "memory");
-  __asm__ volatile(
-      "vldmia %[acc], {s0-s3}\n"
-      "vmov s4, s5, %[d0], %[d1]\n"
-      "vmov s6, s7, %[d2], %[d3]\n"
-      "vcvt.f32.s32 s4, s4\n vcvt.f32.s32 s5, s5\n"
-      "vcvt.f32.s32 s6, s6\n vcvt.f32.s32 s7, s7\n"
-      "vfma.f32 s0, s4, %[unit]\n vfma.f32 s1, s5, %[unit]\n"
-      "vfma.f32 s2, s6, %[unit]\n vfma.f32 s3, s7, %[unit]\n"
-      "vstmia %[out], {s0-s3}\n"
-      :
-      : [out] "r"(out), [acc] "r"(acc), [unit] "t"(unit), [d0] "r"(d0), [d1] "r"(d1), [d2] "r"(d2),
-        [d3] "r"(d3)
-      : "memory", "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7");
+      "4: ldr r4, [sp, #52]\n"
+      "pop {r0, r1}\n"
+      "vldmia r1, {s0-s3}\n"
+      "vmov s4, s5, r8, r9\n"
+      "vmov s6, s7, r10, r11\n"
+      "vmov s8, r4\n"
+      "vcvt.f32.s32 s4, s4\n"
+      "vcvt.f32.s32 s5, s5\n"
+      "vcvt.f32.s32 s6, s6\n"
+      "vcvt.f32.s32 s7, s7\n"
+      "vfma.f32 s0, s4, s8\n"
+      "vfma.f32 s1, s5, s8\n"
+      "vfma.f32 s2, s6, s8\n"
+      "vfma.f32 s3, s7, s8\n"
+      "vstmia r0, {s0-s3}\n"
+      "pop {r4-r11, pc}\n");
 }
 
 void mix_values_q8_dsp(float* out, const float* weights, size_t weights_stride,
@@ -509,7 +517,7 @@ void mix_values_q8_dsp(float* out, const float* weights, size_t weights_stride,
       const float unit = quantize_mix_weights(p, weights + begin, scales + begin, count);
       uint32_t d = 0;
       for (; d + 4 <= head_dim; d += 4) {
-        mix_four(out + d, begin != 0 ? out + d : kZeros, unit, p, v + d, head_dim, count);
+        mix_four(out + d, begin != 0 ? out + d : kZeros, p, v + d, head_dim, count, bits_of(unit));
       }
       for (; d < head_dim; ++d) {
         int32_t dot = 0;
