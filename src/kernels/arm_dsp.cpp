@@ -435,27 +435,25 @@ float quantize_mix_weights(float* e, const float* weights, const uint16_t* scale
 }
 
 // clang-format off
-#define THIMBLE_MIX_TWO         \
-  "ldr r0, [r3]\n"              \
-  "ldr r1, [r3, r4]\n"          \
-  "ldr r7, [r2], #4\n"          \
-  "add r3, r3, r4, lsl #1\n"    \
-  "pkhbt r6, r0, r1, lsl #16\n" \
-  "pkhtb r1, r1, r0, asr #16\n" \
-  "sxtb16 r0, r6\n"             \
-  "sxtb16 r6, r6, ror #8\n"     \
-  "smlad r8, r0, r7, r8\n"      \
-  "smlad r9, r6, r7, r9\n"      \
-  "sxtb16 r0, r1\n"             \
-  "sxtb16 r1, r1, ror #8\n"     \
-  "smlad r10, r0, r7, r10\n"    \
-  "smlad r11, r1, r7, r11\n"
+#define THIMBLE_MIX_TWO(first, second, two) \
+  "ldr r0, [r3" first "]\n"                 \
+  "ldr r1, [r3" second "]\n"                \
+  "pkhbt r12, r0, r1, lsl #16\n"            \
+  "pkhtb r1, r1, r0, asr #16\n"             \
+  "sxtb16 r0, r12\n"                        \
+  "sxtb16 r12, r12, ror #8\n"               \
+  "smlad r8, r0, " two ", r8\n"             \
+  "smlad r9, r12, " two ", r9\n"            \
+  "sxtb16 r0, r1\n"                         \
+  "sxtb16 r1, r1, ror #8\n"                 \
+  "smlad r10, r0, " two ", r10\n"           \
+  "smlad r11, r1, " two ", r11\n"
 // clang-format on
 
 // out[d] = fma(dot, unit, acc[d]), dot = the sum over t < count of p[t] * v[t * stride + d], for
-// four columns d; unit by its bits, which every calling convention has in the same place. Two
-// positions are 14 instructions, for 8 products.
-//   r2 p, r3 v, r4 stride, r5 count, r8-r11 dots, sp: out, acc
+// four columns d; unit by its bits, which every calling convention has in the same place. Four
+// positions are 28 instructions, for 16 products.
+//   r2 p, r3 v, r4 stride, r5 count, r8-r11 dots, lr 3 * stride, sp: out, acc
 __attribute__((naked, noinline)) void mix_four(float* /*out*/, const float* /*acc*/,
                                                const void* /*p*/, const int8_t* /*v*/,
                                                uint32_t /*stride*/, uint32_t /*count*/,
@@ -465,13 +463,17 @@ __attribute__((naked, noinline)) void mix_four(float* /*out*/, const float* /*ac
       "push {r0, r1, r4-r11, lr}\n"
       "ldr r4, [sp, #44]\n"
       "ldr r5, [sp, #48]\n"
+      "add lr, r4, r4, lsl #1\n"
       "mov r8, #0\n"
       "mov r9, #0\n"
       "mov r10, #0\n"
       "mov r11, #0\n"
       "subs r5, r5, #4\n"
       "blo 2f\n"
-      "1:\n" THIMBLE_MIX_TWO THIMBLE_MIX_TWO
+      "1: ldrd r6, r7, [r2], #8\n"
+      THIMBLE_MIX_TWO("", ", r4", "r6")
+      THIMBLE_MIX_TWO(", r4, lsl #1", ", lr", "r7")
+      "add r3, r3, r4, lsl #2\n"
       "subs r5, r5, #4\n"
       "bhs 1b\n"
       "2: adds r5, r5, #4\n"
