@@ -141,6 +141,83 @@ __attribute__((naked, noinline)) void multiply_rows(const RowBlocks*) {
       "pop {r4-r11, pc}\n");
 }
 
+// clang-format off
+#define THIMBLE_SHORT_ROW(weights, first, dot, odd) \
+  "sxtb16 r12, " weights "\n"                              \
+  "sxtb16 " weights ", " weights ", ror #8\n"              \
+  first "\n"                                               \
+  "smlad " dot ", " weights ", " odd ", " dot "\n"
+#define THIMBLE_SHORT_ROWS(row_0, row_1, row_2, row_3, odd) \
+  "ldm lr!, {r4-r7}\n"                                            \
+  THIMBLE_SHORT_ROW("r4", row_0, "r0", odd)                 \
+  THIMBLE_SHORT_ROW("r5", row_1, "r1", odd)                 \
+  THIMBLE_SHORT_ROW("r6", row_2, "r2", odd)                 \
+  THIMBLE_SHORT_ROW("r7", row_3, "r3", odd)
+// clang-format on
+
+// The same for tiles of 4 rows of 8 columns with one scale, the keys of small heads: 66
+// instructions a tile, the activations in registers. A product and +0 is what fma gives with +0, as
+// it is not rounded to 0: its factors are a whole number and a float.
+//   r0-r3 dots, r4-r7 weights, r8-r11 activations, lr weights' address, s11 zero, s12 x_scale,
+//   s13 weights_end, s14 scales' address, s15 out
+__attribute__((naked, noinline)) void multiply_8_columns(const RowBlocks*) {
+  __asm__(
+      ".syntax unified\n"
+      "push {r4-r11, lr}\n"
+      "ldm r0, {r1-r11}\n"
+      "mov lr, r1\n"
+      "add r11, r1, r11, lsl #5\n"
+      "mov r0, #0\n"
+      "vldr s12, [r6]\n"
+      "vmov s11, r0\n"
+      "vmov s13, r11\n"
+      "vmov s14, s15, r2, r10\n"
+      "ldr r11, [r9, #4]\n"
+      "ldr r9, [r9]\n"
+      "sxtb16 r10, r11\n"
+      "sxtb16 r11, r11, ror #8\n"
+      "sxtb16 r8, r9\n"
+      "sxtb16 r9, r9, ror #8\n"
+      "1:\n"
+      THIMBLE_SHORT_ROWS("smuad r0, r12, r8", "smuad r1, r12, r8", "smuad r2, r12, r8",
+                         "smuad r3, r12, r8", "r9")
+      THIMBLE_SHORT_ROWS("smlad r0, r12, r10, r0", "smlad r1, r12, r10, r1",
+                         "smlad r2, r12, r10, r2", "smlad r3, r12, r10, r3", "r11")
+      "vmov s0, s1, r0, r1\n"
+      "vmov s2, s3, r2, r3\n"
+      "vmov r0, r1, s14, s15\n"
+      "ldr r3, [r0], #4\n"
+      "ldr r5, [r0], #4\n"
+      "lsl r2, r3, #16\n"
+      "bfc r3, #0, #16\n"
+      "lsl r4, r5, #16\n"
+      "bfc r5, #0, #16\n"
+      "vmov s4, s5, r2, r3\n"
+      "vmov s6, s7, r4, r5\n"
+      "vcvt.f32.s32 s0, s0\n"
+      "vcvt.f32.s32 s1, s1\n"
+      "vcvt.f32.s32 s2, s2\n"
+      "vcvt.f32.s32 s3, s3\n"
+      "vmul.f32 s4, s4, s12\n"
+      "vmul.f32 s5, s5, s12\n"
+      "vmul.f32 s6, s6, s12\n"
+      "vmul.f32 s7, s7, s12\n"
+      "vmul.f32 s0, s0, s4\n"
+      "vmul.f32 s1, s1, s5\n"
+      "vmul.f32 s2, s2, s6\n"
+      "vmul.f32 s3, s3, s7\n"
+      "vadd.f32 s0, s0, s11\n"
+      "vadd.f32 s1, s1, s11\n"
+      "vadd.f32 s2, s2, s11\n"
+      "vadd.f32 s3, s3, s11\n"
+      "vstmia r1!, {s0-s3}\n"
+      "vmov s14, s15, r0, r1\n"
+      "vmov r0, s13\n"
+      "cmp lr, r0\n"
+      "bne 1b\n"
+      "pop {r4-r11, pc}\n");
+}
+
 // LDM, LDRD and the packed count want more than the contract gives; files give it.
 bool wants_reference(const Matrix& w, const QuantizedRows& x) {
   const uintptr_t addresses = reinterpret_cast<uintptr_t>(w.data) |
@@ -156,9 +233,12 @@ void matmul_q8_dsp(float* out, size_t out_stride, const Matrix& w, uint32_t tile
     return;
   }
   const uint32_t height = w.row_tile, cols = w.padded_cols, groups = w.n_groups;
-  // Tiles of 4 rows follow each other as one run of blocks; otherwise the blocks of a tile do.
-  const bool one_run = height == 4 && n == 1;
+  // Tiles of 4 rows follow each other as one run of blocks; otherwise the blocks of a tile do. Of
+  // long rows a tile meets all activations while it is near; for short ones a call costs more.
+  const bool one_run = height == 4 && (n == 1 || cols <= 64);
   const uint32_t tiles = one_run ? tile_end - tile_begin : 1;
+  const auto multiply =
+      height == 4 && cols == 8 && groups == 1 ? multiply_8_columns : multiply_rows;
   RowBlocks b;
   b.skipped = (0 - w.group / 4) % 4;
   b.count = (0 - (w.group / 4 + b.skipped)) << 16 | 4 * height;
@@ -173,7 +253,7 @@ void matmul_q8_dsp(float* out, size_t out_stride, const Matrix& w, uint32_t tile
     b.x_scales = x.scales;
     for (uint32_t i = 0; i < n; ++i) {
       b.values_end = b.values + cols;
-      multiply_rows(&b);
+      multiply(&b);
       b.values = b.values_end;
       b.x_scales += groups;
       b.out += out_stride;
@@ -274,106 +354,181 @@ void quantize_q8_dsp(const QuantizedRows& out, const float* x, size_t x_stride, 
 
 // ---- Context vectors of int8 values ----------------------------------------------------------
 
-// To nearest even, for x in [0, 2^31); 0 below and for a NaN.
-inline uint32_t round_positive(float x) {
-  uint32_t whole;
-  float rest;
-  __asm__("vcvt.u32.f32 %1, %2\n vmov %0, %1\n" : "=r"(whole), "=&t"(rest) : "t"(x));
-  rest = x - static_cast<float>(whole);  // exact
-  const int32_t fixed = static_cast<int32_t>(fixed_24(rest) + (whole & 1));
-  return fixed > 0x800000 ? whole + 1 : whole;
+// e[t] = weights[t] * scales[t] for 4 * fours positions. Returns the bits of the largest, as
+// unsigned numbers, in which a NaN and what is negative are above infinity.
+__attribute__((noinline)) uint32_t scale_fours(float* e, const float* weights,
+                                               const uint16_t* scales, uint32_t fours) {
+  uint32_t max = 0, a, b, c, d;
+  __asm__ volatile(
+      "1: vldmia %[weights]!, {s0-s3}\n"
+      "ldr %[b], [%[scales]], #4\n"
+      "ldr %[d], [%[scales]], #4\n"
+      "lsl %[a], %[b], #16\n bfc %[b], #0, #16\n"
+      "lsl %[c], %[d], #16\n bfc %[d], #0, #16\n"
+      "vmov s4, s5, %[a], %[b]\n"
+      "vmov s6, s7, %[c], %[d]\n"
+      "vmul.f32 s0, s0, s4\n vmul.f32 s1, s1, s5\n"
+      "vmul.f32 s2, s2, s6\n vmul.f32 s3, s3, s7\n"
+      "vstmia %[e]!, {s0-s3}\n"
+      "vmov %[a], %[b], s0, s1\n"
+      "vmov %[c], %[d], s2, s3\n"
+      "cmp %[a], %[max]\n"
+      "ittt ls\n"
+      "cmpls %[b], %[max]\n cmpls %[c], %[max]\n cmpls %[d], %[max]\n"
+      "bls 2f\n"
+      "cmp %[a], %[max]\n it hi\n movhi %[max], %[a]\n"
+      "cmp %[b], %[max]\n it hi\n movhi %[max], %[b]\n"
+      "cmp %[c], %[max]\n it hi\n movhi %[max], %[c]\n"
+      "cmp %[d], %[max]\n it hi\n movhi %[max], %[d]\n"
+      "2: subs %[fours], %[fours], #1\n"
+      "bne 1b\n"
+      : [e] "+r"(e), [weights] "+r"(weights), [scales] "+r"(scales), [fours] "+r"(fours),
+        [max] "+r"(max), [a] "=&r"(a), [b] "=&r"(b), [c] "=&r"(c), [d] "=&r"(d)
+      :
+      : "cc", "memory", "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7");
+  return max;
 }
 
-// The block's weights of 15 bits; returns what one of their units is worth.
-float quantize_mix_weights(int16_t* p, const float* weights, const uint16_t* scales,
-                           uint32_t count) {
-  float max = 0.0f;
-  for (uint32_t t = 0; t < count; ++t) {
-    const float e = weights[t] * from_bf16(scales[t]);
-    max = e > max ? e : max;
+// The block's weights of 15 bits, written over `e`, which is them in float; returns what one of
+// their units is worth. What is behind `count` up to a multiple of 4 is written, too.
+float quantize_mix_weights(float* e, const float* weights, const uint16_t* scales, uint32_t count) {
+  const uint32_t whole = count / 4 * 4;
+  uint32_t max = 0;
+  if (whole != 0) max = scale_fours(e, weights, scales, whole / 4);
+  for (uint32_t t = whole; t < count; ++t) {
+    e[t] = weights[t] * from_bf16(scales[t]);
+    max = bits_of(e[t]) > max ? bits_of(e[t]) : max;
   }
-  if (max < 1e-30f) {
-    memset(p, 0, count * sizeof *p);
-    return 0.0f;
+  if (max > 0x7f800000u) {  // rare: NaNs and negatives count as zeros
+    max = 0;
+    for (uint32_t t = 0; t < count; ++t) {
+      if (!(e[t] > 0.0f)) e[t] = 0.0f;
+      max = bits_of(e[t]) > max ? bits_of(e[t]) : max;
+    }
   }
-  const float inverse = 32767.0f / max;
-  for (uint32_t t = 0; t < count; ++t) {
-    p[t] = static_cast<int16_t>(round_positive(weights[t] * from_bf16(scales[t]) * inverse));
-  }
-  return max / 32767.0f;
+  const float largest = float_of(max);
+  const bool silent = largest < 1e-30f;
+  const float inverse = silent ? 0.0f : 32767.0f / largest;
+  void* p = e;
+  uint32_t fours = (count + 3) / 4, a, b, c, d;
+  // The sum with 2^23 is rounded to a whole number, whose bits are its last ones; those of the NaN
+  // that infinity * 0 makes are zeros.
+  __asm__ volatile(
+      "1: vldmia %[e]!, {s0-s3}\n"
+      "vmul.f32 s0, s0, %[inverse]\n vmul.f32 s1, s1, %[inverse]\n"
+      "vmul.f32 s2, s2, %[inverse]\n vmul.f32 s3, s3, %[inverse]\n"
+      "vadd.f32 s0, s0, %[whole]\n vadd.f32 s1, s1, %[whole]\n"
+      "vadd.f32 s2, s2, %[whole]\n vadd.f32 s3, s3, %[whole]\n"
+      "vmov %[a], %[b], s0, s1\n"
+      "vmov %[c], %[d], s2, s3\n"
+      "pkhbt %[a], %[a], %[b], lsl #16\n"
+      "pkhbt %[c], %[c], %[d], lsl #16\n"
+      "str %[a], [%[p]], #4\n"
+      "str %[c], [%[p]], #4\n"
+      "subs %[fours], %[fours], #1\n"
+      "bne 1b\n"
+      : [e] "+r"(e), [p] "+r"(p), [fours] "+r"(fours), [a] "=&r"(a), [b] "=&r"(b), [c] "=&r"(c),
+        [d] "=&r"(d)
+      : [inverse] "t"(inverse), [whole] "t"(8388608.0f)
+      : "cc", "memory", "s0", "s1", "s2", "s3");
+  return silent ? 0.0f : largest / 32767.0f;
 }
 
-inline uint32_t load_word(const void* p) {
-  uint32_t word;
-  memcpy(&word, p, sizeof word);
-  return word;
-}
+// clang-format off
+#define THIMBLE_MIX_TWO(first, second, two) \
+  "ldr r0, [r3" first "]\n"                 \
+  "ldr r1, [r3" second "]\n"                \
+  "pkhbt r12, r0, r1, lsl #16\n"            \
+  "pkhtb r1, r1, r0, asr #16\n"             \
+  "sxtb16 r0, r12\n"                        \
+  "sxtb16 r12, r12, ror #8\n"               \
+  "smlad r8, r0, " two ", r8\n"             \
+  "smlad r9, r12, " two ", r9\n"            \
+  "sxtb16 r0, r1\n"                         \
+  "sxtb16 r1, r1, ror #8\n"                 \
+  "smlad r10, r0, " two ", r10\n"           \
+  "smlad r11, r1, " two ", r11\n"
+// clang-format on
 
-// Adds four values times the lower half of p, or the upper one. Always inlined: the sums must not
-// go through memory.
-__attribute__((always_inline)) inline void mix_lower(int32_t& d0, int32_t& d1, int32_t& d2,
-                                                     int32_t& d3, uint32_t values, uint32_t p) {
-  uint32_t even;
+// out[d] = fma(dot, unit, acc[d]), dot = the sum over t < count of p[t] * v[t * stride + d], for
+// four columns d; unit by its bits, which every calling convention has in the same place. Four
+// positions are 28 instructions, for 16 products.
+//   r2 p, r3 v, r4 stride, r5 count, r8-r11 dots, lr 3 * stride, sp: out, acc
+__attribute__((naked, noinline)) void mix_four(float* /*out*/, const float* /*acc*/,
+                                               const void* /*p*/, const int8_t* /*v*/,
+                                               uint32_t /*stride*/, uint32_t /*count*/,
+                                               uint32_t /*unit*/) {
   __asm__(
-      "sxtb16 %[even], %[values]\n"
-      "sxtb16 %[values], %[values], ror #8\n"
-      "smlabb %[d0], %[even], %[p], %[d0]\n"
-      "smlatb %[d2], %[even], %[p], %[d2]\n"
-      "smlabb %[d1], %[values], %[p], %[d1]\n"
-      "smlatb %[d3], %[values], %[p], %[d3]\n"
-      : [d0] "+r"(d0), [d1] "+r"(d1), [d2] "+r"(d2), [d3] "+r"(d3), [values] "+r"(values),
-        [even] "=&r"(even)
-      : [p] "r"(p));
-}
-__attribute__((always_inline)) inline void mix_upper(int32_t& d0, int32_t& d1, int32_t& d2,
-                                                     int32_t& d3, uint32_t values, uint32_t p) {
-  uint32_t even;
-  __asm__(
-      "sxtb16 %[even], %[values]\n"
-      "sxtb16 %[values], %[values], ror #8\n"
-      "smlabt %[d0], %[even], %[p], %[d0]\n"
-      "smlatt %[d2], %[even], %[p], %[d2]\n"
-      "smlabt %[d1], %[values], %[p], %[d1]\n"
-      "smlatt %[d3], %[values], %[p], %[d3]\n"
-      : [d0] "+r"(d0), [d1] "+r"(d1), [d2] "+r"(d2), [d3] "+r"(d3), [values] "+r"(values),
-        [even] "=&r"(even)
-      : [p] "r"(p));
-}
-
-// dots[d] = the sum over t < count of p[t] * v[t * stride + d], for four columns d.
-__attribute__((noinline)) void mix_four(int32_t (&dots)[4], const int16_t* p, const int8_t* v,
-                                        uint32_t stride, uint32_t count) {
-  int32_t d0 = 0, d1 = 0, d2 = 0, d3 = 0;
-  for (; count >= 2; count -= 2, p += 2) {
-    const uint32_t two = load_word(p);
-    mix_lower(d0, d1, d2, d3, load_word(v), two);
-    v += stride;
-    mix_upper(d0, d1, d2, d3, load_word(v), two);
-    v += stride;
-  }
-  if (count != 0) mix_lower(d0, d1, d2, d3, load_word(v), static_cast<uint32_t>(*p));
-  dots[0] = d0, dots[1] = d1, dots[2] = d2, dots[3] = d3;
+      ".syntax unified\n"
+      "push {r0, r1, r4-r11, lr}\n"
+      "ldr r4, [sp, #44]\n"
+      "ldr r5, [sp, #48]\n"
+      "add lr, r4, r4, lsl #1\n"
+      "mov r8, #0\n"
+      "mov r9, #0\n"
+      "mov r10, #0\n"
+      "mov r11, #0\n"
+      "subs r5, r5, #4\n"
+      "blo 2f\n"
+      "1: ldrd r6, r7, [r2], #8\n"
+      THIMBLE_MIX_TWO("", ", r4", "r6")
+      THIMBLE_MIX_TWO(", r4, lsl #1", ", lr", "r7")
+      "add r3, r3, r4, lsl #2\n"
+      "subs r5, r5, #4\n"
+      "bhs 1b\n"
+      "2: adds r5, r5, #4\n"
+      "beq 4f\n"
+      "3: ldr r0, [r3]\n"
+      "ldrh r7, [r2], #2\n"
+      "add r3, r3, r4\n"
+      "sxtb16 r1, r0\n"
+      "sxtb16 r0, r0, ror #8\n"
+      "smlabb r8, r1, r7, r8\n"
+      "smlabb r9, r0, r7, r9\n"
+      "smlatb r10, r1, r7, r10\n"
+      "smlatb r11, r0, r7, r11\n"
+      "subs r5, r5, #1\n"
+      "bne 3b\n"
+      "4: ldr r4, [sp, #52]\n"
+      "pop {r0, r1}\n"
+      "vldmia r1, {s0-s3}\n"
+      "vmov s4, s5, r8, r9\n"
+      "vmov s6, s7, r10, r11\n"
+      "vmov s8, r4\n"
+      "vcvt.f32.s32 s4, s4\n"
+      "vcvt.f32.s32 s5, s5\n"
+      "vcvt.f32.s32 s6, s6\n"
+      "vcvt.f32.s32 s7, s7\n"
+      "vfma.f32 s0, s4, s8\n"
+      "vfma.f32 s1, s5, s8\n"
+      "vfma.f32 s2, s6, s8\n"
+      "vfma.f32 s3, s7, s8\n"
+      "vstmia r0, {s0-s3}\n"
+      "pop {r4-r11, pc}\n");
 }
 
 void mix_values_q8_dsp(float* out, const float* weights, size_t weights_stride,
                        const int8_t* values, const uint16_t* scales, uint32_t n, uint32_t head_dim,
                        uint32_t n_heads) {
-  int16_t p[kMixBlock];
-  for (uint32_t h = 0; h < n_heads; ++h, out += head_dim, weights += weights_stride) {
-    memset(out, 0, head_dim * sizeof *out);
+  float p[kMixBlock];  // then int16_t in its first half
+  if (n == 0) memset(out, 0, size_t{n_heads} * head_dim * sizeof *out);
+  for (; n_heads > 0; --n_heads, out += head_dim, weights += weights_stride) {
     for (uint32_t begin = 0; begin < n; begin += kMixBlock) {
       const uint32_t count = n - begin < kMixBlock ? n - begin : kMixBlock;
       const int8_t* v = values + size_t{begin} * head_dim;
       const float unit = quantize_mix_weights(p, weights + begin, scales + begin, count);
-      int32_t dots[4];
-      for (uint32_t d = 0; d < head_dim; ++d) {
-        if (d % 4 == 0 && d + 4 <= head_dim) mix_four(dots, p, v + d, head_dim, count);
-        int32_t dot = dots[d % 4];
-        if (d >= head_dim / 4 * 4) {
-          dot = 0;
-          for (uint32_t t = 0; t < count; ++t) dot += p[t] * v[size_t{t} * head_dim + d];
+      uint32_t d = 0;
+      for (; d + 4 <= head_dim; d += 4) {
+        mix_four(out + d, begin != 0 ? out + d : kZeros, p, v + d, head_dim, count, bits_of(unit));
+      }
+      for (; d < head_dim; ++d) {
+        int32_t dot = 0;
+        for (uint32_t t = 0; t < count; ++t) {
+          int16_t weight;
+          memcpy(&weight, reinterpret_cast<const char*>(p) + 2 * t, sizeof weight);
+          dot += weight * v[size_t{t} * head_dim + d];
         }
-        out[d] = exact_fma(static_cast<float>(dot), unit, out[d]);
+        out[d] = exact_fma(static_cast<float>(dot), unit, begin != 0 ? out[d] : 0.0f);
       }
     }
   }

@@ -477,6 +477,38 @@ void check_argmax_odds(const Kernels& k) {
   }
 }
 
+// Heads of 4 to 32 numbers: keys with one scale for queries that share them, and values with every
+// tail of positions and kind of weight.
+void check_small_heads(const Kernels& k) {
+  Random random(11);
+  constexpr uint32_t kDims[] = {4, 8, 12, 16, 32};
+  constexpr float kOdd[] = {1.0f, kNan, -kNan, kInfinity, -kInfinity, -0.0f, -1.0f, 1e-38f, 3e38f};
+  for (uint32_t dim : kDims) {
+    for (uint32_t n = 1; n <= 40; ++n) {
+      for (uint32_t kind = 0; kind < kMatmulKinds; ++kind) {
+        check_matmul_q8_case(k, random, k.row_tile, 0, n, dim, 1 + n % 3, kind);
+      }
+      for (float odd : kOdd) {
+        float* weights = g_x.begin(n * 2, random.below(4), kPoison);
+        int8_t* values = g_weights_q8.begin(size_t{n} * dim, random.below(4), 99);
+        uint16_t* scales = g_bf16.begin(n, random.below(2), 0x7f7f);
+        for (uint32_t i = 0; i < n * 2; ++i) weights[i] = 1.0f + random.uniform(1.0f);
+        weights[random.below(n * 2)] = odd;
+        for (size_t i = 0; i < size_t{n} * dim; ++i) values[i] = random.value();
+        for (uint32_t t = 0; t < n; ++t) {
+          scales[t] = static_cast<uint16_t>(bits_of(0.01f + random.uniform(0.0099f)) >> 16);
+        }
+        float* expected = g_expected.begin(size_t{dim} * 2, 0, kPoison);
+        float* found = g_found.begin(size_t{dim} * 2, random.below(4), kPoison);
+        mix_values_q8_reference(expected, weights, n, values, scales, n, dim, 2);
+        k.mix_values_q8(found, weights, n, values, scales, n, dim, 2);
+        expect(same(expected, found, size_t{dim} * 2), "mix_values_q8 of a small head",
+               {{"head_dim", dim}, {"n", n}, {"odd", bits_of(odd)}});
+      }
+    }
+  }
+}
+
 }  // namespace
 
 int main() {
@@ -491,6 +523,7 @@ int main() {
   check_mix_values_q8(k);
   check_swiglu_add(k);
   check_argmax_odds(k);
+  check_small_heads(k);
   board_write("kernels ");
   board_write(k.name);
   board_write(": ");
