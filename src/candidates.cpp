@@ -11,21 +11,33 @@ Candidates candidates_take(Arena* arena, uint32_t capacity) {
   return kept;
 }
 
-// Sorted while offers come, the likeliest first. Few tokens get past the first comparison.
+namespace {
+
+// Sorted while offers come, the likeliest first; the last one makes room.
+void insert(Candidates* kept, uint32_t order, float logit, int32_t id) {
+  if (kept->n == kept->capacity) --kept->n;
+  uint32_t at = kept->n++;
+  for (; at > 0 && logit_order(kept->logits[at - 1]) < order; --at) {
+    kept->logits[at] = kept->logits[at - 1];
+    kept->ids[at] = kept->ids[at - 1];
+  }
+  kept->logits[at] = logit;
+  kept->ids[at] = id;
+}
+
+}  // namespace
+
 void candidates_offer(Candidates* kept, const float* logits, uint32_t n, int32_t first_id) {
+  // Once there is no room few logits get past the order of the last one kept.
+  const auto least = [kept] {
+    return kept->n == kept->capacity ? logit_order(kept->logits[kept->n - 1]) : 0;
+  };
+  uint32_t last = least();
   for (uint32_t i = 0; i < n; ++i) {
     const uint32_t order = logit_order(logits[i]);
-    if (kept->n == kept->capacity) {
-      if (order <= logit_order(kept->logits[kept->n - 1])) continue;
-      --kept->n;
-    }
-    uint32_t at = kept->n++;
-    for (; at > 0 && logit_order(kept->logits[at - 1]) < order; --at) {
-      kept->logits[at] = kept->logits[at - 1];
-      kept->ids[at] = kept->ids[at - 1];
-    }
-    kept->logits[at] = logits[i];
-    kept->ids[at] = first_id + static_cast<int32_t>(i);
+    if (order <= last) continue;
+    insert(kept, order, logits[i], first_id + static_cast<int32_t>(i));
+    last = least();
   }
 }
 

@@ -15,7 +15,7 @@ constexpr uint32_t kMaxCandidates = 256;
 
 // The order of logits as integers: the larger, the likelier. The zeros are equal, and a NaN counts
 // as minus infinity.
-static inline uint32_t logit_order(float logit) {
+__attribute__((always_inline)) static inline uint32_t logit_order(float logit) {
   const uint32_t bits = bits_of(logit), size = bits & 0x7fffffffu;
   if (size == 0) return 0x80000000u;
   if (size > 0x7f800000u) return 0x007fffffu;

@@ -42,10 +42,9 @@ uint16_t scale_for(const float* x, size_t n) {
   return static_cast<uint16_t>((bits_of(float_of(largest) / 127.0f) + 0xffffu) >> 16);
 }
 
+// Within [-127, 127], since the scale was rounded up; 0 for a NaN.
 int8_t quantized(float x, float inverse) {
-  const Scalar scaled = {x * inverse};
-  return static_cast<int8_t>(
-      round_even(lesser(greater(scaled, Scalar{-127.0f}), Scalar{127.0f})).v);
+  return static_cast<int8_t>(round_to_even(x * inverse));
 }
 
 void store_q8(const KvCache& cache, uint32_t layer, uint32_t position, const float* key,
