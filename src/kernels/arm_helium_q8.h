@@ -17,7 +17,7 @@ struct Walk {
   float* out;
   const int8_t* w;
   const uint16_t* scales;
-  uint32_t more;  // columns of a group behind its first 32
+  uint32_t more;  // columns of a group behind its first 32, or 16
   const int8_t* x;
   const float* xs;
   uint32_t groups;
@@ -51,10 +51,14 @@ struct Walk {
 #define THIMBLE_BLOCK_BEGIN \
   "vmov.i32 %q[acc], #0\n\t" THIMBLE_WALK("x", "xs", "16") "ldr %[groups], [%[walk], #24]\n\t"
 
+// The four dots to a vector.
+#define THIMBLE_DOTS                    \
+  "vmov q0[2], q0[0], %[d0], %[d2]\n\t" \
+  "vmov q0[3], q0[1], %[d1], %[d3]\n\t"
+
 // A group's dots, times ws * xs, onto the rows' chains.
 #define THIMBLE_GROUP_END                       \
-  "vmov q0[2], q0[0], %[d0], %[d2]\n\t"         \
-  "vmov q0[3], q0[1], %[d1], %[d3]\n\t"         \
+  THIMBLE_DOTS                                  \
   "vldrh.u32 q1, [%[scales]], %[scale_row]\n\t" \
   "ldr %[d0], [%[xs]], #4\n\t"                  \
   "vshl.i32 q1, q1, #16\n\t"                    \
@@ -70,7 +74,8 @@ struct Walk {
   "subs %[d0], #1\n\t"                  \
   "str %[d0], [%[walk], #28]\n\t"
 
-// kWhole: tiles of four rows, where `more` is a multiple of 16. It is a multiple of 4 else.
+// kWhole: tiles of four rows, where `more` is a multiple of 16 behind 32 columns. Else it is a
+// multiple of 4 behind 16.
 template <uint32_t kHeight, bool kWhole>
 __attribute__((noinline)) void rows_q8(Walk* walk) {
   static_assert(sizeof(void*) == 4 && sizeof(Walk) == 48, "as the assembler has it");
@@ -110,7 +115,6 @@ __attribute__((noinline)) void rows_q8(Walk* walk) {
         "0:\n\t" THIMBLE_BLOCK_BEGIN
         "vadd.i32 %q[at], %q[rows], %[w]\n"
         "1:\n\t" THIMBLE_GATHER THIMBLE_DOT16("vmladav")
-                 THIMBLE_GATHER THIMBLE_DOT16("vmladava")
         "wlstp.8 lr, %[more], 3f\n"
         "2:\n\t" THIMBLE_GATHER THIMBLE_DOT16("vmladava")
         "letp lr, 2b\n"
@@ -139,6 +143,7 @@ void tiles_q8(float* out, size_t out_stride, const Matrix& w, uint32_t tile_begi
   const uint32_t tile_bytes = w.padded_cols * height;
   const int32_t back = 8 - 2 * static_cast<int32_t>(tile_scales);
   const int32_t next = static_cast<int32_t>(tile_bytes + 16 - 4 * height);
+  const bool whole = height == 4 && w.group >= 32 && w.group % 16 == 0;
   // Of several vectors, each meets the rows that lie in the cache before the next rows are loaded.
   const uint32_t together = n == 1 ? tile_end - tile_begin : height == 4 ? 4 : 1;
   for (uint32_t tile = tile_begin; tile < tile_end; tile += together) {
@@ -147,7 +152,7 @@ void tiles_q8(float* out, size_t out_stride, const Matrix& w, uint32_t tile_begi
       Walk walk = {out + i * out_stride + size_t{tile} * height,
                    static_cast<const int8_t*>(w.data) + size_t{tile} * tile_bytes,
                    w.scales + size_t{tile} * tile_scales,
-                   w.group - 32,
+                   w.group - (whole ? 32 : 16),
                    x.values + size_t{i} * w.padded_cols,
                    x.scales + size_t{i} * groups,
                    groups,
@@ -156,26 +161,73 @@ void tiles_q8(float* out, size_t out_stride, const Matrix& w, uint32_t tile_begi
                    back,
                    next,
                    8 - 2 * static_cast<int32_t>(height)};
-      if (height == 16) {
+      if (whole) {
+        rows_q8<4, true>(&walk);
+      } else if (height == 16) {
         rows_q8<16, false>(&walk);
       } else if (height == 8) {
         rows_q8<8, false>(&walk);
-      } else if (w.group % 16 != 0) {
-        rows_q8<4, false>(&walk);
       } else {
-        rows_q8<4, true>(&walk);
+        rows_q8<4, false>(&walk);
       }
     }
   }
+}
+
+// Rows of up to 16 columns with one scale, in tiles of four: the keys of narrow heads. Columns that
+// the rows do not have are any others times zero.
+void short_rows_q8(float* out, const int8_t* w, const uint16_t* scales, uint32_t tiles,
+                   uint32_t cols, const int8_t* values, float xs) {
+  const int8x16_t x = vldrbq_z_s8(values, vctp8q(cols));
+  uint32x4_t at = vdupq_n_u32(0);
+  at = vidupq_m_n_u32(at, 0, 4, vctp32q(cols / 4));
+  at = vmlaq_n_u32(vdupq_n_u32(reinterpret_cast<uintptr_t>(w)), at, 4);
+  float32x4_t acc;
+  int32_t d0, d1, d2, d3;
+  __asm__ volatile(
+      "wls lr, %[tiles], 2f\n"
+      "1:\n\t"
+      "vldrw.u32 q0, [%q[at]]\n\t"
+      "vldrw.u32 q1, [%q[at], #4]\n\t"
+      "vldrw.u32 q2, [%q[at], #8]\n\t"
+      "vldrw.u32 q3, [%q[at], #12]\n\t"
+      "vmladav.s8 %[d0], q0, %q[x]\n\t"
+      "vmladav.s8 %[d1], q1, %q[x]\n\t"
+      "vmladav.s8 %[d2], q2, %q[x]\n\t"
+      "vmladav.s8 %[d3], q3, %q[x]\n\t" THIMBLE_DOTS
+      "vldrh.u32 q1, [%[scales]], #8\n\t"
+      "vadd.i32 %q[at], %q[at], %[tile_bytes]\n\t"
+      "vshl.i32 q1, q1, #16\n\t"
+      "vcvt.f32.s32 q0, q0\n\t"
+      "vmul.f32 q1, q1, %[xs]\n\t"
+      "vmov.i32 %q[acc], #0\n\t"
+      "vfma.f32 %q[acc], q0, q1\n\t"
+      "vstrw.32 %q[acc], [%[out]], #16\n\t"
+      "le lr, 1b\n"
+      "2:"
+      : [at] "+w"(at), [acc] "=&w"(acc), [scales] "+l"(scales), [out] "+r"(out), [d0] "=&Te"(d0),
+        [d1] "=&Te"(d1), [d2] "=&Te"(d2), [d3] "=&Te"(d3)
+      : [x] "w"(x), [tiles] "r"(tiles), [tile_bytes] "r"(4 * cols), [xs] "r"(xs)
+      : "q0", "q1", "q2", "q3", "lr", "memory");
 }
 
 void matmul_q8_helium(float* out, size_t out_stride, const Matrix& w, uint32_t tile_begin,
                       uint32_t tile_end, const QuantizedRows& x, uint32_t n) {
   // Loads of words want words' alignment, which a model's sections have.
   const bool aligned = reinterpret_cast<uintptr_t>(w.data) % 4 == 0;
-  if (aligned && w.group >= 32 && w.row_tile >= 4) {
+  const bool is_short = w.n_groups == 1 && w.group <= 16 && w.row_tile == 4;
+  if (aligned && (is_short || w.group > 16) && w.row_tile >= 4) {
     clear_marks();
-    tiles_q8(out, out_stride, w, tile_begin, tile_end, x, n);
+    if (is_short) {
+      const size_t row = size_t{tile_begin} * 4;
+      for (uint32_t i = 0; i < n; ++i) {
+        short_rows_q8(out + i * out_stride + row,
+                      static_cast<const int8_t*>(w.data) + row * w.group, w.scales + row,
+                      tile_end - tile_begin, w.group, x.values + size_t{i} * w.group, x.scales[i]);
+      }
+    } else {
+      tiles_q8(out, out_stride, w, tile_begin, tile_end, x, n);
+    }
     if (unmarked()) return;
   }
   matmul_q8_reference(out, out_stride, w, tile_begin, tile_end, x, n);

@@ -8,10 +8,9 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "board.h"
 #include "exact_math.h"
 #include "kernels/reference.h"
-
-#include "board.h"
 
 using namespace thimble;
 
@@ -222,8 +221,9 @@ void check_matmul_q8_case(const Kernels& k, Random& random, uint32_t height, uin
 
 void check_matmul_q8(const Kernels& k) {
   Random random(2);
-  constexpr uint32_t kRows[] = {1, 5, 16, 33, 70}, kCols[] = {4, 8, 12, 20, 64, 172, 256};
-  constexpr uint32_t kBatch[] = {1, 2, 5};
+  constexpr uint32_t kRows[] = {1, 5, 16, 33, 70},
+                     kCols[] = {4, 8, 12, 16, 20, 24, 28, 64, 172, 256};
+  constexpr uint32_t kBatch[] = {1, 2, 3, 5};
   uint32_t count = 0;
   for (uint32_t height : kHeights) {
     for (uint32_t group : kGroups) {
