@@ -51,14 +51,9 @@ struct Walk {
 #define THIMBLE_BLOCK_BEGIN \
   "vmov.i32 %q[acc], #0\n\t" THIMBLE_WALK("x", "xs", "16") "ldr %[groups], [%[walk], #24]\n\t"
 
-// The four dots to a vector.
-#define THIMBLE_DOTS                    \
-  "vmov q0[2], q0[0], %[d0], %[d2]\n\t" \
-  "vmov q0[3], q0[1], %[d1], %[d3]\n\t"
-
 // A group's dots, times ws * xs, onto the rows' chains.
 #define THIMBLE_GROUP_END                       \
-  THIMBLE_DOTS                                  \
+  THIMBLE_DOTS("q0")                            \
   "vldrh.u32 q1, [%[scales]], %[scale_row]\n\t" \
   "ldr %[d0], [%[xs]], #4\n\t"                  \
   "vshl.i32 q1, q1, #16\n\t"                    \
@@ -194,7 +189,7 @@ void short_rows_q8(float* out, const int8_t* w, const uint16_t* scales, uint32_t
       "vmladav.s8 %[d0], q0, %q[x]\n\t"
       "vmladav.s8 %[d1], q1, %q[x]\n\t"
       "vmladav.s8 %[d2], q2, %q[x]\n\t"
-      "vmladav.s8 %[d3], q3, %q[x]\n\t" THIMBLE_DOTS
+      "vmladav.s8 %[d3], q3, %q[x]\n\t" THIMBLE_DOTS("q0")
       "vldrh.u32 q1, [%[scales]], #8\n\t"
       "vadd.i32 %q[at], %q[at], %[tile_bytes]\n\t"
       "vshl.i32 q1, q1, #16\n\t"
@@ -217,7 +212,7 @@ void matmul_q8_helium(float* out, size_t out_stride, const Matrix& w, uint32_t t
   const bool aligned = reinterpret_cast<uintptr_t>(w.data) % 4 == 0;
   const bool is_short = w.n_groups == 1 && w.group <= 16 && w.row_tile == 4;
   if (aligned && (is_short || w.group > 16) && w.row_tile >= 4) {
-    clear_marks();
+    clear_marks<kAllMarks>();
     if (is_short) {
       const size_t row = size_t{tile_begin} * 4;
       for (uint32_t i = 0; i < n; ++i) {
@@ -276,7 +271,7 @@ void quantize_q8_helium(const QuantizedRows& out, const float* x, size_t x_strid
   int8_t* values = out.values;
   float* scales = out.scales;
   int32_t* sums = out.sums;
-  clear_marks();
+  clear_marks<kAllMarks>();
   for (uint32_t i = 0; i < n; ++i) {
     const float* at = x + i * x_stride;
     for (uint32_t g = 0; g < groups; ++g, at += group) {
