@@ -12,7 +12,8 @@ namespace {
 
 // ---- Matrix products -----------------------------------------------------------------------
 
-// What rows_q8 does: blocks of four rows, tile by tile, with one vector. The assembler has it so.
+// What whole_rows_q8 and rows_q8 do: blocks of four rows, tile by tile, with one vector. The
+// assembler has it so.
 struct Walk {
   float* out;
   const int8_t* w;
@@ -26,6 +27,8 @@ struct Walk {
   // one's: within a tile, and to the next tile. In bytes.
   int32_t step, scales_step;
   int32_t tile_step, tile_scales_step;
+  uint32_t scale_bytes;       // of a group in a tile
+  uint32_t tile_blocks_mask;  // blocks of a tile - 1
 };
 #define THIMBLE_WALK(a, b, at) "ldrd %[" a "], %[" b "], [%[walk], #" at "]\n\t"
 
@@ -41,27 +44,28 @@ struct Walk {
   "vld42.32 {q0, q1, q2, q3}, [%[w]]\n\t" \
   "vld43.32 {q0, q1, q2, q3}, [%[w]]!\n\t"
 
-// and from any tile: four columns of a row at each of four addresses, which move on first.
-#define THIMBLE_GATHER                      \
-  "vldrw.u32 q0, [%q[at], %[columns]]!\n\t" \
-  "vldrw.u32 q1, [%q[at], #4]\n\t"          \
-  "vldrw.u32 q2, [%q[at], #8]\n\t"          \
-  "vldrw.u32 q3, [%q[at], #12]\n\t"
+// and from any tile: four columns of a row at each of four addresses, which move on then.
+#define THIMBLE_GATHER              \
+  "vldrw.u32 q0, [%q[at]]\n\t"      \
+  "vldrw.u32 q1, [%q[at], #4]\n\t"  \
+  "vldrw.u32 q2, [%q[at], #8]\n\t"  \
+  "vldrw.u32 q3, [%q[at], #12]\n\t" \
+  "vadd.i32 %q[at], %q[at], %[columns]\n\t"
 
 #define THIMBLE_BLOCK_BEGIN \
   "vmov.i32 %q[acc], #0\n\t" THIMBLE_WALK("x", "xs", "16") "ldr %[groups], [%[walk], #24]\n\t"
 
 // A group's dots, times ws * xs, onto the rows' chains.
-#define THIMBLE_GROUP_END                       \
-  THIMBLE_DOTS("q0")                            \
-  "vldrh.u32 q1, [%[scales]], %[scale_row]\n\t" \
-  "ldr %[d0], [%[xs]], #4\n\t"                  \
-  "vshl.i32 q1, q1, #16\n\t"                    \
-  "vcvt.f32.s32 q0, q0\n\t"                     \
-  "vmul.f32 q1, q1, %[d0]\n\t"                  \
-  "vfma.f32 %q[acc], q0, q1\n\t"                \
-  "subs %[groups], #1\n\t"                      \
-  "bne 1b\n\t"
+#define THIMBLE_GROUP_END(load_scales) \
+  THIMBLE_DOTS("q0")                   \
+  load_scales                          \
+      "ldr %[d0], [%[xs]], #4\n\t"     \
+      "vshl.i32 q1, q1, #16\n\t"       \
+      "vcvt.f32.s32 q0, q0\n\t"        \
+      "vmul.f32 q1, q1, %[d0]\n\t"     \
+      "vfma.f32 %q[acc], q0, q1\n\t"   \
+      "subs %[groups], #1\n\t"         \
+      "bne 1b\n\t"
 
 #define THIMBLE_BLOCK_END               \
   "vstrw.32 %q[acc], [%[out]], #16\n\t" \
@@ -69,11 +73,43 @@ struct Walk {
   "subs %[d0], #1\n\t"                  \
   "str %[d0], [%[walk], #28]\n\t"
 
-// kWhole: tiles of four rows, where `more` is a multiple of 16 behind 32 columns. Else it is a
-// multiple of 4 behind 16.
-template <uint32_t kHeight, bool kWhole>
+static_assert(sizeof(void*) == 4 && sizeof(Walk) == 56, "as the assembler has it");
+
+// Tiles of four rows, where `more` is a multiple of 16 behind 32 columns.
+__attribute__((noinline)) void whole_rows_q8(Walk* walk) {
+  float32x4_t acc;
+  float* out;
+  const int8_t *w, *x;
+  const uint16_t* scales;
+  const float* xs;
+  uint32_t more, groups;
+  int32_t d0, d1, d2, d3;
+  // clang-format off
+  __asm__ volatile(
+      THIMBLE_WALK("out", "w", "0")
+      THIMBLE_WALK("scales", "more", "8")
+      "lsr %[more], #4\n"
+      "0:\n\t" THIMBLE_BLOCK_BEGIN
+      "1:\n\t" THIMBLE_LOAD_TILE4 THIMBLE_DOT16("vmladav")
+               THIMBLE_LOAD_TILE4 THIMBLE_DOT16("vmladava")
+      "wls lr, %[more], 3f\n"
+      "2:\n\t" THIMBLE_LOAD_TILE4 THIMBLE_DOT16("vmladava")
+      "le lr, 2b\n"
+      "3:\n\t" THIMBLE_GROUP_END("vldrh.u32 q1, [%[scales]], #8\n\t")
+      THIMBLE_BLOCK_END
+      "bne 0b"
+      : [acc] "=&w"(acc), [w] "=&r"(w), [x] "=&r"(x), [xs] "=&r"(xs), [scales] "=&l"(scales),
+        [out] "=&r"(out), [groups] "=&r"(groups), [d0] "=&Te"(d0), [d1] "=&Te"(d1),
+        [d2] "=&Te"(d2), [d3] "=&Te"(d3), [more] "=&r"(more)
+      : [walk] "r"(walk)
+      : "q0", "q1", "q2", "q3", "q4", "lr", "cc", "memory");
+  // clang-format on
+}
+
+// Tiles of any four, eight or sixteen rows, where `more` is a multiple of 4 behind 16 columns.
 __attribute__((noinline)) void rows_q8(Walk* walk) {
-  static_assert(sizeof(void*) == 4 && sizeof(Walk) == 48, "as the assembler has it");
+  const uint32x4_t rows = vmulq_n_u32(vidupq_n_u32(0, 2), walk->scale_bytes);
+  const uint32_t columns = 8 * walk->scale_bytes;  // bytes of 16
   float32x4_t acc;
   uint32x4_t at;
   float* out;
@@ -82,54 +118,35 @@ __attribute__((noinline)) void rows_q8(Walk* walk) {
   const float* xs;
   uint32_t more, groups;
   int32_t d0, d1, d2, d3;
-  if (kWhole) {
-    __asm__ volatile(
-        THIMBLE_WALK("out", "w", "0")
-        THIMBLE_WALK("scales", "more", "8")
-        "lsr %[more], #4\n"
-        "0:\n\t" THIMBLE_BLOCK_BEGIN
-        "1:\n\t" THIMBLE_LOAD_TILE4 THIMBLE_DOT16("vmladav")
-                 THIMBLE_LOAD_TILE4 THIMBLE_DOT16("vmladava")
-        "wls lr, %[more], 3f\n"
-        "2:\n\t" THIMBLE_LOAD_TILE4 THIMBLE_DOT16("vmladava")
-        "le lr, 2b\n"
-        "3:\n\t" THIMBLE_GROUP_END
-        THIMBLE_BLOCK_END
-        "bne 0b"
-        : [acc] "=&w"(acc), [w] "=&r"(w), [x] "=&r"(x), [xs] "=&r"(xs), [scales] "=&l"(scales),
-          [out] "=&r"(out), [groups] "=&r"(groups), [d0] "=&Te"(d0), [d1] "=&Te"(d1),
-          [d2] "=&Te"(d2), [d3] "=&Te"(d3), [more] "=&r"(more)
-        : [walk] "r"(walk), [scale_row] "i"(2 * kHeight)
-        : "q0", "q1", "q2", "q3", "q4", "lr", "cc", "memory");
-  } else {
-    constexpr uint32_t kColumns = 16 * kHeight;  // bytes of 16
-    const uint32x4_t rows = vsubq_n_u32(vmulq_n_u32(vidupq_n_u32(0, 1), 4 * kHeight), kColumns);
-    __asm__ volatile(
-        THIMBLE_WALK("out", "w", "0")
-        THIMBLE_WALK("scales", "more", "8")
-        "0:\n\t" THIMBLE_BLOCK_BEGIN
-        "vadd.i32 %q[at], %q[rows], %[w]\n"
-        "1:\n\t" THIMBLE_GATHER THIMBLE_DOT16("vmladav")
-        "wlstp.8 lr, %[more], 3f\n"
-        "2:\n\t" THIMBLE_GATHER THIMBLE_DOT16("vmladava")
-        "letp lr, 2b\n"
-        "3:\n\t" THIMBLE_GROUP_END
-        THIMBLE_BLOCK_END
-        THIMBLE_WALK("d1", "d2", "32")
-        "tst %[d0], %[tile_blocks] - 1\n\t"
-        "it eq\n\t"
-        "ldrdeq %[d1], %[d2], [%[walk], #40]\n\t"
-        "add %[w], %[d1]\n\t"
-        "add %[scales], %[d2]\n\t"
-        "cmp %[d0], #0\n\t"
-        "bne 0b"
-        : [acc] "=&w"(acc), [at] "=&w"(at), [w] "=&r"(w), [x] "=&r"(x), [xs] "=&r"(xs),
-          [scales] "=&l"(scales), [out] "=&r"(out), [groups] "=&r"(groups), [d0] "=&Te"(d0),
-          [d1] "=&Te"(d1), [d2] "=&Te"(d2), [d3] "=&Te"(d3), [more] "=&r"(more)
-        : [rows] "w"(rows), [walk] "r"(walk), [columns] "i"(kColumns),
-          [scale_row] "i"(2 * kHeight), [tile_blocks] "i"(kHeight / 4)
-        : "q0", "q1", "q2", "q3", "q4", "lr", "cc", "memory");
-  }
+  // clang-format off
+  __asm__ volatile(
+      THIMBLE_WALK("out", "w", "0")
+      THIMBLE_WALK("scales", "more", "8")
+      "0:\n\t" THIMBLE_BLOCK_BEGIN
+      "vadd.i32 %q[at], %q[rows], %[w]\n"
+      "1:\n\t" THIMBLE_GATHER THIMBLE_DOT16("vmladav")
+      "wlstp.8 lr, %[more], 3f\n"
+      "2:\n\t" THIMBLE_GATHER THIMBLE_DOT16("vmladava")
+      "letp lr, 2b\n"
+      "3:\n\t" THIMBLE_GROUP_END("vldrh.u32 q1, [%[scales]]\n\t"
+                                 "ldr %[d1], [%[walk], #48]\n\t"
+                                 "add %[scales], %[d1]\n\t")
+      THIMBLE_BLOCK_END
+      THIMBLE_WALK("d1", "d2", "32")
+      "ldr %[d3], [%[walk], #52]\n\t"
+      "tst %[d0], %[d3]\n\t"
+      "it eq\n\t"
+      "ldrdeq %[d1], %[d2], [%[walk], #40]\n\t"
+      "add %[w], %[d1]\n\t"
+      "add %[scales], %[d2]\n\t"
+      "cmp %[d0], #0\n\t"
+      "bne 0b"
+      : [acc] "=&w"(acc), [at] "=&w"(at), [w] "=&r"(w), [x] "=&r"(x), [xs] "=&r"(xs),
+        [scales] "=&l"(scales), [out] "=&r"(out), [groups] "=&r"(groups), [d0] "=&Te"(d0),
+        [d1] "=&Te"(d1), [d2] "=&Te"(d2), [d3] "=&Te"(d3), [more] "=&r"(more)
+      : [rows] "w"(rows), [columns] "r"(columns), [walk] "r"(walk)
+      : "q0", "q1", "q2", "q3", "q4", "lr", "cc", "memory");
+  // clang-format on
 }
 
 void tiles_q8(float* out, size_t out_stride, const Matrix& w, uint32_t tile_begin,
@@ -155,15 +172,13 @@ void tiles_q8(float* out, size_t out_stride, const Matrix& w, uint32_t tile_begi
                    16,
                    back,
                    next,
-                   8 - 2 * static_cast<int32_t>(height)};
+                   8 - 2 * static_cast<int32_t>(height),
+                   2 * height,
+                   height / 4 - 1};
       if (whole) {
-        rows_q8<4, true>(&walk);
-      } else if (height == 16) {
-        rows_q8<16, false>(&walk);
-      } else if (height == 8) {
-        rows_q8<8, false>(&walk);
+        whole_rows_q8(&walk);
       } else {
-        rows_q8<4, false>(&walk);
+        rows_q8(&walk);
       }
     }
   }
