@@ -177,12 +177,13 @@ inline void weights_to_int16(int16_t* p, const float* weight, const uint16_t* sc
 }
 
 // Lanes are positions: eight a turn, each of four dimensions' values gathered at `rows`. Where
-// fewer dimensions are left, the first one comes again.
+// fewer dimensions are left, the last one comes again.
 inline int32x4_t mix_four(const int16_t* p, const int8_t* values, uint16x8_t rows, uint32_t count,
                           uint32_t head_dim, uint32_t left) {
-  const uint16x8_t b = vaddq_n_u16(rows, left > 1 ? 1 : 0);
-  const uint16x8_t c = vaddq_n_u16(rows, left > 2 ? 2 : 0);
-  const uint16x8_t d = vaddq_n_u16(rows, left > 3 ? 3 : 0);
+  const uint32_t last = left - 1;
+  const uint16x8_t b = vaddq_n_u16(rows, static_cast<uint16_t>(last < 1 ? last : 1));
+  const uint16x8_t c = vaddq_n_u16(rows, static_cast<uint16_t>(last < 2 ? last : 2));
+  const uint16x8_t d = vaddq_n_u16(rows, static_cast<uint16_t>(last < 3 ? last : 3));
   int32_t d0 = 0, d1 = 0, d2 = 0, d3 = 0;
   __asm__ volatile(
       "wlstp.16 lr, %[count], 2f\n"

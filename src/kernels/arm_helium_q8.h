@@ -186,15 +186,25 @@ void tiles_q8(float* out, size_t out_stride, const Matrix& w, uint32_t tile_begi
 
 // Rows of up to 16 columns with one scale, in tiles of four: the keys of narrow heads. Columns that
 // the rows do not have are any others times zero.
-void short_rows_q8(float* out, const int8_t* w, const uint16_t* scales, uint32_t tiles,
-                   uint32_t cols, const int8_t* values, float xs) {
-  const int8x16_t x = vldrbq_z_s8(values, vctp8q(cols));
-  uint32x4_t at = vdupq_n_u32(0);
-  at = vidupq_m_n_u32(at, 0, 4, vctp32q(cols / 4));
-  at = vmlaq_n_u32(vdupq_n_u32(reinterpret_cast<uintptr_t>(w)), at, 4);
+__attribute__((noinline)) void short_rows_q8(float* out, const int8_t* w, const uint16_t* scales,
+                                             uint32_t tiles, uint32_t cols, const int8_t* values,
+                                             float xs) {
+  int8x16_t x;
+  uint32x4_t at;
   float32x4_t acc;
   int32_t d0, d1, d2, d3;
   __asm__ volatile(
+      "vctp.8 %[cols]\n\t"
+      "vpst\n\t"
+      "vldrbt.u8 %q[x], [%[values]]\n\t"
+      "lsr %[d0], %[cols], #2\n\t"
+      "vctp.32 %[d0]\n\t"
+      "mov %[d0], #0\n\t"
+      "vmov.i32 %q[at], #0\n\t"
+      "vpst\n\t"
+      "vidupt.u32 %q[at], %[d0], #4\n\t"
+      "vshl.i32 %q[at], %q[at], #2\n\t"
+      "vadd.i32 %q[at], %q[at], %[w]\n\t"
       "wls lr, %[tiles], 2f\n"
       "1:\n\t"
       "vldrw.u32 q0, [%q[at]]\n\t"
@@ -215,10 +225,11 @@ void short_rows_q8(float* out, const int8_t* w, const uint16_t* scales, uint32_t
       "vstrw.32 %q[acc], [%[out]], #16\n\t"
       "le lr, 1b\n"
       "2:"
-      : [at] "+w"(at), [acc] "=&w"(acc), [scales] "+l"(scales), [out] "+r"(out), [d0] "=&Te"(d0),
+      : [x] "=&w"(x), [at] "=&w"(at), [acc] "=&w"(acc), [scales] "+l"(scales), [out] "+r"(out), [d0] "=&Te"(d0),
         [d1] "=&Te"(d1), [d2] "=&Te"(d2), [d3] "=&Te"(d3)
-      : [x] "w"(x), [tiles] "r"(tiles), [tile_bytes] "r"(4 * cols), [xs] "r"(xs)
-      : "q0", "q1", "q2", "q3", "lr", "memory");
+      : [w] "r"(w), [values] "r"(values), [cols] "r"(cols), [tiles] "r"(tiles),
+        [tile_bytes] "r"(4 * cols), [xs] "r"(xs)
+      : "q0", "q1", "q2", "q3", "lr", "p0", "memory");
 }
 
 void matmul_q8_helium(float* out, size_t out_stride, const Matrix& w, uint32_t tile_begin,
