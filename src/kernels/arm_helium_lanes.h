@@ -138,6 +138,14 @@ inline float32x4_t load_first(const float* p, mve_pred16_t lanes) {
   "[0], %[d0], %[d2]\n\t" \
   "vmov " q "[3], " q "[1], %[d1], %[d3]\n\t"
 
+// The register of predicates, among what assembler changes. Clang 14 has no name for it: there such
+// assembler stands alone in its function.
+#if defined(__clang__)
+#define THIMBLE_PREDICATES "cc"
+#else
+#define THIMBLE_PREDICATES "p0"
+#endif
+
 // ---- Sums ----------------------------------------------------------------------------------
 
 #define THIMBLE_ADD(acc) "vadd.f32 " acc ", " acc ", q5\n\t"

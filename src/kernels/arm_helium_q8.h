@@ -29,6 +29,7 @@ struct Walk {
   int32_t tile_step, tile_scales_step;
   uint32_t scale_bytes;       // of a group in a tile
   uint32_t tile_blocks_mask;  // blocks of a tile - 1
+  uint32_t rows[4];           // where they begin in a block; by rows_q8
 };
 #define THIMBLE_WALK(a, b, at) "ldrd %[" a "], %[" b "], [%[walk], #" at "]\n\t"
 
@@ -50,7 +51,7 @@ struct Walk {
   "vldrw.u32 q1, [%q[at], #4]\n\t"  \
   "vldrw.u32 q2, [%q[at], #8]\n\t"  \
   "vldrw.u32 q3, [%q[at], #12]\n\t" \
-  "vadd.i32 %q[at], %q[at], %[columns]\n\t"
+  "vadd.i32 %q[at], %q[at], %q[columns]\n\t"
 
 #define THIMBLE_BLOCK_BEGIN \
   "vmov.i32 %q[acc], #0\n\t" THIMBLE_WALK("x", "xs", "16") "ldr %[groups], [%[walk], #24]\n\t"
@@ -73,7 +74,7 @@ struct Walk {
   "subs %[d0], #1\n\t"                  \
   "str %[d0], [%[walk], #28]\n\t"
 
-static_assert(sizeof(void*) == 4 && sizeof(Walk) == 56, "as the assembler has it");
+static_assert(sizeof(void*) == 4 && sizeof(Walk) == 72, "as the assembler has it");
 
 // Tiles of four rows, where `more` is a multiple of 16 behind 32 columns.
 __attribute__((noinline)) void whole_rows_q8(Walk* walk) {
@@ -108,8 +109,8 @@ __attribute__((noinline)) void whole_rows_q8(Walk* walk) {
 
 // Tiles of any four, eight or sixteen rows, where `more` is a multiple of 4 behind 16 columns.
 __attribute__((noinline)) void rows_q8(Walk* walk) {
-  const uint32x4_t rows = vmulq_n_u32(vidupq_n_u32(0, 2), walk->scale_bytes);
-  const uint32_t columns = 8 * walk->scale_bytes;  // bytes of 16
+  vstrwq_u32(walk->rows, vmulq_n_u32(vidupq_n_u32(0, 2), walk->scale_bytes));
+  const uint32x4_t columns = vdupq_n_u32(8 * walk->scale_bytes);  // bytes of 16
   float32x4_t acc;
   uint32x4_t at;
   float* out;
@@ -123,7 +124,8 @@ __attribute__((noinline)) void rows_q8(Walk* walk) {
       THIMBLE_WALK("out", "w", "0")
       THIMBLE_WALK("scales", "more", "8")
       "0:\n\t" THIMBLE_BLOCK_BEGIN
-      "vadd.i32 %q[at], %q[rows], %[w]\n"
+      "vldrw.32 %q[at], [%[walk], #56]\n\t"
+      "vadd.i32 %q[at], %q[at], %[w]\n"
       "1:\n\t" THIMBLE_GATHER THIMBLE_DOT16("vmladav")
       "wlstp.8 lr, %[more], 3f\n"
       "2:\n\t" THIMBLE_GATHER THIMBLE_DOT16("vmladava")
@@ -144,7 +146,7 @@ __attribute__((noinline)) void rows_q8(Walk* walk) {
       : [acc] "=&w"(acc), [at] "=&w"(at), [w] "=&r"(w), [x] "=&r"(x), [xs] "=&r"(xs),
         [scales] "=&l"(scales), [out] "=&r"(out), [groups] "=&r"(groups), [d0] "=&Te"(d0),
         [d1] "=&Te"(d1), [d2] "=&Te"(d2), [d3] "=&Te"(d3), [more] "=&r"(more)
-      : [rows] "w"(rows), [columns] "r"(columns), [walk] "r"(walk)
+      : [columns] "w"(columns), [walk] "r"(walk)
       : "q0", "q1", "q2", "q3", "q4", "lr", "cc", "memory");
   // clang-format on
 }
@@ -174,7 +176,8 @@ void tiles_q8(float* out, size_t out_stride, const Matrix& w, uint32_t tile_begi
                    next,
                    8 - 2 * static_cast<int32_t>(height),
                    2 * height,
-                   height / 4 - 1};
+                   height / 4 - 1,
+                   {}};
       if (whole) {
         whole_rows_q8(&walk);
       } else {
@@ -229,7 +232,7 @@ __attribute__((noinline)) void short_rows_q8(float* out, const int8_t* w, const 
         [d1] "=&Te"(d1), [d2] "=&Te"(d2), [d3] "=&Te"(d3)
       : [w] "r"(w), [values] "r"(values), [cols] "r"(cols), [tiles] "r"(tiles),
         [tile_bytes] "r"(4 * cols), [xs] "r"(xs)
-      : "q0", "q1", "q2", "q3", "lr", "p0", "memory");
+      : "q0", "q1", "q2", "q3", "lr", THIMBLE_PREDICATES, "memory");
 }
 
 void matmul_q8_helium(float* out, size_t out_stride, const Matrix& w, uint32_t tile_begin,
