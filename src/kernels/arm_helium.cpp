@@ -62,7 +62,7 @@ inline void tile_f32(float* out, const float* w, uint32_t cols, const float* x) 
 void matmul_f32_helium(float* out, size_t out_stride, const Matrix& w, uint32_t tile_begin,
                        uint32_t tile_end, const float* x, size_t x_stride, uint32_t n) {
   if (w.row_tile >= 4) {
-    clear_marks();
+    clear_marks<kAllMarks>();
     const size_t tile_floats = size_t{w.cols} * w.row_tile;
     const float* data = static_cast<const float*>(w.data) + tile_begin * tile_floats;
     float* to = out + size_t{tile_begin} * w.row_tile;
@@ -88,7 +88,7 @@ void matmul_f32_helium(float* out, size_t out_stride, const Matrix& w, uint32_t 
 
 void rms_norm_helium(float* out, const float* x, const float* weight, uint32_t n, float eps) {
   if (out != x) {
-    clear_marks();
+    clear_marks<kAllMarks>();
     const float mean = sum_in_lanes<true>(x, n) / static_cast<float>(n);
     const float r = 1.0f / exact_sqrt(mean + eps);
     float* to = out;
@@ -149,7 +149,7 @@ inline void rotate_heads(float* x, const float* table, uint32_t n_heads, uint32_
 }
 
 void rotate_helium(float* x, const float* table, uint32_t n_heads, uint32_t head_dim, float scale) {
-  clear_marks();
+  clear_marks<kAllMarks>();
   rotate_heads<false>(x, table, n_heads, head_dim, scale);
   if (unmarked()) {
     rotate_heads<true>(x, table, n_heads, head_dim, scale);
@@ -160,7 +160,7 @@ void rotate_helium(float* x, const float* table, uint32_t n_heads, uint32_t head
 
 void add_helium(float* x, const float* y, uint32_t n) {
   const float *a = x, *b = y;
-  clear_marks();
+  clear_marks<kAllMarks>();
   __asm__ volatile(
       "wlstp.32 lr, %[n], 2f\n"
       "1:\n\t"
@@ -204,7 +204,7 @@ THIMBLE_FLATTEN uint32_t swiglu_fours(float* out, const float* gate, const float
 
 void swiglu_helium(float* out, const float* gate, const float* up, uint32_t n) {
   for (;;) {
-    clear_marks();
+    clear_marks<kAllMarks>();
     const uint32_t done = swiglu_fours(out, gate, up, n / 4) * 4;
     out += done, gate += done, up += done, n -= done;
     const uint32_t next = n < 4 ? n : 4;
@@ -219,7 +219,7 @@ void swiglu_helium(float* out, const float* gate, const float* up, uint32_t n) {
 uint32_t argmax_helium(const float* x, uint32_t n) {
   float max = -__builtin_inff();
   const float* at = x;
-  clear_marks();
+  clear_marks<kAllMarks>();
   __asm__ volatile(
       "wlstp.32 lr, %[n], 2f\n"
       "1:\n\t"
@@ -240,7 +240,7 @@ uint32_t argmax_helium(const float* x, uint32_t n) {
 
 THIMBLE_FLATTEN void odds_helium(uint32_t* weights, const float* x, uint32_t n, float max,
                                  float inv_temperature) {
-  clear_marks();
+  clear_marks<kAllMarks>();
   uint32_t i = 0;
   for (; i + 4 <= n; i += 4) {
     const Floats v = vldrwq_f32(x + i);

@@ -16,11 +16,14 @@ namespace {
 // an invalid operation (IOC, bit 0): a comparison or conversion of a NaN. A procedure call need not
 // keep them (AAPCS32, 6.1.2.2).
 
+constexpr uint32_t kFlushedResult = 0x08, kAllMarks = 0x89;
+
+template <uint32_t kMarks>
 inline void clear_marks() {
   uint32_t fpscr;
-  __asm__ volatile("vmrs %0, fpscr\n\tbic %0, %0, #0x89\n\tvmsr fpscr, %0"
+  __asm__ volatile("vmrs %0, fpscr\n\tbic %0, %0, %1\n\tvmsr fpscr, %0"
                    : "=r"(fpscr)
-                   :
+                   : "i"(kMarks)
                    : "memory");
 }
 
@@ -128,6 +131,20 @@ inline Floats div(Floats a, Floats b) {
 inline float32x4_t load_first(const float* p, mve_pred16_t lanes) {
   return vldrwq_z_f32(p, lanes);
 }
+
+// Four numbers d0 to d3 to a vector.
+#define THIMBLE_DOTS(q)   \
+  "vmov " q "[2], " q     \
+  "[0], %[d0], %[d2]\n\t" \
+  "vmov " q "[3], " q "[1], %[d1], %[d3]\n\t"
+
+// The register of predicates, among what assembler changes. Clang 14 has no name for it: there such
+// assembler stands alone in its function.
+#if defined(__clang__)
+#define THIMBLE_PREDICATES "cc"
+#else
+#define THIMBLE_PREDICATES "p0"
+#endif
 
 // ---- Sums ----------------------------------------------------------------------------------
 

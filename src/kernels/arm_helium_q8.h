@@ -12,12 +12,13 @@ namespace {
 
 // ---- Matrix products -----------------------------------------------------------------------
 
-// What rows_q8 does: blocks of four rows, tile by tile, with one vector. The assembler has it so.
+// What whole_rows_q8 and rows_q8 do: blocks of four rows, tile by tile, with one vector. The
+// assembler has it so.
 struct Walk {
   float* out;
   const int8_t* w;
   const uint16_t* scales;
-  uint32_t more;  // columns of a group behind its first 32
+  uint32_t more;  // columns of a group behind its first 32, or 16
   const int8_t* x;
   const float* xs;
   uint32_t groups;
@@ -26,6 +27,9 @@ struct Walk {
   // one's: within a tile, and to the next tile. In bytes.
   int32_t step, scales_step;
   int32_t tile_step, tile_scales_step;
+  uint32_t scale_bytes;       // of a group in a tile
+  uint32_t tile_blocks_mask;  // blocks of a tile - 1
+  uint32_t rows[4];           // where they begin in a block; by rows_q8
 };
 #define THIMBLE_WALK(a, b, at) "ldrd %[" a "], %[" b "], [%[walk], #" at "]\n\t"
 
@@ -41,28 +45,28 @@ struct Walk {
   "vld42.32 {q0, q1, q2, q3}, [%[w]]\n\t" \
   "vld43.32 {q0, q1, q2, q3}, [%[w]]!\n\t"
 
-// and from any tile: four columns of a row at each of four addresses, which move on first.
-#define THIMBLE_GATHER                      \
-  "vldrw.u32 q0, [%q[at], %[columns]]!\n\t" \
-  "vldrw.u32 q1, [%q[at], #4]\n\t"          \
-  "vldrw.u32 q2, [%q[at], #8]\n\t"          \
-  "vldrw.u32 q3, [%q[at], #12]\n\t"
+// and from any tile: four columns of a row at each of four addresses, which move on then.
+#define THIMBLE_GATHER              \
+  "vldrw.u32 q0, [%q[at]]\n\t"      \
+  "vldrw.u32 q1, [%q[at], #4]\n\t"  \
+  "vldrw.u32 q2, [%q[at], #8]\n\t"  \
+  "vldrw.u32 q3, [%q[at], #12]\n\t" \
+  "vadd.i32 %q[at], %q[at], %q[columns]\n\t"
 
 #define THIMBLE_BLOCK_BEGIN \
   "vmov.i32 %q[acc], #0\n\t" THIMBLE_WALK("x", "xs", "16") "ldr %[groups], [%[walk], #24]\n\t"
 
 // A group's dots, times ws * xs, onto the rows' chains.
-#define THIMBLE_GROUP_END                       \
-  "vmov q0[2], q0[0], %[d0], %[d2]\n\t"         \
-  "vmov q0[3], q0[1], %[d1], %[d3]\n\t"         \
-  "vldrh.u32 q1, [%[scales]], %[scale_row]\n\t" \
-  "ldr %[d0], [%[xs]], #4\n\t"                  \
-  "vshl.i32 q1, q1, #16\n\t"                    \
-  "vcvt.f32.s32 q0, q0\n\t"                     \
-  "vmul.f32 q1, q1, %[d0]\n\t"                  \
-  "vfma.f32 %q[acc], q0, q1\n\t"                \
-  "subs %[groups], #1\n\t"                      \
-  "bne 1b\n\t"
+#define THIMBLE_GROUP_END(load_scales) \
+  THIMBLE_DOTS("q0")                   \
+  load_scales                          \
+      "ldr %[d0], [%[xs]], #4\n\t"     \
+      "vshl.i32 q1, q1, #16\n\t"       \
+      "vcvt.f32.s32 q0, q0\n\t"        \
+      "vmul.f32 q1, q1, %[d0]\n\t"     \
+      "vfma.f32 %q[acc], q0, q1\n\t"   \
+      "subs %[groups], #1\n\t"         \
+      "bne 1b\n\t"
 
 #define THIMBLE_BLOCK_END               \
   "vstrw.32 %q[acc], [%[out]], #16\n\t" \
@@ -70,10 +74,43 @@ struct Walk {
   "subs %[d0], #1\n\t"                  \
   "str %[d0], [%[walk], #28]\n\t"
 
-// kWhole: tiles of four rows, where `more` is a multiple of 16. It is a multiple of 4 else.
-template <uint32_t kHeight, bool kWhole>
+static_assert(sizeof(void*) == 4 && sizeof(Walk) == 72, "as the assembler has it");
+
+// Tiles of four rows, where `more` is a multiple of 16 behind 32 columns.
+__attribute__((noinline)) void whole_rows_q8(Walk* walk) {
+  float32x4_t acc;
+  float* out;
+  const int8_t *w, *x;
+  const uint16_t* scales;
+  const float* xs;
+  uint32_t more, groups;
+  int32_t d0, d1, d2, d3;
+  // clang-format off
+  __asm__ volatile(
+      THIMBLE_WALK("out", "w", "0")
+      THIMBLE_WALK("scales", "more", "8")
+      "lsr %[more], #4\n"
+      "0:\n\t" THIMBLE_BLOCK_BEGIN
+      "1:\n\t" THIMBLE_LOAD_TILE4 THIMBLE_DOT16("vmladav")
+               THIMBLE_LOAD_TILE4 THIMBLE_DOT16("vmladava")
+      "wls lr, %[more], 3f\n"
+      "2:\n\t" THIMBLE_LOAD_TILE4 THIMBLE_DOT16("vmladava")
+      "le lr, 2b\n"
+      "3:\n\t" THIMBLE_GROUP_END("vldrh.u32 q1, [%[scales]], #8\n\t")
+      THIMBLE_BLOCK_END
+      "bne 0b"
+      : [acc] "=&w"(acc), [w] "=&r"(w), [x] "=&r"(x), [xs] "=&r"(xs), [scales] "=&l"(scales),
+        [out] "=&r"(out), [groups] "=&r"(groups), [d0] "=&Te"(d0), [d1] "=&Te"(d1),
+        [d2] "=&Te"(d2), [d3] "=&Te"(d3), [more] "=&r"(more)
+      : [walk] "r"(walk)
+      : "q0", "q1", "q2", "q3", "q4", "lr", "cc", "memory");
+  // clang-format on
+}
+
+// Tiles of any four, eight or sixteen rows, where `more` is a multiple of 4 behind 16 columns.
 __attribute__((noinline)) void rows_q8(Walk* walk) {
-  static_assert(sizeof(void*) == 4 && sizeof(Walk) == 48, "as the assembler has it");
+  vstrwq_u32(walk->rows, vmulq_n_u32(vidupq_n_u32(0, 2), walk->scale_bytes));
+  const uint32x4_t columns = vdupq_n_u32(8 * walk->scale_bytes);  // bytes of 16
   float32x4_t acc;
   uint32x4_t at;
   float* out;
@@ -82,55 +119,36 @@ __attribute__((noinline)) void rows_q8(Walk* walk) {
   const float* xs;
   uint32_t more, groups;
   int32_t d0, d1, d2, d3;
-  if (kWhole) {
-    __asm__ volatile(
-        THIMBLE_WALK("out", "w", "0")
-        THIMBLE_WALK("scales", "more", "8")
-        "lsr %[more], #4\n"
-        "0:\n\t" THIMBLE_BLOCK_BEGIN
-        "1:\n\t" THIMBLE_LOAD_TILE4 THIMBLE_DOT16("vmladav")
-                 THIMBLE_LOAD_TILE4 THIMBLE_DOT16("vmladava")
-        "wls lr, %[more], 3f\n"
-        "2:\n\t" THIMBLE_LOAD_TILE4 THIMBLE_DOT16("vmladava")
-        "le lr, 2b\n"
-        "3:\n\t" THIMBLE_GROUP_END
-        THIMBLE_BLOCK_END
-        "bne 0b"
-        : [acc] "=&w"(acc), [w] "=&r"(w), [x] "=&r"(x), [xs] "=&r"(xs), [scales] "=&l"(scales),
-          [out] "=&r"(out), [groups] "=&r"(groups), [d0] "=&Te"(d0), [d1] "=&Te"(d1),
-          [d2] "=&Te"(d2), [d3] "=&Te"(d3), [more] "=&r"(more)
-        : [walk] "r"(walk), [scale_row] "i"(2 * kHeight)
-        : "q0", "q1", "q2", "q3", "q4", "lr", "cc", "memory");
-  } else {
-    constexpr uint32_t kColumns = 16 * kHeight;  // bytes of 16
-    const uint32x4_t rows = vsubq_n_u32(vmulq_n_u32(vidupq_n_u32(0, 1), 4 * kHeight), kColumns);
-    __asm__ volatile(
-        THIMBLE_WALK("out", "w", "0")
-        THIMBLE_WALK("scales", "more", "8")
-        "0:\n\t" THIMBLE_BLOCK_BEGIN
-        "vadd.i32 %q[at], %q[rows], %[w]\n"
-        "1:\n\t" THIMBLE_GATHER THIMBLE_DOT16("vmladav")
-                 THIMBLE_GATHER THIMBLE_DOT16("vmladava")
-        "wlstp.8 lr, %[more], 3f\n"
-        "2:\n\t" THIMBLE_GATHER THIMBLE_DOT16("vmladava")
-        "letp lr, 2b\n"
-        "3:\n\t" THIMBLE_GROUP_END
-        THIMBLE_BLOCK_END
-        THIMBLE_WALK("d1", "d2", "32")
-        "tst %[d0], %[tile_blocks] - 1\n\t"
-        "it eq\n\t"
-        "ldrdeq %[d1], %[d2], [%[walk], #40]\n\t"
-        "add %[w], %[d1]\n\t"
-        "add %[scales], %[d2]\n\t"
-        "cmp %[d0], #0\n\t"
-        "bne 0b"
-        : [acc] "=&w"(acc), [at] "=&w"(at), [w] "=&r"(w), [x] "=&r"(x), [xs] "=&r"(xs),
-          [scales] "=&l"(scales), [out] "=&r"(out), [groups] "=&r"(groups), [d0] "=&Te"(d0),
-          [d1] "=&Te"(d1), [d2] "=&Te"(d2), [d3] "=&Te"(d3), [more] "=&r"(more)
-        : [rows] "w"(rows), [walk] "r"(walk), [columns] "i"(kColumns),
-          [scale_row] "i"(2 * kHeight), [tile_blocks] "i"(kHeight / 4)
-        : "q0", "q1", "q2", "q3", "q4", "lr", "cc", "memory");
-  }
+  // clang-format off
+  __asm__ volatile(
+      THIMBLE_WALK("out", "w", "0")
+      THIMBLE_WALK("scales", "more", "8")
+      "0:\n\t" THIMBLE_BLOCK_BEGIN
+      "vldrw.32 %q[at], [%[walk], #56]\n\t"
+      "vadd.i32 %q[at], %q[at], %[w]\n"
+      "1:\n\t" THIMBLE_GATHER THIMBLE_DOT16("vmladav")
+      "wlstp.8 lr, %[more], 3f\n"
+      "2:\n\t" THIMBLE_GATHER THIMBLE_DOT16("vmladava")
+      "letp lr, 2b\n"
+      "3:\n\t" THIMBLE_GROUP_END("vldrh.u32 q1, [%[scales]]\n\t"
+                                 "ldr %[d1], [%[walk], #48]\n\t"
+                                 "add %[scales], %[d1]\n\t")
+      THIMBLE_BLOCK_END
+      THIMBLE_WALK("d1", "d2", "32")
+      "ldr %[d3], [%[walk], #52]\n\t"
+      "tst %[d0], %[d3]\n\t"
+      "it eq\n\t"
+      "ldrdeq %[d1], %[d2], [%[walk], #40]\n\t"
+      "add %[w], %[d1]\n\t"
+      "add %[scales], %[d2]\n\t"
+      "cmp %[d0], #0\n\t"
+      "bne 0b"
+      : [acc] "=&w"(acc), [at] "=&w"(at), [w] "=&r"(w), [x] "=&r"(x), [xs] "=&r"(xs),
+        [scales] "=&l"(scales), [out] "=&r"(out), [groups] "=&r"(groups), [d0] "=&Te"(d0),
+        [d1] "=&Te"(d1), [d2] "=&Te"(d2), [d3] "=&Te"(d3), [more] "=&r"(more)
+      : [columns] "w"(columns), [walk] "r"(walk)
+      : "q0", "q1", "q2", "q3", "q4", "lr", "cc", "memory");
+  // clang-format on
 }
 
 void tiles_q8(float* out, size_t out_stride, const Matrix& w, uint32_t tile_begin,
@@ -139,6 +157,7 @@ void tiles_q8(float* out, size_t out_stride, const Matrix& w, uint32_t tile_begi
   const uint32_t tile_bytes = w.padded_cols * height;
   const int32_t back = 8 - 2 * static_cast<int32_t>(tile_scales);
   const int32_t next = static_cast<int32_t>(tile_bytes + 16 - 4 * height);
+  const bool whole = height == 4 && w.group >= 32 && w.group % 16 == 0;
   // Of several vectors, each meets the rows that lie in the cache before the next rows are loaded.
   const uint32_t together = n == 1 ? tile_end - tile_begin : height == 4 ? 4 : 1;
   for (uint32_t tile = tile_begin; tile < tile_end; tile += together) {
@@ -147,7 +166,7 @@ void tiles_q8(float* out, size_t out_stride, const Matrix& w, uint32_t tile_begi
       Walk walk = {out + i * out_stride + size_t{tile} * height,
                    static_cast<const int8_t*>(w.data) + size_t{tile} * tile_bytes,
                    w.scales + size_t{tile} * tile_scales,
-                   w.group - 32,
+                   w.group - (whole ? 32 : 16),
                    x.values + size_t{i} * w.padded_cols,
                    x.scales + size_t{i} * groups,
                    groups,
@@ -155,27 +174,84 @@ void tiles_q8(float* out, size_t out_stride, const Matrix& w, uint32_t tile_begi
                    16,
                    back,
                    next,
-                   8 - 2 * static_cast<int32_t>(height)};
-      if (height == 16) {
-        rows_q8<16, false>(&walk);
-      } else if (height == 8) {
-        rows_q8<8, false>(&walk);
-      } else if (w.group % 16 != 0) {
-        rows_q8<4, false>(&walk);
+                   8 - 2 * static_cast<int32_t>(height),
+                   2 * height,
+                   height / 4 - 1,
+                   {}};
+      if (whole) {
+        whole_rows_q8(&walk);
       } else {
-        rows_q8<4, true>(&walk);
+        rows_q8(&walk);
       }
     }
   }
+}
+
+// Rows of up to 16 columns with one scale, in tiles of four: the keys of narrow heads. Columns that
+// the rows do not have are any others times zero.
+__attribute__((noinline)) void short_rows_q8(float* out, const int8_t* w, const uint16_t* scales,
+                                             uint32_t tiles, uint32_t cols, const int8_t* values,
+                                             float xs) {
+  int8x16_t x;
+  uint32x4_t at;
+  float32x4_t acc;
+  int32_t d0, d1, d2, d3;
+  __asm__ volatile(
+      "vctp.8 %[cols]\n\t"
+      "vpst\n\t"
+      "vldrbt.u8 %q[x], [%[values]]\n\t"
+      "lsr %[d0], %[cols], #2\n\t"
+      "vctp.32 %[d0]\n\t"
+      "mov %[d0], #0\n\t"
+      "vmov.i32 %q[at], #0\n\t"
+      "vpst\n\t"
+      "vidupt.u32 %q[at], %[d0], #4\n\t"
+      "vshl.i32 %q[at], %q[at], #2\n\t"
+      "vadd.i32 %q[at], %q[at], %[w]\n\t"
+      "wls lr, %[tiles], 2f\n"
+      "1:\n\t"
+      "vldrw.u32 q0, [%q[at]]\n\t"
+      "vldrw.u32 q1, [%q[at], #4]\n\t"
+      "vldrw.u32 q2, [%q[at], #8]\n\t"
+      "vldrw.u32 q3, [%q[at], #12]\n\t"
+      "vmladav.s8 %[d0], q0, %q[x]\n\t"
+      "vmladav.s8 %[d1], q1, %q[x]\n\t"
+      "vmladav.s8 %[d2], q2, %q[x]\n\t"
+      "vmladav.s8 %[d3], q3, %q[x]\n\t" THIMBLE_DOTS("q0")
+      "vldrh.u32 q1, [%[scales]], #8\n\t"
+      "vadd.i32 %q[at], %q[at], %[tile_bytes]\n\t"
+      "vshl.i32 q1, q1, #16\n\t"
+      "vcvt.f32.s32 q0, q0\n\t"
+      "vmul.f32 q1, q1, %[xs]\n\t"
+      "vmov.i32 %q[acc], #0\n\t"
+      "vfma.f32 %q[acc], q0, q1\n\t"
+      "vstrw.32 %q[acc], [%[out]], #16\n\t"
+      "le lr, 1b\n"
+      "2:"
+      : [x] "=&w"(x), [at] "=&w"(at), [acc] "=&w"(acc), [scales] "+l"(scales), [out] "+r"(out), [d0] "=&Te"(d0),
+        [d1] "=&Te"(d1), [d2] "=&Te"(d2), [d3] "=&Te"(d3)
+      : [w] "r"(w), [values] "r"(values), [cols] "r"(cols), [tiles] "r"(tiles),
+        [tile_bytes] "r"(4 * cols), [xs] "r"(xs)
+      : "q0", "q1", "q2", "q3", "lr", THIMBLE_PREDICATES, "memory");
 }
 
 void matmul_q8_helium(float* out, size_t out_stride, const Matrix& w, uint32_t tile_begin,
                       uint32_t tile_end, const QuantizedRows& x, uint32_t n) {
   // Loads of words want words' alignment, which a model's sections have.
   const bool aligned = reinterpret_cast<uintptr_t>(w.data) % 4 == 0;
-  if (aligned && w.group >= 32 && w.row_tile >= 4) {
-    clear_marks();
-    tiles_q8(out, out_stride, w, tile_begin, tile_end, x, n);
+  const bool is_short = w.n_groups == 1 && w.group <= 16 && w.row_tile == 4;
+  if (aligned && (is_short || w.group > 16) && w.row_tile >= 4) {
+    clear_marks<kAllMarks>();
+    if (is_short) {
+      const size_t row = size_t{tile_begin} * 4;
+      for (uint32_t i = 0; i < n; ++i) {
+        short_rows_q8(out + i * out_stride + row,
+                      static_cast<const int8_t*>(w.data) + row * w.group, w.scales + row,
+                      tile_end - tile_begin, w.group, x.values + size_t{i} * w.group, x.scales[i]);
+      }
+    } else {
+      tiles_q8(out, out_stride, w, tile_begin, tile_end, x, n);
+    }
     if (unmarked()) return;
   }
   matmul_q8_reference(out, out_stride, w, tile_begin, tile_end, x, n);
@@ -224,7 +300,7 @@ void quantize_q8_helium(const QuantizedRows& out, const float* x, size_t x_strid
   int8_t* values = out.values;
   float* scales = out.scales;
   int32_t* sums = out.sums;
-  clear_marks();
+  clear_marks<kAllMarks>();
   for (uint32_t i = 0; i < n; ++i) {
     const float* at = x + i * x_stride;
     for (uint32_t g = 0; g < groups; ++g, at += group) {

@@ -221,8 +221,9 @@ void check_matmul_q8_case(const Kernels& k, Random& random, uint32_t height, uin
 
 void check_matmul_q8(const Kernels& k) {
   Random random(2);
-  constexpr uint32_t kRows[] = {1, 5, 16, 33, 70}, kCols[] = {4, 8, 12, 20, 64, 172, 256};
-  constexpr uint32_t kBatch[] = {1, 2, 5};
+  constexpr uint32_t kRows[] = {1, 5, 16, 33, 70},
+                     kCols[] = {4, 8, 12, 16, 20, 24, 28, 64, 172, 256};
+  constexpr uint32_t kBatch[] = {1, 2, 3, 5};
   uint32_t count = 0;
   for (uint32_t height : kHeights) {
     for (uint32_t group : kGroups) {
@@ -390,7 +391,7 @@ void check_mix_values_q8(const Kernels& k) {
   for (uint32_t head_dim : kHeadDims) {
     for (uint32_t n_heads = 1; n_heads <= 4; ++n_heads) {
       for (uint32_t n : kCounts) {
-        const uint32_t kind = (n + n_heads + head_dim) % 7;
+        const uint32_t kind = (n + n_heads + head_dim) % 9;
         const size_t stride = n + n % 3, count = size_t{n_heads} * head_dim;
         float* weights = g_x.begin(stride * n_heads, random.below(4), kPoison);
         int8_t* values = g_weights_q8.begin(size_t{n} * head_dim, random.below(4), 99);
@@ -402,7 +403,9 @@ void check_mix_values_q8(const Kernels& k) {
           if (kind == 3 && i % 7 == 0) weights[i] = kNan;
           if (kind == 4) weights[i] *= 1e-29f;
           if (kind == 6 && i % 3 == 0) weights[i] = -weights[i];
-          if (kind == 5) weights[i] = i % 3 ? 0.5f : 1.0f;  // 16383.5: a tie
+          if (kind == 5) weights[i] = i % 3 ? 0.5f : 1.0f;    // 16383.5: a tie
+          if (kind == 7 && i % 3 == 0) weights[i] *= 1e-37f;  // denormal times a scale
+          if (kind == 8 && i % 3 == 0) weights[i] *= 1e-40f;  // denormal
         }
         for (size_t i = 0; i < size_t{n} * head_dim; ++i) {
           values[i] = random.value();
