@@ -81,7 +81,8 @@ TEST_CASE("plan: text, JSON and exit codes") {
   const Json &flash = all["flash"], &ram = all["ram"];
   CHECK(sum_of(flash, {"header", "weights", "scales", "tables", "tokenizer", "self_test",
                        "padding"}) == flash["model"].as_int());
-  CHECK(flash["total"].as_int() == flash["model"].as_int() + flash["code_at_most"].as_int());
+  CHECK(flash["total"].as_int() == flash["model"].as_int() + flash["code_at_most"].as_int() +
+                                       flash["library_at_most"].as_int());
   CHECK(sum_of(ram, {"structure", "tokens", "cache", "logits", "activations"}) ==
         ram["arena"].as_int());
   CHECK(ram["total"].as_int() == ram["arena"].as_int() + THIMBLE_STACK_BYTES);

@@ -59,6 +59,7 @@ FlashPlan plan_flash(const thimble_model& model) {
     plan.scales += s.scales_bytes;
   }
   plan.padding = h.file_bytes - plan.model();
+  plan.support = kSupportCodeBytes;
   plan.code = kEngineCodeBytes + (h.tokenizer == kTokenizerNone ? 0 : kTokenizerCodeBytes);
   return plan;
 }
@@ -211,6 +212,7 @@ std::string as_text(const Report& r) {
   for (const Part& part : flash_parts(r.flash)) out += line(part.name, part.bytes);
   out += line("= model file", r.flash.model());
   out += line("engine code, at most", r.flash.code);
+  out += line("its library, at most", r.flash.support);
   out += line("= flash", r.flash.total());
   out += "\nRAM\n";
   for (const Part& part : ram_parts(r.ram)) out += line(part.name, part.bytes);
@@ -244,8 +246,9 @@ std::string as_json(const Report& r) {
                 r.config.n_ctx, r.config.kv_type == THIMBLE_KV_Q8 ? "q8" : "f32",
                 r.config.n_candidates, r.config.n_batch);
   out += "  \"flash\": {" + json_parts(flash_parts(r.flash));
-  out += format("\"model\": %llu, \"code_at_most\": %llu, \"total\": %llu},\n",
-                wide(r.flash.model()), wide(r.flash.code), wide(r.flash.total()));
+  out += format(
+      "\"model\": %llu, \"code_at_most\": %llu, \"library_at_most\": %llu, \"total\": %llu},\n",
+      wide(r.flash.model()), wide(r.flash.code), wide(r.flash.support), wide(r.flash.total()));
   out += "  \"ram\": {" + json_parts(ram_parts(r.ram));
   out += format("\"arena\": %llu, \"stack_at_most\": %llu, \"total\": %llu},\n", wide(r.ram.arena),
                 wide(r.ram.stack), wide(r.ram.total()));
