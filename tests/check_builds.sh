@@ -31,6 +31,8 @@ for cxx in g++ clang++; do
   command -v $cxx >/dev/null || { echo "  skipped: no $cxx here"; continue; }
   for config in release debug; do
     dir=build/$cxx-$config
+    # Where `make` and `.ci/run` have built already.
+    case $dir in build/g++-release) dir=build ;; build/clang++-release) dir=build/clang ;; esac
     make -s CXX=$cxx config=$config BUILD=$dir all >/dev/null
     for isa in avx512vnni avx512 avx2 sse41 scalar reference; do
       if ! THIMBLE_ISA=$isa $dir/thimble run $model -n 1 >/dev/null 2>&1; then
@@ -41,7 +43,7 @@ for cxx in g++ clang++; do
   done
 done
 
-thimble=build/g++-release/thimble
+thimble=build/thimble
 isas=""  # what this machine has; from here on no hash may be missing
 for isa in reference scalar sse41 avx2 avx512 avx512vnni; do
   if THIMBLE_ISA=$isa $thimble run $model -n 1 >/dev/null 2>&1; then isas="$isas $isa"; fi

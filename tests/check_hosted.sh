@@ -112,12 +112,13 @@ on() { # CPU TABLES...
   run "$name" "$qemu -cpu $cpu" "$@"
 }
 
+# -O1 where it builds faster than it runs slower.
 target aarch64 aarch64-linux-gnu qemu-aarch64-static ""
 on cortex-a53 neon scalar reference
 on neoverse-n1 neondot neon scalar reference
-target armv7 arm-linux-gnueabihf qemu-arm-static "-march=armv7-a -mfpu=neon-vfpv4"
+target armv7 arm-linux-gnueabihf qemu-arm-static "-march=armv7-a -mfpu=neon-vfpv4 -O1"
 on cortex-a15 neon dsp scalar reference
-target riscv64 riscv64-linux-gnu qemu-riscv64-static ""
+target riscv64 riscv64-linux-gnu qemu-riscv64-static "-O1"
 on rv64 scalar reference
 
 # Only files that know nothing of the format may compile for a big-endian target; the others say one
