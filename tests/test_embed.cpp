@@ -242,7 +242,7 @@ TEST_CASE("embed: machines as <elf.h> has them") {
 
 TEST_CASE("embed: objects of any length, name and section") {
   std::string all;
-  for (int i = 0; i < 1000; ++i) all += static_cast<char>(i * i / 7);
+  for (unsigned i = 0; i < 1000; ++i) all += static_cast<char>(i * i / 7);
   for (const tools::ElfMachine& machine : {tools::kElfArm, tools::kElfX86_64}) {
     for (const size_t bytes : {1u, 3u, 4u, 7u, 63u, 64u, 65u, 1000u}) {
       const std::string data = all.substr(0, bytes);
@@ -278,7 +278,7 @@ TEST_CASE("embed: 4 GiB do not fit into 32 bits") {
 
 TEST_CASE("embed: a C array holds every byte, in lines of at most 100 columns") {
   std::string data;
-  for (int i = 0; i < 100000; ++i) data += static_cast<char>(i * i / 7 + i / 256);
+  for (unsigned i = 0; i < 100000; ++i) data += static_cast<char>(i * i / 7 + i / 256);
   for (const size_t bytes : {size_t{1}, size_t{25}, size_t{1000}, data.size()}) {
     const std::string text =
         written(tools::write_c_array,
