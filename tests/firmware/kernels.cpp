@@ -133,6 +133,16 @@ float* random_floats(float* x, Random& random, size_t n, float size) {
   return x;
 }
 
+// An x that exp's reduction finds half-way: x * log2(e) is a whole number and a half.
+float exp_tie(Random& random) {
+  const float wanted = random.whole(87) + 0.5f;
+  for (uint32_t step = 0; step < 16; ++step) {
+    const float x = float_of(bits_of(wanted * 0.693147182f) + step - 8);
+    if (x * 1.44269502f == wanted) return random.below(2) ? x : -x;
+  }
+  return 0.0f;
+}
+
 uint32_t round_up_to(uint32_t n, uint32_t multiple) {
   return (n + multiple - 1) / multiple * multiple;
 }
@@ -435,6 +445,7 @@ void check_swiglu_add(const Kernels& k) {
       float* x = random_floats(g_x.begin(n, random.below(4), kPoison), random, n, size);
       float* y = random_floats(g_y.begin(n, random.below(4), kPoison), random, n, 1.0f);
       x[random.below(n)] = kOdd[random.below(8)];
+      x[random.below(n)] = exp_tie(random);
       float* expected = g_expected.begin(n, 0, kPoison);
       float* found = g_found.begin(n, random.below(4), kPoison);
       swiglu_reference(expected, x, y, n);
