@@ -121,6 +121,12 @@ $(BUILD)/attention_walk: $(BUILD)/obj/tests/attention_walk.o $(BUILD)/libthimble
 
 TEST_PROGRAMS := $(addprefix $(BUILD)/,test_thimble no_heap api_c99 example attention_walk)
 
+.PHONY: test-programs
+test-programs: all $(TEST_PROGRAMS)
+
+.PHONY: test-objects
+test-objects: $(TEST_OBJ)
+
 .PHONY: test
 test: all $(TEST_PROGRAMS) ## build and pass the tests
 	$(BUILD)/test_thimble
@@ -142,16 +148,19 @@ test-builds: ## one logits hash from g++ and clang++, -O0 and -O3, every ISA, ev
 	tests/check_builds.sh
 
 .PHONY: test-firmware
-test-firmware: all ## on emulated boards (Cortex-M0+ to M55, RISC-V): bits, refusals, faults, memory
+test-firmware: test-hosted test-boards ## the same bits from every kernel table, elsewhere under Linux, and on boards
+
+.PHONY: test-hosted
+test-hosted: all ## its first half: this machine's tables, Linux programs for Arm and RISC-V (emulated)
+	tests/check_hosted.sh $(BUILD)/thimble
+
+.PHONY: test-boards
+test-boards: all ## its second half: emulated Cortex-M0+ to M55, RISC-V: bits, refusals, faults, memory
 	tests/check_firmware.sh $(BUILD)/thimble
 
 .PHONY: firmware
 firmware: all ## what the engine costs on each board beside its limits: flash, RAM, instructions
 	tests/measure_firmware.sh $(BUILD)/thimble
-
-.PHONY: test-hosted
-test-hosted: all ## the first two of these: this machine's tables, Linux programs for Arm and RISC-V
-	tests/check_hosted.sh $(BUILD)/thimble
 
 # ---- Keeping house ------------------------------------------------------------------------
 
