@@ -216,13 +216,15 @@ typedef struct thimble_self_test_report {
 } thimble_self_test_report;
 
 /*
- * Proves on the chip itself that model, kernels, compiler and memory are sound: computes the prompt
- * that the file carries and compares the hashes of its last token's residual stream behind each
- * layer, and of its logits, with those that `thimble convert` wrote down, for the session's type of
- * cache. Works in slices as thimble_step does: call until the result is not THIMBLE_MORE. It begins
- * by forgetting the session's text, and leaves it empty. Time: a prefill of 8 tokens.
- * Returns OK, MORE, SELF_TEST (report then says where), or an error: ARGUMENT, NO_SELF_TEST, BUSY
- * (a pass is under way), CONTEXT_FULL (n_ctx is smaller than the prompt). `report` may be NULL.
+ * Proves that this chip, its kernels and its compiler compute what the model file expects. (That
+ * the file is intact is for thimble_model_verify: rounding to int8 can swallow one flipped bit.)
+ * Computes the prompt that the file carries and compares the hashes of its last token's residual
+ * stream behind each layer, and of its logits, with those that `thimble convert` wrote down, for
+ * the session's type of cache. Works in slices as thimble_step does: call until the result is not
+ * THIMBLE_MORE. It begins by forgetting the session's text, and leaves it empty. Time: a prefill of
+ * 8 tokens. Returns OK, MORE, SELF_TEST (report then says where), or an error: ARGUMENT,
+ * NO_SELF_TEST, BUSY (a pass is under way), CONTEXT_FULL (n_ctx is smaller than the prompt).
+ * `report` may be NULL.
  */
 thimble_status thimble_self_test(thimble_session* session, uint64_t budget,
                                  thimble_self_test_report* report);
