@@ -39,9 +39,10 @@ figures_of() { # NAME TILE
       print "stack.bound", value["stack_bound"]
       print "mac.row", value["mac_row_tile" tile]
       print "mac.group32", value["mac_group32_tile" tile]
-      split("f32 q8", sessions)
+      split("f32 q8 group32_f32 group32_q8", sessions)
       for (i in sessions) {
         session = sessions[i]
+        if (!(session "_arena" in value)) continue # without ../shared
         print "arena." session, value[session "_arena"]
         print "token." session, value[session "_token_instructions"]
         print "late." session, value[session "_late_token_instructions"]
@@ -68,6 +69,15 @@ print_figures() {
     }' $work/$1/figures
 }
 
+# NAME MODEL: what measure.c tells of it.
+measure_model() {
+  link_program $1 measure $2 measure measure_kernels
+  run_program $1 measure -icount shift=0 >$work/$1/told && return
+  echo "$1: measure.c failed:" >&2
+  sed 's/^/    /' $work/$1/told >&2
+  return 1
+}
+
 measure_board() { # NAME
   set_board $1
   rm -f $work/$1/figures
@@ -77,11 +87,11 @@ measure_board() { # NAME
   [ ! -d $shared ] || model=$work/stories260K-$target.thimble
   link_program $1 hash-size $model hash
   sizes_of $1 engine >/dev/null
-  link_program $1 measure $model measure measure_kernels
-  if ! run_program $1 measure -icount shift=0 >$dir/measured; then
-    echo "$1: measure.c failed:"
-    sed 's/^/    /' $dir/measured
-    return 1
+  measure_model $1 $model
+  mv $dir/told $dir/measured
+  if [ -d $shared ]; then # the same in groups of 32, which are what `thimble convert` makes
+    measure_model $1 $work/stories260K-$target-32.thimble
+    sed 's/^/group32_/' $dir/told >>$dir/measured
   fi
   figures_of $1 "$(row_tile_of $model)"
   print_figures $1 "$first_line" size.engine size.constants size.tokenizer size.library stack.deepest \
@@ -93,6 +103,7 @@ if [ -d $shared ]; then
   for name in $boards; do
     set_board $name
     convert_stories $target --weights q8 --group row --for $target
+    convert_stories $target-32 --weights q8 --group 32 --for $target
   done
   limited="stack mac token slice"
   echo "stories260K, int8 weights with a scale a row, 256 positions"
@@ -116,10 +127,17 @@ a MAC:     instructions a multiply-accumulate of 256 x 256 int8 weights, one sca
 
 END
 printf "$second_line" board "f32: first" "at 200" slice "q8: first" "at 200" slice prefill "self-test"
-for name in $boards; do
-  [ ! -e $work/$name/figures ] || print_figures $name "$second_line" token.f32 late.f32 slice.f32 \
-    token.q8 late.q8 slice.q8 prefill.q8 self_test.q8
-done
+sessions() { # PREFIX: the line of each board
+  for name in $boards; do
+    [ ! -e $work/$name/figures ] || print_figures $name "$second_line" token.$1f32 late.$1f32 slice.$1f32 \
+      token.$1q8 late.$1q8 slice.$1q8 prefill.$1q8 self_test.$1q8
+  done
+}
+sessions ""
+if [ -d $shared ]; then
+  echo "the same with a scale for each 32 weights"
+  sessions group32_
+fi
 cat <<'END'
 first:     instructions of feed and step for the token at position 0, at 200: at position 200
 slice:     of the longest thimble_step with a budget of 100000, of these tokens and a prompt of 16
