@@ -13,45 +13,40 @@ Candidates candidates_take(Arena* arena, uint32_t capacity) {
 
 namespace {
 
-// Sorted while offers come, the likeliest first; the last one makes room.
-void insert(Candidates* kept, uint32_t order, float logit, int32_t id) {
-  if (kept->n == kept->capacity) --kept->n;
-  uint32_t at = kept->n++;
-  for (; at > 0 && logit_order(kept->logits[at - 1]) < order; --at) {
-    kept->logits[at] = kept->logits[at - 1];
-    kept->ids[at] = kept->ids[at - 1];
+// The one that goes first when another comes: the smallest logit, of equal ones the last.
+struct Least {
+  uint32_t at, order;
+};
+
+Least least_of(const Candidates& kept) {
+  Least least = {0, UINT32_MAX};
+  for (uint32_t i = 0; i < kept.n; ++i) {
+    const uint32_t order = logit_order(kept.logits[i]);
+    if (order <= least.order) least = {i, order};
   }
-  kept->logits[at] = logit;
-  kept->ids[at] = id;
+  return least;
 }
 
 }  // namespace
 
-void candidates_offer(Candidates* kept, const float* logits, uint32_t n, int32_t first_id) {
-  // Once there is no room few logits get past the order of the last one kept.
-  const auto least = [kept] {
-    return kept->n == kept->capacity ? logit_order(kept->logits[kept->n - 1]) : 0;
-  };
-  uint32_t last = least();
+void candidates_offer(Candidates* kept, const Kernels& kernels, const float* logits, uint32_t n,
+                      int32_t first_id) {
+  Least least = least_of(*kept);
+  // Most chunks have nothing for the few that are kept.
+  const bool was_full = kept->n == kept->capacity;
+  if (was_full && logit_order(logits[kernels.argmax(logits, n)]) <= least.order) return;
   for (uint32_t i = 0; i < n; ++i) {
-    const uint32_t order = logit_order(logits[i]);
-    if (order <= last) continue;
-    insert(kept, order, logits[i], first_id + static_cast<int32_t>(i));
-    last = least();
-  }
-}
-
-void candidates_sort_by_id(Candidates* kept) {
-  for (uint32_t i = 1; i < kept->n; ++i) {
-    const float logit = kept->logits[i];
-    const int32_t id = kept->ids[i];
-    uint32_t at = i;
-    for (; at > 0 && kept->ids[at - 1] > id; --at) {
-      kept->logits[at] = kept->logits[at - 1];
-      kept->ids[at] = kept->ids[at - 1];
+    if (kept->n == kept->capacity) {
+      if (logit_order(logits[i]) <= least.order) continue;
+      --kept->n;
+      for (uint32_t at = least.at; at < kept->n; ++at) {
+        kept->logits[at] = kept->logits[at + 1];
+        kept->ids[at] = kept->ids[at + 1];
+      }
     }
-    kept->logits[at] = logit;
-    kept->ids[at] = id;
+    kept->logits[kept->n] = logits[i];
+    kept->ids[kept->n++] = first_id + static_cast<int32_t>(i);
+    if (kept->n == kept->capacity) least = least_of(*kept);
   }
 }
 

@@ -8,6 +8,7 @@
 
 #include "arena.h"
 #include "exact_math.h"
+#include "kernels/kernels.h"
 
 namespace thimble {
 
@@ -22,6 +23,7 @@ __attribute__((always_inline)) static inline uint32_t logit_order(float logit) {
   return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
 }
 
+// In the order of ids, as the sampler wants them.
 struct Candidates {
   float* logits;      // (capacity)
   int32_t* ids;       // (capacity)
@@ -32,12 +34,10 @@ struct Candidates {
 // 8 bytes a candidate.
 Candidates candidates_take(Arena* arena, uint32_t capacity);
 
-// Keeps those of the tokens first_id, first_id + 1, ... that are among the likeliest so far; equal
-// logits by id. Calls come in ascending order of ids.
-void candidates_offer(Candidates* kept, const float* logits, uint32_t n, int32_t first_id);
-
-// After the last offer: into the order of ids, as the sampler wants them.
-void candidates_sort_by_id(Candidates* kept);
+// Keeps those of the n >= 1 tokens first_id, first_id + 1, ... that are among the likeliest so far;
+// equal logits by id. Calls come in ascending order of ids; capacity is not 0.
+void candidates_offer(Candidates* kept, const Kernels& kernels, const float* logits, uint32_t n,
+                      int32_t first_id);
 
 }  // namespace thimble
 

@@ -152,12 +152,19 @@ static inline float exact_sqrt(float x) {
 // Ties to even, whatever the rounding mode; 0 where no int32 is near.
 static inline int32_t round_to_even(float x) {
   if (!(x > -2147483648.0f && x < 2147483648.0f)) return 0;
+#if defined(__arm__) && __ARM_ARCH >= 8 && defined(__ARM_FP) && (__ARM_FP & 4) && \
+    !defined(__SOFTFP__)
+  float bits;  // an integer's
+  __asm__("vcvtn.s32.f32 %0, %1" : "=t"(bits) : "t"(x));
+  return static_cast<int32_t>(bits_of(bits));
+#else
   int32_t whole = static_cast<int32_t>(x);  // towards zero
   const float rest = x - static_cast<float>(whole);
   const bool odd = (whole & 1) != 0;
   if (rest > 0.5f || (rest == 0.5f && odd)) ++whole;
   if (rest < -0.5f || (rest == -0.5f && odd)) --whole;
   return whole;
+#endif
 }
 
 struct Scalar {

@@ -76,7 +76,7 @@ void take_logits(void* session, const float* logits, uint32_t n, uint32_t first)
     s->self_test.logits_hash = hash_floats(s->self_test.logits_hash, logits, n);
   }
   if (s->candidates.capacity > 0) {
-    candidates_offer(&s->candidates, logits, n, static_cast<int32_t>(first));
+    candidates_offer(&s->candidates, *s->kernels, logits, n, static_cast<int32_t>(first));
   }
 }
 
@@ -264,7 +264,6 @@ void advance(thimble_session* s) {
   if (p.stage == kIdle) {
     s->position = p.end;
     s->has_logits = 1;
-    candidates_sort_by_id(&s->candidates);
   }
 }
 

@@ -38,10 +38,9 @@ TEST_CASE("candidates: the likeliest in the order of ids, offered in any pieces"
     Candidates kept = {kept_logits.data(), kept_ids.data(), capacity, 0};
     for (uint32_t at = 0; at < n;) {
       const uint32_t piece = std::min(n - at, 1 + random.below(70));
-      candidates_offer(&kept, logits.data() + at, piece, static_cast<int32_t>(at));
+      candidates_offer(&kept, *kernels_at(0), logits.data() + at, piece, static_cast<int32_t>(at));
       at += piece;
     }
-    candidates_sort_by_id(&kept);
 
     // NaN is the smallest, with minus infinity; equal ones by id.
     std::vector<int32_t> expected(n);
