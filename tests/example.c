@@ -3,8 +3,10 @@
 
 #include "thimble/thimble.h"
 
-extern const uint8_t model_image[], model_image_end[]; /* the model file, linked into flash */
-void uart_write(const char* text, size_t bytes);       /* your board's way out */
+/* The model file in flash: `thimble embed MODEL --name model_image -o model.o --for cortex-m4` */
+extern const uint8_t model_image[];
+extern const size_t model_image_bytes;
+void uart_write(const char* text, size_t bytes); /* your board's way out */
 
 /* So many bytes: `thimble plan models/story.thimble --ctx 256 --kv q8 --candidates 40` */
 static uint8_t arena[191424] __attribute__((aligned(THIMBLE_ALIGNMENT)));
@@ -24,7 +26,7 @@ int main(void) {
   int32_t tokens[32];
   char text[64];
 
-  int32_t status = thimble_model_open(&model, model_image, (size_t)(model_image_end - model_image));
+  int32_t status = thimble_model_open(&model, model_image, model_image_bytes);
   if (status != THIMBLE_OK) return fail(status);
   status = thimble_session_init(&session, &model, &config, arena, sizeof arena);
   if (status != THIMBLE_OK) return fail(status);
