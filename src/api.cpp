@@ -26,8 +26,10 @@ extern "C" {
 
 thimble_status thimble_model_open(thimble_model* model, const void* image, size_t image_bytes) {
   if (!model) return THIMBLE_ERROR_ARGUMENT;
-  if (!image) memset(model, 0, sizeof *model);
-  if (!image) return THIMBLE_ERROR_ARGUMENT;
+  if (!image) {
+    memset(model, 0, sizeof *model);
+    return THIMBLE_ERROR_ARGUMENT;
+  }
   thimble_status status = open_model(model, image, image_bytes);
   if (status == THIMBLE_OK) status = check_tokenizer(*model, &model->fault);
   if (status == THIMBLE_OK) status = check_self_test(*model, &model->fault);

@@ -280,6 +280,7 @@ void forward_begin(thimble_session* s, uint32_t end) {
   s->pass.end = end;
   s->has_logits = 0;
   s->candidates.n = 0;
+  s->self_test.is_running = false;  // one that was finished by thimble_step and then given up
   begin_batch(s);
 }
 
@@ -306,7 +307,8 @@ thimble_status forward_self_test(thimble_session* s, uint64_t* recorded) {
   const uint32_t n = header_of(s->model).self_test_tokens;
   if (n == 0) return THIMBLE_ERROR_NO_SELF_TEST;
   if (n > s->n_ctx) return THIMBLE_ERROR_CONTEXT_FULL;
-  rewind_to(s, 0);
+  s->position = 0;
+  forward_begin(s, n);
   memcpy(s->tokens, table_of<int32_t>(s->model, kSelfTestTokens), n * sizeof(int32_t));
   SelfTest& test = s->self_test;
   test = {};
@@ -318,7 +320,6 @@ thimble_status forward_self_test(thimble_session* s, uint64_t* recorded) {
   }
   test.logits_hash = THIMBLE_HASH_START;
   test.report.layer = -1;
-  forward_begin(s, n);
   return THIMBLE_OK;
 }
 

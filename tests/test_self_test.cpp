@@ -119,6 +119,12 @@ TEST_CASE("self-test: what it cannot do, and what it does to a session") {
   CHECK(thimble_feed(s, text.data(), 1) == THIMBLE_ERROR_BUSY);
   REQUIRE(thimble_rewind(s, 0) == THIMBLE_OK);
   CHECK(hash_of_text(s, text, 5) == expected);
+  // Finished by other steps, and then given up for a text.
+  REQUIRE(thimble_rewind(s, 0) == THIMBLE_OK);
+  REQUIRE(thimble_self_test(s, 100, nullptr) == THIMBLE_MORE);
+  finish_pass(s);
+  feed_pieces(s, text.data(), 1, 1);
+  CHECK(thimble_self_test(s, 100, nullptr) == THIMBLE_MORE);  // from its start
   CHECK(run_self_test(s, 3000) == THIMBLE_OK);
   CHECK(thimble_position(s) == 0);
   CHECK(thimble_logits(s) == nullptr);
