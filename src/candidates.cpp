@@ -11,42 +11,33 @@ Candidates candidates_take(Arena* arena, uint32_t capacity) {
   return kept;
 }
 
-namespace {
-
-// The one that goes first when another comes: the smallest logit, of equal ones the last.
-struct Least {
-  uint32_t at, order;
-};
-
-Least least_of(const Candidates& kept) {
-  Least least = {0, UINT32_MAX};
-  for (uint32_t i = 0; i < kept.n; ++i) {
-    const uint32_t order = logit_order(kept.logits[i]);
-    if (order <= least.order) least = {i, order};
+static void find_least(Candidates* kept) {
+  kept->least_order = UINT32_MAX;
+  for (uint32_t i = 0; i < kept->n; ++i) {
+    const uint32_t order = logit_order(kept->logits[i]);
+    if (order > kept->least_order) continue;
+    kept->least = i;
+    kept->least_order = order;
   }
-  return least;
 }
-
-}  // namespace
 
 void candidates_offer(Candidates* kept, const Kernels& kernels, const float* logits, uint32_t n,
                       int32_t first_id) {
-  Least least = least_of(*kept);
   // Most chunks have nothing for the few that are kept.
   const bool was_full = kept->n == kept->capacity;
-  if (was_full && logit_order(logits[kernels.argmax(logits, n)]) <= least.order) return;
+  if (was_full && logit_order(logits[kernels.argmax(logits, n)]) <= kept->least_order) return;
   for (uint32_t i = 0; i < n; ++i) {
     if (kept->n == kept->capacity) {
-      if (logit_order(logits[i]) <= least.order) continue;
+      if (logit_order(logits[i]) <= kept->least_order) continue;
       --kept->n;
-      for (uint32_t at = least.at; at < kept->n; ++at) {
+      for (uint32_t at = kept->least; at < kept->n; ++at) {
         kept->logits[at] = kept->logits[at + 1];
         kept->ids[at] = kept->ids[at + 1];
       }
     }
     kept->logits[kept->n] = logits[i];
     kept->ids[kept->n++] = first_id + static_cast<int32_t>(i);
-    if (kept->n == kept->capacity) least = least_of(*kept);
+    if (kept->n == kept->capacity) find_least(kept);
   }
 }
 

@@ -29,6 +29,9 @@ struct Candidates {
   int32_t* ids;       // (capacity)
   uint32_t capacity;  // 0: none are kept, there is an array of all logits
   uint32_t n;
+  // Once there are as many as fit: the one that goes first when another comes, the smallest logit,
+  // of equal ones the last.
+  uint32_t least, least_order;
 };
 
 // 8 bytes a candidate.

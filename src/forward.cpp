@@ -151,7 +151,8 @@ Work stage_work(const thimble_session* s) {
   const thimble_model& m = s->model;
   const Pass& p = s->pass;
   // In units of a product on a Cortex-M4F: what else is done for each element.
-  constexpr uint64_t kPerNorm = 16, kPerRotation = 10, kPerActivation = 40, kPerWeight = 64;
+  constexpr uint64_t kPerNorm = 16, kPerRotation = 10, kPerActivation = 40, kPerWeight = 64,
+                     kPerCandidate = 8;
   switch (p.stage) {
     case kEmbed:
     case kAttentionNormStage:
@@ -169,8 +170,9 @@ Work stage_work(const thimble_session* s) {
     }
     default: {
       const Matrix w = stage_matrix(s);
-      const uint64_t rows = p.stage == kHead ? 1 : p.n;
-      return {tile_count(w), rows * w.row_tile * w.padded_cols};
+      if (p.stage != kHead) return {tile_count(w), uint64_t{p.n} * w.row_tile * w.padded_cols};
+      return {tile_count(w),
+              w.row_tile * (uint64_t{w.padded_cols} + kPerCandidate * s->candidates.capacity)};
     }
   }
 }

@@ -90,7 +90,7 @@ KvCache kv_cache_take(Arena* arena, const thimble_model& model, uint32_t n_ctx, 
   cache.head_dim = model.head_dim;
   cache.tile = tile;
   cache.type = type;
-  cache.heads_per_scale = model.head_dim < 32 ? 32 / model.head_dim : 1;
+  cache.heads_per_scale = (31 + model.head_dim) / model.head_dim;
   cache.n_scales = (model.n_kv_heads + cache.heads_per_scale - 1) / cache.heads_per_scale;
   const uint64_t heads = uint64_t{model.n_layers} * model.n_kv_heads;
   const uint64_t positions = heads * cache.n_ctx;

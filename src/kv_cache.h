@@ -12,7 +12,7 @@ namespace thimble {
 // Keys lie in tiles of `tile` positions (a Matrix whose rows are positions), so that one query
 // meets so many keys at a time; values lie row by row, so that a context vector's lanes run along
 // the head. Int8 (q8): a key or value vector of a position is in units of a bf16 scale; heads
-// narrower than 32 share scales, so that each covers about 32 numbers.
+// narrower than 32 share scales, as many as it takes for 32 numbers.
 struct KvCache {
   void* keys;    // f32: (n_layers, n_kv_heads, n_ctx / tile, head_dim, tile)
                  // q8: int8 (n_layers, n_kv_heads, n_ctx / tile, padded head_dim / 4, tile, 4)

@@ -10,7 +10,8 @@
 namespace thimble {
 namespace {
 
-// The section table is: embedding, the layers' sections, final norm, [head], rope, [tokenizer].
+// The section table is: embedding, the layers' sections, final norm, [head], rope, [tokenizer],
+// [self-test].
 constexpr SectionKind kLayerSections[] = {kAttentionNorm,   kAttentionQkv,      kAttentionOutput,
                                           kFeedForwardNorm, kFeedForwardGateUp, kFeedForwardDown};
 constexpr uint32_t kSectionsPerLayer = sizeof kLayerSections / sizeof kLayerSections[0];

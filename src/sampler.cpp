@@ -172,7 +172,9 @@ void keep_top_k_of_all(const Kernels& kernels, const SampleInput& in, float max,
 }
 
 // Takes the odds of all but the top_k largest logits away. Odds nearly say which these are: they
-// come from an exp within 1 ulp, which may swap logits whose odds differ by less than `margin`.
+// come from an exp within 1 ulp, which may swap logits whose odds differ by less than `margin`. It
+// swaps none of those with few odds: their exponents lie further apart than its error, so that
+// none with odds 0 belongs before one that has some.
 void keep_top_k(const Kernels& kernels, const SampleInput& in, float max,
                 const thimble_sampling& s) {
   const Odds odds = {in.odds, in.n};
@@ -281,7 +283,7 @@ int32_t draw(const Kernels& kernels, const SampleInput& in, const thimble_sampli
 // Not inlined: its kilobyte of stack is only for those who use the penalty.
 [[gnu::noinline]] int32_t draw_penalized(const Kernels& kernels, const SampleInput& in,
                                          const thimble_sampling& s, uint32_t window) {
-  float before[kMaxRepetitionWindow] = {};
+  float before[kMaxRepetitionWindow];
   const int32_t* recent = in.history + (in.position - window);
   // A token that occurs often is penalized once. Marks lie where its odds will.
   for (uint32_t i = 0; i < window; ++i) {
@@ -290,9 +292,9 @@ int32_t draw(const Kernels& kernels, const SampleInput& in, const thimble_sampli
   }
   for (uint32_t i = 0; i < window; ++i) {
     const uint32_t at = place_of(in, recent[i]);
+    before[i] = at < in.n ? in.logits[at] : 0.0f;
     if (at == in.n) continue;
     float& logit = in.logits[at];
-    before[i] = logit;
     if (in.odds[at]++ > 0) continue;
     logit = logit > 0.0f ? logit / s.repetition_penalty : logit * s.repetition_penalty;
   }
@@ -320,9 +322,10 @@ int32_t sample_token(const Kernels& kernels, const SampleInput& input,
   uint32_t window = 0;  // tokens that the penalty is for
   if (sampling.repetition_penalty != 0.0f && sampling.repetition_penalty != 1.0f) {
     window = sampling.repetition_window ? sampling.repetition_window : kDefaultRepetitionWindow;
-    if (window > input.position) window = input.position;
   }
+  // By the whole window, so that what is refused is refused at the first token.
   if (!is_within_kept(input, sampling, window)) return THIMBLE_ERROR_ARGUMENT;
+  if (window > input.position) window = input.position;
   return window > 0 ? draw_penalized(kernels, input, sampling, window)
                     : draw(kernels, input, sampling);
 }

@@ -35,7 +35,7 @@ TEST_CASE("candidates: the likeliest in the order of ids, offered in any pieces"
     }
     std::vector<float> kept_logits(capacity);
     std::vector<int32_t> kept_ids(capacity);
-    Candidates kept = {kept_logits.data(), kept_ids.data(), capacity, 0};
+    Candidates kept = {kept_logits.data(), kept_ids.data(), capacity, 0, 0, 0};
     for (uint32_t at = 0; at < n;) {
       const uint32_t piece = std::min(n - at, 1 + random.below(70));
       candidates_offer(&kept, *kernels_at(0), logits.data() + at, piece, static_cast<int32_t>(at));
@@ -119,7 +119,8 @@ TEST_CASE("candidates: what they are not enough for is refused") {
   CHECK(draw({0.8f, 0.9f, 0, 1.1f, 20, 20, 1}) >= 0);
   CHECK(draw({0.8f, 0.9f, 0, 0.9f, 5, 20, 1}) == THIMBLE_ERROR_ARGUMENT);  // lifts others up
   CHECK(draw({0, 0, 0, 1.1f, 30, 0, 1}) >= 0);
-  CHECK(draw({0, 0, 0, 1.1f, 0, 0, 1}) >= 0);  // a window of 64, of which there are 30
+  // The window of 64 is too much from the first token on, though only 30 are there yet.
+  CHECK(draw({0, 0, 0, 1.1f, 0, 0, 1}) == THIMBLE_ERROR_ARGUMENT);
   const thimble_config too_many = candidates_config(257), as_many = candidates_config(300);
   CHECK(thimble_session_bytes(&m.view, &too_many) == 0);
   CHECK(thimble_session_bytes(&m.view, &as_many) == thimble_session_bytes(&m.view, nullptr));
@@ -133,9 +134,12 @@ TEST_CASE("candidates: encoding between passes disturbs neither draw nor hash") 
   const uint64_t hash = thimble_logits_hash(s, THIMBLE_HASH_START);
   const thimble_sampling sampling = {1.0f, 0, 0, 0, 0, 8, 5};
   const int32_t token = thimble_sample(s, &sampling);
-  int32_t tokens[64];
-  const std::string words = "some words and more of them";
-  REQUIRE(thimble_encode(s, words.data(), words.size(), THIMBLE_ENCODE_BOS, tokens, 64) > 0);
+  // One word that needs all of the scratch.
+  const size_t longest = thimble_encode_word_bytes(s);
+  const std::string word(longest - 1, 'a');  // and the space before it
+  std::vector<int32_t> tokens(longest + 2);
+  REQUIRE(thimble_encode(s, word.data(), word.size(), THIMBLE_ENCODE_BOS, tokens.data(),
+                         tokens.size()) > 0);
   CHECK(thimble_sample(s, &sampling) == token);
   CHECK(thimble_logits_hash(s, THIMBLE_HASH_START) == hash);
 }

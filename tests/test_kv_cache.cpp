@@ -90,7 +90,8 @@ TEST_CASE("q8 cache: stored within half a scale, whatever else is stored, in eve
       }
     }
     const uint32_t together = t.cache.heads_per_scale;
-    CHECK(together * s.head_dim <= std::max(32u, s.head_dim));
+    CHECK(together * s.head_dim >= 32);
+    CHECK((together - 1) * s.head_dim < 32);
     for (uint32_t layer = 0; layer < s.n_layers; ++layer) {
       for (uint32_t p = 0; p < s.n_ctx; ++p) {
         for (uint32_t h = 0; h < s.n_kv_heads; ++h) {
@@ -213,7 +214,7 @@ TEST_CASE("q8 cache: bytes are those of the parts, and nothing beyond them is to
       const thimble_config q8 = q8_config(n_ctx, 1, nullptr);
       const uint64_t positions = (n_ctx + 15) / 16 * 16 * uint64_t{m.view.n_layers};
       const uint64_t heads = positions * m.view.n_kv_heads, head_dim = m.view.head_dim;
-      const uint64_t together = head_dim < 32 ? 32 / head_dim : 1;
+      const uint64_t together = (31 + head_dim) / head_dim;
       const uint64_t scales = (m.view.n_kv_heads + together - 1) / together;
       const uint64_t cache = chunk(heads * kv_padded_dim(m.view.head_dim)) +
                              chunk(heads * head_dim) + 2 * chunk(2 * positions * scales);

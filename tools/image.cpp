@@ -475,6 +475,7 @@ std::vector<uint64_t> self_test_hashes(const thimble_model& model) {
     thimble_config config{};
     config.n_ctx = header_of(model).self_test_tokens;
     config.kv_type = kv_type;
+    config.isa = "reference";  // the definition, whatever this machine's kernels do
     const AlignedBlock arena(thimble_session_bytes(&model, &config));
     thimble_session* session = nullptr;
     checked(thimble_session_init(&session, &model, &config, arena.data(), arena.size()), "session");

@@ -78,7 +78,7 @@ struct SelfTestPlan {
 // vocabulary.
 std::vector<int32_t> self_test_prompt(const ModelShape& shape, const Vocabulary* vocabulary);
 
-// What a complete image gives, by running it.
+// What a complete image gives, by running it on the reference kernels.
 std::vector<uint64_t> self_test_hashes(const thimble_model& model);
 
 // Writes the whole image to `sink`, holding one row tile of weights at a time. `vocabulary` may be
