@@ -434,8 +434,8 @@ TEST_CASE("the dump in FORMAT.md is what the converter writes") {
                                      {" ", -2},    {"a", -2},      {" a", -1}};
   const Vocabulary vocabulary =
       open_vocabulary(folder.write("tokenizer.bin", tokenizer_bytes(tokens)), 7).vocabulary;
-  const ImageInMemory image =
-      build_image_in_memory(checkpoint.shape, {kWeightQ8, 0, 4}, &vocabulary, checkpoint.rows);
+  const ImageInMemory image = build_image_in_memory(checkpoint.shape, {kWeightQ8, 0, 4},
+                                                    &vocabulary, checkpoint.rows, true);
   const std::string dump = parse_dump(markdown);
   REQUIRE(dump.size() == image.bytes);
   for (size_t i = 0; i < dump.size(); ++i) {
