@@ -32,7 +32,7 @@ extern "C" const char* thimble_status_text(thimble_status status) {
     case THIMBLE_ERROR_TOKENIZER:
       return "a tokenizer table contradicts itself";
     case THIMBLE_ERROR_CONFIG:
-      return "context, batch or kernels are not possible with this model";
+      return "context, batch, cache, candidates or kernels are not possible with this model";
     case THIMBLE_ERROR_ARENA_TOO_SMALL:
       return "the arena is smaller than the session needs";
     case THIMBLE_ERROR_CONTEXT_FULL:

@@ -45,6 +45,7 @@ int main(void) {
       /* about 100 000 multiply-accumulates have passed: feed the watchdog */
     }
     tokens[0] = thimble_sample(session, &sampling);
+    if (tokens[0] < 0) return fail(tokens[0]);
   }
   uart_write("\n", 1);
   return n < 0 ? fail(n) : 0;

@@ -262,7 +262,8 @@ namespace {
 
 uint64_t n_products;  // since the last slice
 
-// The reference's kernels, counting multiply-accumulates.
+// The reference's kernels, counting multiply-accumulates, and other work as what thimble.h says
+// that it is worth.
 Kernels counting_kernels() {
   Kernels k = kKernelsReference;
   k.matmul_f32 = [](float* out, size_t out_stride, const Matrix& w, uint32_t begin, uint32_t end,
@@ -288,6 +289,26 @@ Kernels counting_kernels() {
     kKernelsReference.mix_values_q8(out, weights, weights_stride, values, scales, n, head_dim,
                                     n_heads);
   };
+  k.rms_norm = [](float* out, const float* x, const float* weight, uint32_t n, float eps) {
+    n_products += uint64_t{16} * n;
+    kKernelsReference.rms_norm(out, x, weight, n, eps);
+  };
+  k.rotate = [](float* x, const float* table, uint32_t n_heads, uint32_t head_dim, float scale) {
+    n_products += uint64_t{10} * n_heads * head_dim;
+    kKernelsReference.rotate(x, table, n_heads, head_dim, scale);
+  };
+  k.softmax = [](float* x, size_t stride, uint32_t n_rows, uint32_t n) {
+    n_products += uint64_t{64} * n_rows * n;
+    kKernelsReference.softmax(x, stride, n_rows, n);
+  };
+  k.swiglu = [](float* out, const float* gate, const float* up, uint32_t n) {
+    n_products += uint64_t{40} * n;
+    kKernelsReference.swiglu(out, gate, up, n);
+  };
+  k.argmax = [](const float* x, uint32_t n) {  // of a chunk of the head, for candidates
+    n_products += n;
+    return kKernelsReference.argmax(x, n);
+  };
   return k;
 }
 
@@ -308,11 +329,13 @@ TEST_CASE("step: no slice does more than its budget and the worst case that thim
             uint64_t longest =
                 std::max({m.view.dim, m.view.hidden_dim, m.view.n_heads * m.view.head_dim});
             if (layout.type == kWeightQ8) longest = round_up(longest, group);
-            const uint64_t shared = m.view.n_heads / m.view.n_kv_heads;
-            const uint64_t excess =
-                std::max({uint64_t{n_batch} * layout.row_tile * longest,
-                          shared * m.view.n_ctx * (2 * uint64_t{m.view.head_dim} + 64),
-                          uint64_t{40} * m.view.hidden_dim});
+            const uint64_t kv_heads = m.view.n_kv_heads, head_dim = m.view.head_dim;
+            const uint64_t shared = m.view.n_heads / kv_heads;
+            const uint64_t excess = std::max(
+                {uint64_t{n_batch} * layout.row_tile * longest,
+                 layout.row_tile * (longest + 8 * uint64_t{3}),
+                 shared * m.view.n_ctx * (2 * head_dim + 64), uint64_t{40} * m.view.hidden_dim,
+                 uint64_t{16} * m.view.dim, 10 * (m.view.n_heads + 2 * kv_heads) * head_dim});
             REQUIRE(thimble_feed(s, text.data(), text.size()) == THIMBLE_OK);
             thimble_status status;
             uint64_t most = 0;

@@ -12,8 +12,8 @@
  *    move. The image is only read.
  *  - Strings that go in are (pointer, length) in bytes and need no terminating zero.
  *  - A call that fails changes nothing, but for what it is there to fill: thimble_model_open still
- *    sets the model (its image to NULL, its fault to the reason), and thimble_encode may have
- *    written to tokens[].
+ *    sets the model (its image to NULL, its fault to the reason), thimble_encode may have written
+ *    to tokens[], and a self-test that fails leaves the session empty.
  *  - Counts are >= 0, errors are negative values of thimble_status.
  *  - Results are the same bits on every chip, kernel and compiler. They need the floating-point
  *    environment that C starts with: round to nearest, denormals kept.
@@ -36,20 +36,21 @@ extern "C" {
 
 typedef enum thimble_status {
   THIMBLE_OK = 0,
-  THIMBLE_MORE = 1,                     /* thimble_step: the pass is not complete, call again */
-  THIMBLE_ERROR_ARGUMENT = -1,          /* null pointer, or a value outside its range */
-  THIMBLE_ERROR_MISALIGNED = -2,        /* image or arena is not aligned to THIMBLE_ALIGNMENT */
-  THIMBLE_ERROR_TRUNCATED = -3,         /* image length is not the length that its header states */
-  THIMBLE_ERROR_MAGIC = -4,             /* not a Thimble model */
-  THIMBLE_ERROR_VERSION = -5,           /* a format version that this engine does not know */
-  THIMBLE_ERROR_BYTE_ORDER = -6,        /* written for the other byte order */
-  THIMBLE_ERROR_HEADER_CHECKSUM = -7,   /* header or section table was damaged */
-  THIMBLE_ERROR_DATA_CHECKSUM = -8,     /* weights or tables were damaged (thimble_model_verify) */
-  THIMBLE_ERROR_HEADER = -9,            /* a header field is outside its range */
-  THIMBLE_ERROR_UNSUPPORTED = -10,      /* an architecture, type or flag that is not known */
-  THIMBLE_ERROR_SECTION = -11,          /* a section is not where or what the header implies */
-  THIMBLE_ERROR_TOKENIZER = -12,        /* a tokenizer table contradicts itself */
-  THIMBLE_ERROR_CONFIG = -13,           /* n_ctx or n_batch outside its range, or unknown ISA */
+  THIMBLE_MORE = 1,                   /* thimble_step: the pass is not complete, call again */
+  THIMBLE_ERROR_ARGUMENT = -1,        /* null pointer, or a value outside its range */
+  THIMBLE_ERROR_MISALIGNED = -2,      /* image or arena is not aligned to THIMBLE_ALIGNMENT */
+  THIMBLE_ERROR_TRUNCATED = -3,       /* image length is not the length that its header states */
+  THIMBLE_ERROR_MAGIC = -4,           /* not a Thimble model */
+  THIMBLE_ERROR_VERSION = -5,         /* a format version that this engine does not know */
+  THIMBLE_ERROR_BYTE_ORDER = -6,      /* written for the other byte order */
+  THIMBLE_ERROR_HEADER_CHECKSUM = -7, /* header or section table was damaged */
+  THIMBLE_ERROR_DATA_CHECKSUM = -8,   /* weights or tables were damaged (thimble_model_verify) */
+  THIMBLE_ERROR_HEADER = -9,          /* a header field is outside its range */
+  THIMBLE_ERROR_UNSUPPORTED = -10,    /* an architecture, type or flag that is not known */
+  THIMBLE_ERROR_SECTION = -11,        /* a section is not where or what the header implies */
+  THIMBLE_ERROR_TOKENIZER = -12,      /* a tokenizer table contradicts itself */
+  THIMBLE_ERROR_CONFIG =
+      -13, /* n_ctx, n_batch, kv_type or n_candidates outside its range, or unknown ISA */
   THIMBLE_ERROR_ARENA_TOO_SMALL = -14,  /* less than thimble_session_bytes */
   THIMBLE_ERROR_CONTEXT_FULL = -15,     /* more tokens than positions left */
   THIMBLE_ERROR_TOKEN = -16,            /* a token id outside [0, vocab_size) */
@@ -101,9 +102,9 @@ typedef struct thimble_model {
 /*
  * Checks `image_bytes` bytes at `image` and fills `*model`. Checked once, here: magic, version,
  * byte order, length, the header's checksum, every hyper-parameter, every section's type, shape and
- * place, and that tokenizer tables stay inside themselves. After THIMBLE_OK no content of the
- * weights can make the engine read or write outside image and arena. Weights themselves are not
- * read: see thimble_model_verify. Time: proportional to layers and vocabulary.
+ * place, and that tokenizer tables and the self-test stay inside the vocabulary. After THIMBLE_OK
+ * no content of the weights can make the engine read or write outside image and arena. Weights
+ * themselves are not read: see thimble_model_verify. Time: proportional to layers and vocabulary.
  * Errors: ARGUMENT, MISALIGNED, TRUNCATED, MAGIC, VERSION, BYTE_ORDER, HEADER_CHECKSUM, HEADER,
  * UNSUPPORTED, SECTION, TOKENIZER; model->fault then says which field, found and expected.
  */
@@ -127,28 +128,31 @@ int thimble_is_end(const thimble_model* model, int32_t token);
 
 typedef struct thimble_session thimble_session; /* lies in the arena */
 
-/* How keys and values are cached. THIMBLE_KV_Q8 takes about a quarter of the memory: int8 with one
- * bf16 scale for each position and KV head (heads narrower than 32 share one), exact integer dot
- * products, and results of its own that are the same bits on every chip. */
+/* How keys and values are cached. THIMBLE_KV_Q8 takes about a quarter of the memory: int8 with a
+ * bf16 scale for the key and one for the value of each position and KV head (heads narrower than 32
+ * share them), exact integer dot products, and results of its own that are the same bits on every
+ * chip. */
 #define THIMBLE_KV_F32 0u
 #define THIMBLE_KV_Q8 1u
 
 /* Zero-initialise it for the defaults. */
 typedef struct thimble_config {
-  uint32_t n_ctx;        /* positions in the key/value cache, 1 to model.n_ctx; 0: model.n_ctx */
-  uint32_t n_batch;      /* tokens of one pass over the weights in prefill, 1 to 1024; 0: 1 */
-  const char* isa;       /* kernels by name, as thimble_isa_at gives them; NULL or "": the best */
-  uint32_t kv_type;      /* THIMBLE_KV_F32 or THIMBLE_KV_Q8 */
-  uint32_t n_candidates; /* how many of the likeliest tokens are kept of a pass, 1 to 256; 0 (or
-                            vocab_size and above): all logits. 12 bytes each instead of 8 for each
-                            token of the vocabulary; thimble_sample says what they are enough for,
-                            and draws the same tokens then. 1 is enough for greedy text. */
+  uint32_t n_ctx;   /* positions in the key/value cache, 1 to model.n_ctx; 0: model.n_ctx */
+  uint32_t n_batch; /* tokens of one pass over the weights in prefill, 1 to 1024; 0: 1 */
+  const char* isa;  /* kernels by name, as thimble_isa_at gives them; NULL or "": the best */
+  uint32_t kv_type; /* THIMBLE_KV_F32 or THIMBLE_KV_Q8 */
+  /* How many of the likeliest tokens are kept of a pass, 1 to 256; 0 (or vocab_size and above): all
+   * logits. 12 bytes each and 256 instead of 8 for each token of the vocabulary. thimble_sample
+   * says what they are enough for, and draws the same tokens then; 1 is enough for greedy text. */
+  uint32_t n_candidates;
 } thimble_config;
 
 /*
  * Bytes of arena that thimble_session_init needs, exactly; the same function lays the arena out.
- * Grows with n_ctx * n_layers * n_kv_heads * head_dim * 8 (the cache; about a quarter of it with
- * THIMBLE_KV_Q8) and with n_batch times the activations. The same number on every chip. 0: the
+ * Grows with n_ctx, in steps of 16: n_layers * n_kv_heads * head_dim * 8 a position for the cache
+ * (about a quarter of it with THIMBLE_KV_Q8), 4 * n_heads for scores and 4 for the token; with
+ * n_batch times the activations; and with the vocabulary or n_candidates. `thimble plan` tells it
+ * part by part. The same number on every chip. 0: the
  * configuration is not valid for the model (or a null pointer was given). SIZE_MAX: more than an
  * address can count (on 32 bits, 4 GiB or more); init then refuses any arena.
  */
@@ -173,11 +177,14 @@ thimble_status thimble_feed(thimble_session* session, const int32_t* tokens, siz
 /*
  * Runs the prepared pass. Budget 0: to its end. Otherwise returns THIMBLE_MORE after about
  * `budget` multiply-accumulates, so that a watchdog or another task gets its turn; call again.
- * Other work (norms, exponentials) counts as what it is worth in them. Worst case: one unit of work
+ * Other work counts as what it is worth in them on a Cortex-M4F; where floats are software it takes
+ * longer, up to ten times (`make firmware` shows the longest slices). Worst case: one unit of work
  * more than the budget, the largest of
- *   n_batch * row_tile * the longest row of weights (dim, hidden_dim or n_heads * head_dim),
+ *   n_batch * row_tile * the longest row of weights (dim, hidden_dim or n_heads * head_dim, each
+ *     rounded up to whole groups), for the logits row_tile * (dim + 8 * n_candidates),
  *   one KV head's attention at one position: n_heads / n_kv_heads * n_ctx * (2 * head_dim + 64),
- *   one token's activation: 40 * hidden_dim,
+ *   one token's activation, 40 * hidden_dim, norm, 16 * dim, or rotation,
+ *     10 * (n_heads + 2 * n_kv_heads) * head_dim,
  * so a small n_batch and row_tile keep slices short. Slicing does not change one bit, and a session
  * can be rewound between slices. Returns THIMBLE_OK when the pass is complete (or none was
  * prepared). Errors: ARGUMENT.
@@ -197,8 +204,8 @@ uint32_t thimble_position(const thimble_session* session);
 /* Positions of the key/value cache. */
 uint32_t thimble_context_size(const thimble_session* session);
 
-/* (vocab_size) floats, valid until the next feed or rewind; NULL if no pass has completed, or if
- * the session only keeps candidates. */
+/* (vocab_size) floats, valid until the next feed, rewind or self-test; NULL if no pass has
+ * completed, or if the session only keeps candidates. */
 const float* thimble_logits(const thimble_session* session);
 
 /* FNV-1a 64 over the little-endian bits of the logits, continued from `hash`; start with
@@ -221,10 +228,11 @@ typedef struct thimble_self_test_report {
  * Computes the prompt that the file carries and compares the hashes of its last token's residual
  * stream behind each layer, and of its logits, with those that `thimble convert` wrote down, for
  * the session's type of cache. Works in slices as thimble_step does: call until the result is not
- * THIMBLE_MORE. It begins by forgetting the session's text, and leaves it empty. Time: a prefill of
- * 8 tokens. Returns OK, MORE, SELF_TEST (report then says where), or an error: ARGUMENT,
- * NO_SELF_TEST, BUSY (a pass is under way), CONTEXT_FULL (n_ctx is smaller than the prompt).
- * `report` may be NULL.
+ * THIMBLE_MORE. It begins by forgetting the session's text, and leaves it empty, also when it
+ * fails; the attention hook is not called. Time: a prefill of its prompt (8 tokens as `convert`
+ * writes it, at most 64). Returns OK, MORE, SELF_TEST (report then says where), or an error:
+ * ARGUMENT, NO_SELF_TEST, BUSY (a pass is under way), CONTEXT_FULL (n_ctx is smaller than the
+ * prompt). `report` may be NULL.
  */
 thimble_status thimble_self_test(thimble_session* session, uint64_t budget,
                                  thimble_self_test_report* report);
