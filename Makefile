@@ -5,6 +5,8 @@
 #   config=debug     no optimisation, assertions, into build/debug/
 #   config=sanitize  address and undefined-behaviour sanitizers, into build/sanitize/
 #   CXX=clang++      another compiler; give it a build folder of its own with BUILD=
+#   V=1              shows whole commands and all that the tests say, not a line for each
+#   -jN              so many jobs at a time; without it, one a processor
 
 config ?= release
 CXX ?= g++
@@ -16,6 +18,8 @@ MODEL ?= models/story.thimble
 ifeq ($(config),release)
 BUILD ?= build
 OPT := -O3 -DNDEBUG
+# Tools that no weights go through: compiled in three quarters of the time.
+LIGHT := $(if $(findstring -O,$(EXTRA)),,-O1)
 else ifeq ($(config),debug)
 BUILD ?= build/debug
 OPT := -O0 -g
@@ -28,6 +32,26 @@ $(error config is release, debug or sanitize, not '$(config)')
 endif
 OPT += $(EXTRA)
 
+ifeq ($(filter -j% --jobserver%,$(MAKEFLAGS)),)
+MAKEFLAGS += -j$(shell nproc 2>/dev/null || echo 2)
+endif
+# `make clean all` one after the other.
+ifneq ($(filter clean,$(MAKECMDGOALS)),)
+.NOTPARALLEL:
+endif
+# Two halves that print as they go would mix; a story is to be seen as it comes.
+ifneq ($(filter test-firmware,$(MAKECMDGOALS)),)
+MAKEFLAGS += -Otarget
+endif
+
+# $(call say,WHAT,FILE): the line for a command, where make does not show the command itself.
+ifeq ($(V),1)
+say = :
+else
+Q := @
+say = $(if $(findstring s,$(filter-out --%,$(firstword -$(MAKEFLAGS)))),:,printf '%-5s%s\n' $(1) $(2))
+endif
+
 WARN := -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wdouble-promotion -Werror
 BASE := $(OPT) $(WARN) -Iinclude -MMD -MP
 ENGINE := -std=c++17 $(BASE) -Isrc -fno-exceptions -fno-rtti -ffp-contract=off -fno-math-errno \
@@ -35,7 +59,8 @@ ENGINE := -std=c++17 $(BASE) -Isrc -fno-exceptions -fno-rtti -ffp-contract=off -
  -ffunction-sections -fdata-sections
 HOST := -std=c++17 $(BASE) -Isrc -Itools -ffp-contract=off
 
-ENGINE_SRC := $(wildcard src/*.cpp src/kernels/*.cpp)
+# What takes longest comes first, so that no processor waits for it in the end.
+ENGINE_SRC := $(wildcard src/kernels/*.cpp src/*.cpp)
 TOOL_SRC := $(wildcard tools/*.cpp tools/readers/*.cpp)
 TEST_SRC := $(wildcard tests/test_*.cpp)
 # The tests call the tools' functions directly too, all but their main().
@@ -45,6 +70,10 @@ ENGINE_OBJ := $(ENGINE_SRC:%.cpp=$(BUILD)/obj/%.o)
 TOOL_OBJ := $(TOOL_SRC:%.cpp=$(BUILD)/obj/%.o)
 TOOL_LIB_OBJ := $(TOOL_LIB_SRC:%.cpp=$(BUILD)/obj/%.o)
 TEST_OBJ := $(TEST_SRC:%.cpp=$(BUILD)/obj/%.o)
+
+# Weights go through these, row by row.
+HEAVY_SRC := tools/convert.cpp tools/image.cpp tools/quantize.cpp $(wildcard tools/readers/*.cpp)
+$(filter-out $(HEAVY_SRC:%.cpp=$(BUILD)/obj/%.o),$(TOOL_OBJ)): TOOL_OPT := $(LIGHT)
 
 # The only files that may use instructions a machine might lack; select.cpp asks the CPU first.
 # On another machine than x86-64 they compile to nothing.
@@ -62,32 +91,38 @@ all: $(BUILD)/thimble ## build the engine (libthimble.a) and the program (thimbl
 
 $(BUILD)/libthimble.a: $(ENGINE_OBJ)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	@$(call say,ar,$@)
+	$(Q)$(AR) rcs $@ $^
 
-$(BUILD)/thimble: $(TOOL_OBJ) $(BUILD)/libthimble.a
-	$(CXX) $(LDFLAGS) -o $@ $^
+$(BUILD)/thimble: $(BUILD)/libthimble.a $(TOOL_OBJ)
+	@$(call say,link,$@)
+	$(Q)$(CXX) $(LDFLAGS) -o $@ $(TOOL_OBJ) $<
 
 $(BUILD)/obj/src/%.o: src/%.cpp
 	@mkdir -p $(@D)
-	$(CXX) $(ENGINE) $(ISA) -c -o $@ $<
+	@$(call say,c++,$<)
+	$(Q)$(CXX) $(ENGINE) $(ISA) -c -o $@ $<
 
 $(BUILD)/obj/tools/%.o: tools/%.cpp
 	@mkdir -p $(@D)
-	$(CXX) $(HOST) -c -o $@ $<
+	@$(call say,c++,$<)
+	$(Q)$(CXX) $(HOST) $(TOOL_OPT) -c -o $@ $<
 
 $(BUILD)/obj/tests/%.o: tests/%.cpp | doctest
 	@mkdir -p $(@D)
-	$(CXX) $(HOST) -c -o $@ $<
+	@$(call say,c++,$<)
+	$(Q)$(CXX) $(HOST) -c -o $@ $<
 
 $(BUILD)/obj/tests/%.o: tests/%.c
 	@mkdir -p $(@D)
-	$(CC) -std=c99 $(BASE) -c -o $@ $<
+	@$(call say,cc,$<)
+	$(Q)$(CC) -std=c99 $(BASE) -c -o $@ $<
 
 # ---- Running ------------------------------------------------------------------------------
 
 .PHONY: run
 run: all ## tell a story with the model in models/ (MODEL=FILE for another)
-	$(BUILD)/thimble run $(MODEL) -p "Once upon a time" -n 200 -t 0.7 --top-p 0.9 --seed 7 --stats
+	$(Q)$(BUILD)/thimble run $(MODEL) -p "Once upon a time" -n 200 -t 0.7 --top-p 0.9 --seed 7 --stats
 
 # ---- Testing ------------------------------------------------------------------------------
 
@@ -96,30 +131,41 @@ doctest:
 	@tests/need_doctest.sh $(CXX)
 
 $(BUILD)/test_thimble: $(TEST_OBJ) $(TOOL_LIB_OBJ) $(BUILD)/libthimble.a
-	$(CXX) $(LDFLAGS) -o $@ $^
+	@$(call say,link,$@)
+	$(Q)$(CXX) $(LDFLAGS) -o $@ $^
 
 # The kernels' tests alone, for emulated machines.
 KERNEL_TESTS := test_main test_kernels test_exact_math
 $(BUILD)/test_kernels: $(KERNEL_TESTS:%=$(BUILD)/obj/tests/%.o) $(BUILD)/libthimble.a
-	$(CXX) $(LDFLAGS) -o $@ $^
+	@$(call say,link,$@)
+	$(Q)$(CXX) $(LDFLAGS) -o $@ $^
 
 $(BUILD)/no_heap: $(BUILD)/obj/tests/no_heap.o $(TOOL_LIB_OBJ) $(BUILD)/libthimble.a
-	$(CXX) $(LDFLAGS) -o $@ $^
+	@$(call say,link,$@)
+	$(Q)$(CXX) $(LDFLAGS) -o $@ $^
 
 # Linked by the C compiler: the engine needs nothing of the C++ library.
 $(BUILD)/api_c99: $(BUILD)/obj/tests/api_c99.o $(BUILD)/libthimble.a
-	$(CC) $(LDFLAGS) -o $@ $^
+	@$(call say,link,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^
 
 # The README's example with the model linked in; tests/firmware/ builds the same file for boards.
 EXAMPLE_SRC := tests/example.c tests/firmware/host.c tests/firmware/model.S
 $(BUILD)/example: $(EXAMPLE_SRC) models/story.thimble $(BUILD)/libthimble.a
-	$(CC) -std=c99 $(OPT) $(WARN) -Iinclude -DMODEL='"models/story.thimble"' $(LDFLAGS) -o $@ \
+	@$(call say,link,$@)
+	$(Q)$(CC) -std=c99 $(OPT) $(WARN) -Iinclude -DMODEL='"models/story.thimble"' $(LDFLAGS) -o $@ \
 	    $(EXAMPLE_SRC) $(BUILD)/libthimble.a
 
-$(BUILD)/attention_walk: $(BUILD)/obj/tests/attention_walk.o $(BUILD)/libthimble.a
-	$(CXX) $(LDFLAGS) -o $@ $^
+# One model of each family, for boards and other processors.
+$(BUILD)/family_models: $(BUILD)/obj/tests/family_models.o $(TOOL_LIB_OBJ) $(BUILD)/libthimble.a
+	@$(call say,link,$@)
+	$(Q)$(CXX) $(LDFLAGS) -o $@ $^
 
-TEST_PROGRAMS := $(addprefix $(BUILD)/,test_thimble no_heap api_c99 example attention_walk)
+$(BUILD)/attention_walk: $(BUILD)/obj/tests/attention_walk.o $(BUILD)/libthimble.a
+	@$(call say,link,$@)
+	$(Q)$(CXX) $(LDFLAGS) -o $@ $^
+
+TEST_PROGRAMS := $(addprefix $(BUILD)/,test_thimble no_heap api_c99 example attention_walk family_models)
 
 .PHONY: test-programs
 test-programs: all $(TEST_PROGRAMS)
@@ -127,21 +173,40 @@ test-programs: all $(TEST_PROGRAMS)
 .PHONY: test-objects
 test-objects: $(TEST_OBJ)
 
-.PHONY: test
-test: all $(TEST_PROGRAMS) ## build and pass the tests
-	$(BUILD)/test_thimble
-	$(BUILD)/no_heap
-ifneq ($(config),sanitize)
-	tests/check_symbols.sh $(BUILD)/libthimble.a
+# Steps of `make test`, as many at a time as there are processors, each told in a line.
+# $(call step,NAME) COMMAND...
+step = @V='$(V)' tests/step.sh $(BUILD)/logs/$(1)
+
+STEPS := test_thimble no_heap symbols api_c99 example attention_walk parts readme embed transcripts
+ifeq ($(config),sanitize)
+STEPS := $(filter-out symbols parts,$(STEPS))
 endif
-	$(BUILD)/api_c99 models/story.thimble
-	$(BUILD)/example >$(BUILD)/example.txt
-	$(BUILD)/thimble run models/story.thimble -p "Once upon a time" -t 0.7 --top-p 0.9 --top-k 40 --seed 7 \
-	    --ctx 256 --kv q8 --candidates 40 2>/dev/null | diff - $(BUILD)/example.txt
-	$(BUILD)/attention_walk
-	tests/check_readme.sh
-	tests/check_embed.sh $(BUILD)/thimble
-	tests/cli/run_transcripts.sh $(BUILD)/thimble
+.PHONY: $(STEPS:%=step-%)
+$(STEPS:%=step-%): test-programs
+
+step-test_thimble:
+	$(call step,test_thimble) $(BUILD)/test_thimble
+step-no_heap:
+	$(call step,no_heap) $(BUILD)/no_heap
+step-symbols:
+	$(call step,symbols) tests/check_symbols.sh $(BUILD)/libthimble.a
+step-api_c99:
+	$(call step,api_c99) $(BUILD)/api_c99 models/story.thimble
+step-example:
+	$(call step,example) tests/check_example.sh $(BUILD)/thimble $(BUILD)/example
+step-attention_walk:
+	$(call step,attention_walk) $(BUILD)/attention_walk
+step-parts:
+	$(call step,parts) tests/check_parts.sh $(BUILD)/thimble $(BUILD)/family_models
+step-readme:
+	$(call step,readme) tests/check_readme.sh
+step-embed:
+	$(call step,embed) tests/check_embed.sh $(BUILD)/thimble
+step-transcripts:
+	$(call step,transcripts) tests/cli/run_transcripts.sh $(BUILD)/thimble
+
+.PHONY: test
+test: $(STEPS:%=step-%) ## build and pass the tests
 
 .PHONY: test-builds
 test-builds: ## one logits hash from g++ and clang++, -O0 and -O3, every ISA, every way of feeding
@@ -151,22 +216,47 @@ test-builds: ## one logits hash from g++ and clang++, -O0 and -O3, every ISA, ev
 test-firmware: test-hosted test-boards ## the same bits from every kernel table, elsewhere under Linux, and on boards
 
 .PHONY: test-hosted
-test-hosted: all ## its first half: this machine's tables, Linux programs for Arm and RISC-V (emulated)
+test-hosted: all $(BUILD)/family_models ## its first half: this machine's tables, Linux programs for Arm and RISC-V (emulated)
 	tests/check_hosted.sh $(BUILD)/thimble
 
 .PHONY: test-boards
-test-boards: all ## its second half: emulated Cortex-M0+ to M55, RISC-V: bits, refusals, faults, memory
+test-boards: all $(BUILD)/family_models ## its second half: emulated Cortex-M0+ to M55, RISC-V: bits, refusals, faults, memory
 	tests/check_firmware.sh $(BUILD)/thimble
 
 .PHONY: firmware
-firmware: all ## what the engine costs on each board beside its limits: flash, RAM, instructions
+firmware: all $(BUILD)/family_models ## what the engine costs on each board beside its limits: flash, RAM, instructions
 	tests/measure_firmware.sh $(BUILD)/thimble
+
+# ---- Fuzzing ------------------------------------------------------------------------------
+
+FUZZ_TARGETS := $(patsubst tests/fuzz/%.cpp,$(BUILD)/%,$(wildcard tests/fuzz/fuzz_*.cpp))
+
+.PHONY: fuzz
+fuzz: ## build the fuzz targets into build/fuzz/ (clang++); tests/fuzz/run.sh SECONDS runs them
+	$(MAKE) config=sanitize CXX=clang++ BUILD=build/fuzz EXTRA=-fsanitize=fuzzer-no-link fuzz-programs
+
+.PHONY: fuzz-programs
+fuzz-programs: $(FUZZ_TARGETS) $(BUILD)/seeds
+
+$(BUILD)/obj/tests/fuzz/%.o: HOST += -Itests
+
+# An archive, so that a target links what it asks for.
+$(BUILD)/libtools.a: $(TOOL_LIB_OBJ)
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+$(FUZZ_TARGETS): $(BUILD)/%: $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/libtools.a $(BUILD)/libthimble.a
+	$(CXX) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^
+
+$(BUILD)/seeds: $(BUILD)/obj/tests/fuzz/seeds.o $(BUILD)/libtools.a $(BUILD)/libthimble.a
+	$(CXX) $(LDFLAGS) -o $@ $^
 
 # ---- Keeping house ------------------------------------------------------------------------
 
 ALL_CODE := $(wildcard include/thimble/* src/*.h src/*.cpp src/kernels/* tools/*.h tools/*.cpp \
                        tools/readers/* tests/*.h tests/*.cpp tests/*.c \
-                       tests/firmware/*.h tests/firmware/*.c tests/firmware/*.cpp)
+                       tests/firmware/*.h tests/firmware/*.c tests/firmware/*.cpp \
+                       tests/fuzz/*.h tests/fuzz/*.cpp)
 
 .PHONY: format
 format: ## bring the code into the house's form (clang-format)
@@ -198,4 +288,5 @@ help: ## this list
 	    awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
 
 -include $(ENGINE_OBJ:.o=.d) $(TOOL_OBJ:.o=.d) $(TEST_OBJ:.o=.d)
--include $(BUILD)/obj/tests/no_heap.d $(BUILD)/obj/tests/api_c99.d
+-include $(wildcard $(BUILD)/obj/tests/fuzz/*.d)
+-include $(BUILD)/obj/tests/no_heap.d $(BUILD)/obj/tests/api_c99.d $(BUILD)/obj/tests/family_models.d

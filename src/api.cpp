@@ -43,7 +43,8 @@ thimble_status thimble_model_verify(thimble_model* model) {
 }
 
 int thimble_is_end(const thimble_model* model, int32_t token) {
-  return model && token >= 0 && (token == model->eos_id || token == model->bos_id);
+  return model && token >= 0 &&
+         (token == model->eos_id || token == model->bos_id || token == model->end_of_turn_id);
 }
 
 size_t thimble_session_bytes(const thimble_model* model, const thimble_config* config) {
@@ -143,7 +144,7 @@ int32_t thimble_sample(thimble_session* s, const thimble_sampling* sampling) {
   const SampleInput input = {is_cut ? s->candidates.logits : s->logits,
                              is_cut ? s->candidates.ids : nullptr,
                              s->odds,
-                             is_cut ? s->candidates.n : s->model.vocab_size,
+                             is_cut ? s->candidates.n : s->model.n_tokens,
                              s->tokens,
                              s->position};
   return sample_token(*s->kernels, input, *sampling);
@@ -152,7 +153,7 @@ int32_t thimble_sample(thimble_session* s, const thimble_sampling* sampling) {
 int32_t thimble_encode(thimble_session* s, const char* text, size_t text_bytes, uint32_t flags,
                        int32_t* tokens, size_t capacity) {
   if (!s || (!text && text_bytes > 0) || (!tokens && capacity > 0) ||
-      (flags & ~THIMBLE_ENCODE_BOS) != 0) {
+      (flags & ~(THIMBLE_ENCODE_BOS | THIMBLE_ENCODE_SPECIAL)) != 0) {
     return THIMBLE_ERROR_ARGUMENT;
   }
   if (is_busy(s)) return THIMBLE_ERROR_BUSY;

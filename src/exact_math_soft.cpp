@@ -247,4 +247,13 @@ float silu_by_integers(float x) {
                   shift_to_even(quotient, 1, rest != 0));
 }
 
+#if THIMBLE_SOFT_FLOATS
+int32_t round_to_even_by_calls(float x) {
+  return round_to_even_in_place(x);
+}
+float exp_by_calls(float x) {
+  return exact_exp<Scalar>(Scalar{x}).v;
+}
+#endif
+
 }  // namespace thimble

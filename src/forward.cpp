@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
-// A Llama-family decoder (Touvron et al. 2023), for each layer:
-//   x = x + Wo . attention(Wq . h, Wk . h, Wv . h)          h = rms_norm(x)
-//   x = x + W2 . (silu(W1 . h) * (W3 . h))                  h = rms_norm(x)
-// and at the end logits = W . rms_norm(x), for the last token only.
+// A decoder (Radford et al. 2019, Touvron et al. 2023), for each layer:
+//   x = x + Wo . attention(Wq . h, Wk . h, Wv . h)          h = norm(x)
+//   x = x + W2 . (act(W1 . h) * (W3 . h))                   h = norm(x)
+// and at the end logits = W . norm(x), for the last token only. The header says which norm and
+// which activation, whether matrices have biases, blocks a norm behind them, too, and whether both
+// blocks of a layer start from the same x (parallel).
 //
 // It runs on a batch of tokens at once, so that prefill reads the weights once for all of them, and
 // as a row of stages whose work can stop after any unit, so that a pass can be sliced.
@@ -11,6 +13,7 @@
 #include <string.h>
 
 #include "attention.h"
+#include "exact_math.h"
 #include "hash.h"
 
 namespace thimble {
@@ -18,13 +21,43 @@ namespace {
 
 // ---- What a unit of each stage does --------------------------------------------------------
 
+#if THIMBLE_SCALES
+void scale(float* x, uint32_t n, float factor) {
+  if (factor == 1.0f) return;
+  for (uint32_t i = 0; i < n; ++i) x[i] = x[i] * factor;
+}
+
+// logits = cap * tanh(logits * scale / cap)
+void scale_logits(const FileHeader& h, float* logits, uint32_t n) {
+  scale(logits, n, h.logit_scale);
+  if (h.logit_cap == 0.0f) return;
+  for (uint32_t i = 0; i < n; ++i) {
+    logits[i] = exact_tanh(Scalar{logits[i] / h.logit_cap}).v * h.logit_cap;
+  }
+}
+#endif
+
 void embed(thimble_session* s, uint32_t row) {
   const Activations& a = s->act;
   const uint32_t position = s->pass.first + row;
   const uint32_t token = static_cast<uint32_t>(s->tokens[position]);
-  const uint32_t head_dim = s->model.head_dim;
-  read_row(a.x + size_t{row} * a.x_stride, s->weights.embedding, token);
-  s->kernels->rope_table(a.rope + size_t{row} * 2 * head_dim, s->weights.rope, head_dim, position);
+  const uint32_t head_dim = s->model.head_dim, tables = header_of(s->model).n_ropes;
+  float* x = a.x + size_t{row} * a.x_stride;
+  read_row(x, s->weights.embedding, token);
+#if THIMBLE_SCALES
+  scale(x, s->model.dim, header_of(s->model).embedding_scale);
+#endif
+#if THIMBLE_LEARNED_POSITIONS
+  if (header_of(s->model).learned_positions) {
+    float* learned = a.normed + size_t{row} * a.x_stride;
+    read_row(learned, s->weights.positions, position);
+    s->kernels->add(x, learned, s->model.dim);
+  }
+#endif
+  for (uint32_t i = 0; i < tables; ++i) {
+    s->kernels->rope_table(a.rope + (size_t{row} * tables + i) * 2 * head_dim,
+                           s->weights.rope + size_t{i} * (head_dim / 2), head_dim, position);
+  }
 }
 
 // The matrix's input in int8, where its weights are, from batch row `row`.
@@ -66,7 +99,11 @@ void head_chunks(const thimble_session* s, uint32_t begin, uint32_t end, UseLogi
     const uint32_t row = first * tile, rows = head.rows - row;
     float* logits = s->candidates.capacity ? s->logits : s->logits + row;
     multiply(s, tiles_from(head, first), 0, tiles, logits, 0, a.normed, a.x_stride, last, 1);
-    use(user, logits, rows < tiles * tile ? rows : tiles * tile, row);
+    const uint32_t n = rows < tiles * tile ? rows : tiles * tile;
+#if THIMBLE_SCALES
+    scale_logits(header_of(s->model), logits, n);
+#endif
+    use(user, logits, n, row);
   }
 }
 
@@ -75,8 +112,10 @@ void take_logits(void* session, const float* logits, uint32_t n, uint32_t first)
   if (s->self_test.is_running) {
     s->self_test.logits_hash = hash_floats(s->self_test.logits_hash, logits, n);
   }
-  if (s->candidates.capacity > 0) {
-    candidates_offer(&s->candidates, *s->kernels, logits, n, static_cast<int32_t>(first));
+  if (s->candidates.capacity > 0 && first < s->model.n_tokens) {
+    const uint32_t drawn = s->model.n_tokens - first;  // those behind are no tokens
+    candidates_offer(&s->candidates, *s->kernels, logits, n < drawn ? n : drawn,
+                     static_cast<int32_t>(first));
   }
 }
 
@@ -92,22 +131,89 @@ void test_layer(thimble_session* s, uint32_t row, uint32_t layer) {
   self_test_result(&s->self_test, layer, hash_floats(THIMBLE_HASH_START, x, s->model.dim));
 }
 
-// Adds what the block before gave to the residual stream, then norms it for the matrix `next`.
-void add_and_norm(thimble_session* s, uint32_t row, bool add, const float* weight,
-                  const Matrix& next) {
+void norm(const thimble_session* s, float* out, const float* x, const float* weight) {
+  const uint32_t dim = s->model.dim;
+#if THIMBLE_LAYER_NORM
+  if (!THIMBLE_RMS_NORM || header_of(s->model).norm == kNormLayer) {
+    s->kernels->layer_norm(out, x, weight, weight + dim, dim, s->weights.norm_eps);
+    return;
+  }
+#endif
+  s->kernels->rms_norm(out, x, weight, dim, s->weights.norm_eps);
+}
+
+// What a block gives on its way to the residual stream; a norm's weight may be null, as a bias.
+struct Block {
+  const float* bias;
+  const float* norm;
+};
+
+Block attention_block(const Weights& w, uint32_t layer) {
+  return {w.output_bias ? at_layer(w.output_bias, w, layer) : nullptr,
+          w.attention_post_norm ? at_layer(w.attention_post_norm, w, layer) : nullptr};
+}
+Block feed_forward_block(const Weights& w, uint32_t layer) {
+  return {w.down_bias ? at_layer(w.down_bias, w, layer) : nullptr,
+          w.feed_forward_post_norm ? at_layer(w.feed_forward_post_norm, w, layer) : nullptr};
+}
+
+// Adds what the block before gave to the residual stream.
+void add_block(thimble_session* s, uint32_t row, const Block& block) {
   const Activations& a = s->act;
-  float* x = a.x + size_t{row} * a.x_stride;
-  float* normed = a.normed + size_t{row} * a.x_stride;
-  if (add) s->kernels->add(x, normed, s->model.dim);
-  s->kernels->rms_norm(normed, x, weight, s->model.dim, s->weights.norm_eps);
+  float* given = a.normed + size_t{row} * a.x_stride;
+  if (THIMBLE_BIASES && block.bias) s->kernels->add(given, block.bias, s->model.dim);
+  if (THIMBLE_NORM_AFTER && block.norm) norm(s, given, given, block.norm);
+  s->kernels->add(a.x + size_t{row} * a.x_stride, given, s->model.dim);
+}
+
+// The residual stream's norm, as input of the matrix `next`.
+void norm_for(thimble_session* s, uint32_t row, const float* weight, const Matrix& next) {
+  const Activations& a = s->act;
+  norm(s, a.normed + size_t{row} * a.x_stride, a.x + size_t{row} * a.x_stride, weight);
   quantize(s, next, a.normed, a.x_stride, row);
+}
+
+void feed_forward_norm(thimble_session* s, uint32_t row) {
+  const Weights& w = s->weights;
+  const float* weight = at_layer(w.feed_forward_norm, w, s->pass.layer);
+#if THIMBLE_PARALLEL
+  if (header_of(s->model).parallel) {  // of the stream before the attention was added
+    const Activations& a = s->act;
+    float* x = a.x + size_t{row} * a.x_stride;
+    float* normed = a.normed + size_t{row} * a.x_stride;
+    if (const float* bias = attention_block(w, s->pass.layer).bias) {
+      s->kernels->add(normed, bias, s->model.dim);
+    }
+    for (uint32_t i = 0; i < s->model.dim; ++i) {
+      const float before = x[i];
+      x[i] = before + normed[i];
+      normed[i] = before;
+    }
+    norm(s, normed, normed, weight);
+    quantize(s, w.gate_up, a.normed, a.x_stride, row);
+    return;
+  }
+#endif
+  add_block(s, row, attention_block(w, s->pass.layer));
+  norm_for(s, row, weight, w.gate_up);
 }
 
 void activate(thimble_session* s, uint32_t row) {
   const Activations& a = s->act;
+  const Weights& w = s->weights;
+  const uint32_t n = s->model.hidden_dim;
   float* gate = a.gate_up + size_t{row} * a.gate_up_stride;
-  s->kernels->swiglu(gate, gate, gate + s->model.hidden_dim, s->model.hidden_dim);
-  quantize(s, s->weights.down, a.gate_up, a.gate_up_stride, row);
+  if (THIMBLE_BIASES && w.gate_up_bias) {
+    s->kernels->add(gate, at_layer(w.gate_up_bias, w, s->pass.layer), w.gate_up.rows);
+  }
+#if THIMBLE_ACTIVATIONS
+  const FileHeader& h = header_of(s->model);
+  if (!THIMBLE_SILU || h.activation != kActivationSilu || !h.gated) {
+    s->kernels->activate(gate, gate, h.gated ? gate + n : nullptr, n, h.activation);
+  } else
+#endif
+    s->kernels->swiglu(gate, gate, gate + n, n);
+  quantize(s, w.down, a.gate_up, a.gate_up_stride, row);
 }
 
 void attend_units(thimble_session* s, uint32_t begin, uint32_t end) {
@@ -130,28 +236,55 @@ struct Work {
   uint64_t cost;
 };
 
-// The weights of a stage that multiplies.
-Matrix stage_matrix(const thimble_session* s) {
+// The weights of a stage that multiplies, those of layer 0.
+const Matrix& stage_matrix(const thimble_session* s) {
   const Weights& w = s->weights;
   switch (s->pass.stage) {
     case kQkv:
-      return at_layer(w.qkv, w, s->pass.layer);
+      return w.qkv;
     case kAttentionOutputStage:
-      return at_layer(w.output, w, s->pass.layer);
+      return w.output;
     case kGateUp:
-      return at_layer(w.gate_up, w, s->pass.layer);
+      return w.gate_up;
     case kDown:
-      return at_layer(w.down, w, s->pass.layer);
+      return w.down;
     default:
       return w.head;
   }
+}
+
+// Such a stage but the last one, on the whole batch.
+void multiply_stage(const thimble_session* s, uint32_t begin, uint32_t end) {
+  const Activations& a = s->act;
+  float* out = a.normed;
+  const float* x = a.normed;
+  size_t out_stride = a.x_stride, x_stride = a.x_stride;
+  switch (s->pass.stage) {
+    case kQkv:
+      out = a.qkv;
+      out_stride = a.qkv_stride;
+      break;
+    case kAttentionOutputStage:
+      x = a.context;
+      x_stride = a.context_stride;
+      break;
+    case kGateUp:
+      out = a.gate_up;
+      out_stride = a.gate_up_stride;
+      break;
+    default:
+      x = a.gate_up;
+      x_stride = a.gate_up_stride;
+  }
+  multiply(s, at_layer(stage_matrix(s), s->weights, s->pass.layer), begin, end, out, out_stride, x,
+           x_stride, 0, s->pass.n);
 }
 
 Work stage_work(const thimble_session* s) {
   const thimble_model& m = s->model;
   const Pass& p = s->pass;
   // In units of a product on a Cortex-M4F: what else is done for each element.
-  constexpr uint64_t kPerNorm = 16, kPerRotation = 10, kPerActivation = 40, kPerWeight = 64,
+  constexpr uint32_t kPerNorm = 16, kPerRotation = 10, kPerActivation = 40, kPerWeight = 64,
                      kPerCandidate = 8;
   switch (p.stage) {
     case kEmbed:
@@ -160,25 +293,28 @@ Work stage_work(const thimble_session* s) {
       return {p.n, kPerNorm * m.dim};
     case kFinalNormStage:
       return {1, kPerNorm * m.dim};
+    case kMakeRoom: {
+      if (!THIMBLE_WINDOWS || kv_layer_has_room(s->cache, p.layer, p.first + p.n)) return {0, 1};
+      return {1, uint64_t{2} * m.n_kv_heads * m.head_dim * kv_layer_size(s->cache, p.layer)};
+    }
     case kRotateAndStore:
       return {p.n, kPerRotation * m.head_dim * (m.n_heads + 2 * m.n_kv_heads)};
     case kActivate:
       return {p.n, kPerActivation * m.hidden_dim};
     case kAttend: {
-      const uint64_t shared = m.n_heads / m.n_kv_heads;
-      return {p.n * m.n_kv_heads, shared * (2 * m.head_dim + kPerWeight) * (p.first + p.n)};
+      const uint32_t shared = m.n_heads / m.n_kv_heads;
+      return {p.n * m.n_kv_heads,
+              uint64_t{shared} * (2 * m.head_dim + kPerWeight) * (p.first + p.n)};
     }
     default: {
-      const Matrix w = stage_matrix(s);
-      if (p.stage != kHead) return {tile_count(w), uint64_t{p.n} * w.row_tile * w.padded_cols};
-      return {tile_count(w),
-              w.row_tile * (uint64_t{w.padded_cols} + kPerCandidate * s->candidates.capacity)};
+      const Matrix& w = stage_matrix(s);
+      if (p.stage != kHead) return {tile_count(w), p.n * w.row_tile * w.padded_cols};  // to 2^31
+      return {tile_count(w), w.row_tile * (w.padded_cols + kPerCandidate * s->candidates.capacity)};
     }
   }
 }
 
 void run_stage(thimble_session* s, uint32_t begin, uint32_t end) {
-  const Activations& a = s->act;
   const Weights& w = s->weights;
   const Pass& p = s->pass;
   const uint32_t last = p.n - 1;
@@ -189,13 +325,24 @@ void run_stage(thimble_session* s, uint32_t begin, uint32_t end) {
     case kAttentionNormStage: {
       const float* weight = at_layer(w.attention_norm, w, p.layer);
       for (uint32_t row = begin; row < end; ++row) {
-        add_and_norm(s, row, p.layer > 0, weight, w.qkv);
-        if (p.layer > 0) test_layer(s, row, p.layer - 1);
+        if (p.layer > 0) {
+          add_block(s, row, feed_forward_block(w, p.layer - 1));
+          test_layer(s, row, p.layer - 1);
+        }
+        norm_for(s, row, weight, w.qkv);
       }
       break;
     }
     case kQkv:
-      multiply(s, stage_matrix(s), begin, end, a.qkv, a.qkv_stride, a.normed, a.x_stride, 0, p.n);
+    case kAttentionOutputStage:
+    case kGateUp:
+    case kDown:
+      multiply_stage(s, begin, end);
+      break;
+    case kMakeRoom:
+#if THIMBLE_WINDOWS
+      if (end > begin) kv_cache_move(s->cache, p.layer, p.first, window_of(w, p.layer));
+#endif
       break;
     case kRotateAndStore:
       for (uint32_t row = begin; row < end; ++row) rotate_and_store(s, row);
@@ -203,29 +350,16 @@ void run_stage(thimble_session* s, uint32_t begin, uint32_t end) {
     case kAttend:
       attend_units(s, begin, end);
       break;
-    case kAttentionOutputStage:
-      multiply(s, stage_matrix(s), begin, end, a.normed, a.x_stride, a.context, a.context_stride, 0,
-               p.n);
-      break;
-    case kFeedForwardNormStage: {
-      const float* weight = at_layer(w.feed_forward_norm, w, p.layer);
-      for (uint32_t row = begin; row < end; ++row) add_and_norm(s, row, true, weight, w.gate_up);
-      break;
-    }
-    case kGateUp:
-      multiply(s, stage_matrix(s), begin, end, a.gate_up, a.gate_up_stride, a.normed, a.x_stride, 0,
-               p.n);
+    case kFeedForwardNormStage:
+      for (uint32_t row = begin; row < end; ++row) feed_forward_norm(s, row);
       break;
     case kActivate:
       for (uint32_t row = begin; row < end; ++row) activate(s, row);
       break;
-    case kDown:
-      multiply(s, stage_matrix(s), begin, end, a.normed, a.x_stride, a.gate_up, a.gate_up_stride, 0,
-               p.n);
-      break;
     case kFinalNormStage:
-      add_and_norm(s, last, true, w.final_norm, w.head);
+      add_block(s, last, feed_forward_block(w, s->model.n_layers - 1));
       test_layer(s, last, s->model.n_layers - 1);
+      norm_for(s, last, w.final_norm, w.head);
       break;
     case kHead:
       head_chunks(s, begin, end, take_logits, s);
@@ -237,11 +371,11 @@ void run_stage(thimble_session* s, uint32_t begin, uint32_t end) {
 
 void begin_batch(thimble_session* s) {
   Pass& p = s->pass;
-  const uint32_t left = p.end - s->position;
+  const uint32_t left = p.end - s->cached;
   p.stage = kEmbed;
   p.layer = 0;
   p.unit = 0;
-  p.first = s->position;
+  p.first = s->cached;
   p.n = left < s->n_batch ? left : s->n_batch;
 }
 
@@ -257,22 +391,35 @@ void advance(thimble_session* s) {
       return;
     }
     if (!last_batch) {
-      s->position = p.first + p.n;
+      s->cached = p.first + p.n;
+      if (s->cached > s->position) s->position = s->cached;
       begin_batch(s);
       return;
     }
   }
   p.stage = static_cast<Stage>(p.stage + 1);
   if (p.stage == kIdle) {
-    s->position = p.end;
+    s->position = s->cached = p.end;
     s->has_logits = 1;
   }
 }
 
 }  // namespace
 
+// What windows have moved beyond has to be computed again, from the start.
 void rewind_to(thimble_session* s, uint32_t position) {
   s->position = position;
+  if (position < s->cached) s->cached = position;
+#if THIMBLE_WINDOWS
+  for (uint32_t i = 0; s->cache.layers && i < s->model.n_layers; ++i) {
+    const uint32_t window = window_of(s->weights, i);
+    const uint32_t base = kv_layer_base(s->cache, i);
+    if (base > 0 && s->cached + 1 < base + window) s->cached = 0;
+  }
+  for (uint32_t i = 0; s->cache.layers && s->cached == 0 && i < s->model.n_layers; ++i) {
+    s->cache.layers[i].base = 0;
+  }
+#endif
   s->pass.stage = kIdle;
   s->has_logits = 0;
   s->self_test.is_running = false;
@@ -309,7 +456,7 @@ thimble_status forward_self_test(thimble_session* s, uint64_t* recorded) {
   const uint32_t n = header_of(s->model).self_test_tokens;
   if (n == 0) return THIMBLE_ERROR_NO_SELF_TEST;
   if (n > s->n_ctx) return THIMBLE_ERROR_CONTEXT_FULL;
-  s->position = 0;
+  rewind_to(s, 0);
   forward_begin(s, n);
   memcpy(s->tokens, table_of<int32_t>(s->model, kSelfTestTokens), n * sizeof(int32_t));
   SelfTest& test = s->self_test;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "exact_math.h"
+#include "model.h"
 
 namespace thimble {
 namespace {
@@ -15,7 +16,8 @@ uint32_t element_bytes(const KvCache& cache) {
 void store_f32(const KvCache& cache, uint32_t layer, uint32_t position, const float* key,
                const float* value) {
   const size_t head_dim = cache.head_dim, tile = cache.tile;
-  const size_t stride = kv_key_stride(cache), first = size_t{layer} * cache.n_kv_heads * stride;
+  const size_t stride = kv_value_stride(cache, layer);
+  const size_t first = kv_layer_before(cache, layer) * cache.n_kv_heads * head_dim;
   float* keys =
       static_cast<float*>(cache.keys) + first + position / tile * tile * head_dim + position % tile;
   float* values = static_cast<float*>(cache.values) + first + position * head_dim;
@@ -51,18 +53,18 @@ void store_q8(const KvCache& cache, uint32_t layer, uint32_t position, const flo
               const float* value) {
   const size_t head_dim = cache.head_dim, tile = cache.tile;
   const uint32_t together = cache.heads_per_scale;
-  const size_t head = size_t{layer} * cache.n_kv_heads;
-  int8_t* keys = static_cast<int8_t*>(cache.keys) + head * kv_key_stride(cache) +
-                 position / tile * tile * kv_padded_dim(cache.head_dim) + position % tile * 4;
-  int8_t* values =
-      static_cast<int8_t*>(cache.values) + head * kv_value_stride(cache) + position * head_dim;
+  const size_t key_dim = kv_padded_dim(cache.head_dim), size = kv_layer_size(cache, layer);
+  const size_t before = kv_layer_before(cache, layer), first = before * cache.n_kv_heads;
+  int8_t* keys = static_cast<int8_t*>(cache.keys) + first * key_dim +
+                 position / tile * tile * key_dim + position % tile * 4;
+  int8_t* values = static_cast<int8_t*>(cache.values) + (first + position) * head_dim;
   uint32_t left = cache.n_kv_heads;
   for (uint32_t scale = 0; scale < cache.n_scales; ++scale) {
     const uint32_t heads = left < together ? left : together;
     left -= heads;
     const uint16_t key_scale = scale_for(key, heads * head_dim);
     const uint16_t value_scale = scale_for(value, heads * head_dim);
-    const size_t at = (size_t{layer} * cache.n_scales + scale) * cache.n_ctx + position;
+    const size_t at = before * cache.n_scales + scale * size + position;
     cache.key_scales[at] = key_scale;
     cache.value_scales[at] = value_scale;
     const float key_inverse = key_scale ? 1.0f / from_bf16(key_scale) : 0.0f;
@@ -72,8 +74,8 @@ void store_q8(const KvCache& cache, uint32_t layer, uint32_t position, const flo
         keys[d / 4 * tile * 4 + d % 4] = quantized(key[d], key_inverse);
         values[d] = quantized(value[d], value_inverse);
       }
-      keys += kv_key_stride(cache);
-      values += kv_value_stride(cache);
+      keys += size * key_dim;
+      values += size * head_dim;
       key += head_dim;
       value += head_dim;
     }
@@ -82,8 +84,8 @@ void store_q8(const KvCache& cache, uint32_t layer, uint32_t position, const flo
 
 }  // namespace
 
-KvCache kv_cache_take(Arena* arena, const thimble_model& model, uint32_t n_ctx, WeightType type,
-                      uint32_t tile) {
+KvCache kv_cache_take(Arena* arena, const thimble_model& model, uint32_t n_ctx, uint32_t n_batch,
+                      WeightType type, uint32_t tile) {
   KvCache cache = {};
   cache.n_ctx = static_cast<uint32_t>(round_up(n_ctx, kLanes));
   cache.n_kv_heads = model.n_kv_heads;
@@ -92,12 +94,30 @@ KvCache kv_cache_take(Arena* arena, const thimble_model& model, uint32_t n_ctx, 
   cache.type = type;
   cache.heads_per_scale = (31 + model.head_dim) / model.head_dim;
   cache.n_scales = (model.n_kv_heads + cache.heads_per_scale - 1) / cache.heads_per_scale;
-  const uint64_t heads = uint64_t{model.n_layers} * model.n_kv_heads;
-  const uint64_t positions = heads * cache.n_ctx;
+  uint64_t cached = uint64_t{model.n_layers} * cache.n_ctx;
+#if THIMBLE_WINDOWS
+  if (header_of(model).has_windows) {
+    cache.layers = arena->take<KvLayer>(model.n_layers);
+    const uint32_t* kinds = table_of<uint32_t>(model, kLayerKinds);
+    cached = 0;
+    for (uint32_t i = 0; i < model.n_layers; ++i) {
+      uint64_t size = cache.n_ctx;
+      if (kinds[2 * i] > 0) size = round_up(uint64_t{kinds[2 * i]} + n_batch + 14, kLanes);
+      size = size < cache.n_ctx ? size : cache.n_ctx;
+      if (cache.layers) {
+        cache.layers[i] = {static_cast<uint32_t>(cached), static_cast<uint32_t>(size), 0};
+      }
+      cached += size;
+    }
+  }
+#else
+  (void)n_batch;
+#endif
+  const uint64_t positions = cached * model.n_kv_heads;
   if (type == kWeightQ8) {
     cache.keys = arena->take<int8_t>(positions * kv_padded_dim(model.head_dim));
     cache.values = arena->take<int8_t>(positions * model.head_dim);
-    const uint64_t scales = uint64_t{model.n_layers} * cache.n_scales * cache.n_ctx;
+    const uint64_t scales = cached * cache.n_scales;
     cache.key_scales = arena->take<uint16_t>(scales);
     cache.value_scales = arena->take<uint16_t>(scales);
   } else {
@@ -108,17 +128,19 @@ KvCache kv_cache_take(Arena* arena, const thimble_model& model, uint32_t n_ctx, 
 }
 
 void kv_cache_clear(const KvCache& cache, uint32_t n_layers) {
-  const size_t heads = size_t{n_layers} * cache.n_kv_heads * element_bytes(cache);
-  memset(cache.keys, 0, heads * kv_key_stride(cache));
-  memset(cache.values, 0, heads * kv_value_stride(cache));
+  const size_t cached = kv_layer_before(cache, n_layers - 1) + kv_layer_size(cache, n_layers - 1);
+  const size_t positions = cached * cache.n_kv_heads * element_bytes(cache);
+  memset(cache.keys, 0, positions * kv_key_dim(cache));
+  memset(cache.values, 0, positions * cache.head_dim);
   if (cache.type != kWeightQ8) return;
-  const size_t scales = size_t{n_layers} * cache.n_scales * cache.n_ctx;
+  const size_t scales = cached * cache.n_scales;
   memset(cache.key_scales, 0, scales * sizeof(uint16_t));
   memset(cache.value_scales, 0, scales * sizeof(uint16_t));
 }
 
 void kv_cache_store(const KvCache& cache, uint32_t layer, uint32_t position, const float* key,
                     const float* value) {
+  position -= kv_layer_base(cache, layer);
   if (cache.type == kWeightQ8) {
     store_q8(cache, layer, position, key, value);
   } else {
@@ -126,8 +148,34 @@ void kv_cache_store(const KvCache& cache, uint32_t layer, uint32_t position, con
   }
 }
 
-Matrix kv_cache_keys(const KvCache& cache, uint32_t layer, uint32_t kv_head, uint32_t n) {
-  const size_t at = (size_t{layer} * cache.n_kv_heads + kv_head) * kv_key_stride(cache);
+#if THIMBLE_WINDOWS
+void kv_cache_move(const KvCache& cache, uint32_t layer, uint32_t first, uint32_t window) {
+  KvLayer& at = cache.layers[layer];
+  const uint32_t base = first < window ? 0 : (first + 1 - window) / kLanes * kLanes;
+  const size_t gone = base - at.base, kept = at.size - gone;
+  at.base = base;
+  // Tiles divide kLanes, so whole ones move; rows of `width` bytes a position.
+  const auto move = [&](void* data, size_t row, size_t width) {
+    uint8_t* to = static_cast<uint8_t*>(data) + row * width;
+    memmove(to, to + gone * width, kept * width);
+  };
+  for (uint32_t h = 0; h < cache.n_kv_heads; ++h) {
+    const size_t head = kv_head_at(cache, layer, h);
+    move(cache.keys, head, kv_key_dim(cache) * element_bytes(cache));
+    move(cache.values, head, cache.head_dim * element_bytes(cache));
+  }
+  if (cache.type != kWeightQ8) return;
+  for (uint32_t s = 0; s < cache.n_scales; ++s) {
+    const size_t row = kv_scales_at(cache, layer, s * cache.heads_per_scale);
+    move(cache.key_scales, row, sizeof(uint16_t));
+    move(cache.value_scales, row, sizeof(uint16_t));
+  }
+}
+#endif
+
+Matrix kv_cache_keys(const KvCache& cache, uint32_t layer, uint32_t kv_head, uint32_t first,
+                     uint32_t n) {
+  const size_t at = (kv_head_at(cache, layer, kv_head) + first) * kv_key_dim(cache);
   Matrix m;
   m.data = static_cast<const uint8_t*>(cache.keys) + at * element_bytes(cache);
   m.rows = n;
@@ -135,7 +183,7 @@ Matrix kv_cache_keys(const KvCache& cache, uint32_t layer, uint32_t kv_head, uin
   m.row_tile = cache.tile;
   m.type = cache.type;
   if (cache.type == kWeightQ8) {
-    m.scales = cache.key_scales + kv_scales_at(cache, layer, kv_head);
+    m.scales = cache.key_scales + kv_scales_at(cache, layer, kv_head) + first;
     m.padded_cols = kv_padded_dim(cache.head_dim);
     m.group = m.padded_cols;
     m.n_groups = 1;

@@ -13,6 +13,15 @@ namespace thimble {
 // meets so many keys at a time; values lie row by row, so that a context vector's lanes run along
 // the head. Int8 (q8): a key or value vector of a position is in units of a bf16 scale; heads
 // narrower than 32 share scales, as many as it takes for 32 numbers.
+// Where one layer's positions are, in models whose layers see windows of different lengths.
+struct KvLayer {
+  uint32_t before;  // positions that the layers before it cache, all together
+  uint32_t size;    // positions that it caches, a multiple of kLanes
+  uint32_t base;    // the first of them, a multiple of kLanes: it moves along with the text
+};
+
+// A layer that sees a window caches the window, n_batch - 1 positions that come with a batch, and
+// what it takes to move in steps of 16: window + n_batch + 14, rounded up to 16.
 struct KvCache {
   void* keys;    // f32: (n_layers, n_kv_heads, n_ctx / tile, head_dim, tile)
                  // q8: int8 (n_layers, n_kv_heads, n_ctx / tile, padded head_dim / 4, tile, 4)
@@ -23,6 +32,7 @@ struct KvCache {
   uint32_t n_kv_heads, head_dim;
   uint32_t tile;  // positions: 1, 2, 4, 8 or 16
   WeightType type;
+  KvLayer* layers;                     // (n_layers); null: all alike, n_ctx positions from 0 on
   uint32_t heads_per_scale, n_scales;  // q8: KV heads that share a scale, scales of a position
 };
 
@@ -32,21 +42,43 @@ inline uint32_t kv_padded_dim(uint32_t head_dim) {
 
 // Takes its memory, with n_ctx rounded up to 16. For each position and layer, f32:
 // n_kv_heads * head_dim * 8 bytes; q8: about n_kv_heads * head_dim * 2 + n_scales * 4.
-KvCache kv_cache_take(Arena* arena, const thimble_model& model, uint32_t n_ctx, WeightType type,
-                      uint32_t tile);
+KvCache kv_cache_take(Arena* arena, const thimble_model& model, uint32_t n_ctx, uint32_t n_batch,
+                      WeightType type, uint32_t tile);
+
+// Positions that a layer caches, those of the layers before it, and the first one it still has.
+inline uint32_t kv_layer_size(const KvCache& cache, uint32_t layer) {
+  return THIMBLE_WINDOWS && cache.layers ? cache.layers[layer].size : cache.n_ctx;
+}
+inline size_t kv_layer_before(const KvCache& cache, uint32_t layer) {
+  return THIMBLE_WINDOWS && cache.layers ? cache.layers[layer].before : size_t{layer} * cache.n_ctx;
+}
+inline uint32_t kv_layer_base(const KvCache& cache, uint32_t layer) {
+  return THIMBLE_WINDOWS && cache.layers ? cache.layers[layer].base : 0;
+}
+
+// Whether positions up to `end` fit into a layer without moving what is there.
+inline bool kv_layer_has_room(const KvCache& cache, uint32_t layer, uint32_t end) {
+  return end - kv_layer_base(cache, layer) <= kv_layer_size(cache, layer);
+}
+
+// Moves a layer's positions so that `first` and its window stay and those behind it have room.
+void kv_cache_move(const KvCache& cache, uint32_t layer, uint32_t first, uint32_t window);
 
 // Zeros everywhere. Positions behind the last one are computed with its tile and thrown away; zeros
 // keep what a session reads independent of what the arena held before.
 void kv_cache_clear(const KvCache& cache, uint32_t n_layers);
 
 // Numbers from one KV head's keys to the next head's, and the same for values.
-inline size_t kv_key_stride(const KvCache& cache) {
-  const uint32_t dim =
-      cache.type == kWeightQ8 ? kv_padded_dim(cache.head_dim) : uint32_t{cache.head_dim};
-  return size_t{cache.n_ctx} * dim;
+inline uint32_t kv_key_dim(const KvCache& cache) {
+  return cache.type == kWeightQ8 ? kv_padded_dim(cache.head_dim) : cache.head_dim;
 }
-inline size_t kv_value_stride(const KvCache& cache) {
-  return size_t{cache.n_ctx} * cache.head_dim;
+inline size_t kv_value_stride(const KvCache& cache, uint32_t layer) {
+  return size_t{kv_layer_size(cache, layer)} * cache.head_dim;
+}
+// Where a head's positions start, in positions.
+inline size_t kv_head_at(const KvCache& cache, uint32_t layer, uint32_t kv_head) {
+  return kv_layer_before(cache, layer) * cache.n_kv_heads +
+         size_t{kv_head} * kv_layer_size(cache, layer);
 }
 
 // Stores key and value vectors, (n_kv_heads, head_dim) each, of one position. q8: the scale is
@@ -54,23 +86,26 @@ inline size_t kv_value_stride(const KvCache& cache) {
 void kv_cache_store(const KvCache& cache, uint32_t layer, uint32_t position, const float* key,
                     const float* value);
 
-// The first `n` keys of a head, as a matrix (n, head_dim).
-Matrix kv_cache_keys(const KvCache& cache, uint32_t layer, uint32_t kv_head, uint32_t n);
+// `n` keys of a head from cached position `first` (a multiple of kLanes) on, as a matrix
+// (n, head_dim). Cached positions count from the layer's base.
+Matrix kv_cache_keys(const KvCache& cache, uint32_t layer, uint32_t kv_head, uint32_t first,
+                     uint32_t n);
 
-// The values of a head, (n_ctx, head_dim).
+// The values of a head, (positions, head_dim).
 inline const float* kv_cache_values(const KvCache& cache, uint32_t layer, uint32_t kv_head) {
   return static_cast<const float*>(cache.values) +
-         (size_t{layer} * cache.n_kv_heads + kv_head) * kv_value_stride(cache);
+         kv_head_at(cache, layer, kv_head) * cache.head_dim;
 }
 inline const int8_t* kv_cache_values_q8(const KvCache& cache, uint32_t layer, uint32_t kv_head) {
   return static_cast<const int8_t*>(cache.values) +
-         (size_t{layer} * cache.n_kv_heads + kv_head) * kv_value_stride(cache);
+         kv_head_at(cache, layer, kv_head) * cache.head_dim;
 }
 
 // Where the scales of a head's positions start, in key_scales and in value_scales.
 inline size_t kv_scales_at(const KvCache& cache, uint32_t layer, uint32_t kv_head) {
   const uint32_t scale = kv_head / cache.heads_per_scale;
-  return (size_t{layer} * cache.n_scales + scale) * cache.n_ctx;
+  return kv_layer_before(cache, layer) * cache.n_scales +
+         size_t{scale} * kv_layer_size(cache, layer);
 }
 
 }  // namespace thimble

@@ -6,73 +6,14 @@
 
 #include "crc32.h"
 #include "exact_math.h"
+#include "parts.h"
 
 namespace thimble {
 namespace {
 
-// The section table is: embedding, the layers' sections, final norm, [head], rope, [tokenizer],
-// [self-test].
-constexpr SectionKind kLayerSections[] = {kAttentionNorm,   kAttentionQkv,      kAttentionOutput,
-                                          kFeedForwardNorm, kFeedForwardGateUp, kFeedForwardDown};
-constexpr uint32_t kSectionsPerLayer = sizeof kLayerSections / sizeof kLayerSections[0];
-constexpr SectionKind kTokenizerSections[] = {kTokenOffsets, kTokenBytes, kTokenRanks,
-                                              kTokenTypes,   kByteTokens, kTokenLookup};
-constexpr uint32_t kTokenizerSectionCount =
-    sizeof kTokenizerSections / sizeof kTokenizerSections[0];
-constexpr uint32_t kSelfTestSectionCount = 2;
-
-uint32_t tokenizer_section_count(const FileHeader& h) {
-  return h.tokenizer == kTokenizerNone ? 0 : kTokenizerSectionCount;
-}
-
-uint32_t section_index(const FileHeader& h, SectionKind kind, uint32_t layer) {
-  const uint32_t after_layers = 1 + kSectionsPerLayer * h.n_layers;
-  switch (kind) {
-    case kTokenEmbedding:
-      return 0;
-    case kFinalNorm:
-      return after_layers;
-    case kOutputHead:
-      return after_layers + 1;
-    case kRopeFrequencies:
-      return after_layers + (h.tied_head ? 1 : 2);
-    default:
-      break;
-  }
-  const uint32_t after_rope = after_layers + (h.tied_head ? 2 : 3);
-  if (kind >= kSelfTestTokens) {
-    return after_rope + tokenizer_section_count(h) + (kind - kSelfTestTokens);
-  }
-  if (kind >= kTokenOffsets) return after_rope + (kind - kTokenOffsets);
-  return 1 + kSectionsPerLayer * layer + (kind - kAttentionNorm);
-}
-
-void section_kind(const FileHeader& h, uint32_t index, SectionKind* kind, uint32_t* layer) {
-  *layer = 0;
-  const uint32_t after_layers = 1 + kSectionsPerLayer * h.n_layers;
-  if (index == 0) {
-    *kind = kTokenEmbedding;
-  } else if (index < after_layers) {
-    *kind = kLayerSections[(index - 1) % kSectionsPerLayer];
-    *layer = (index - 1) / kSectionsPerLayer;
-  } else if (index == after_layers) {
-    *kind = kFinalNorm;
-  } else if (!h.tied_head && index == after_layers + 1) {
-    *kind = kOutputHead;
-  } else if (index == after_layers + (h.tied_head ? 1 : 2)) {
-    *kind = kRopeFrequencies;
-  } else {
-    const uint32_t after_rope = after_layers + (h.tied_head ? 2 : 3);
-    const uint32_t after_tokenizer = after_rope + tokenizer_section_count(h);
-    *kind = index < after_tokenizer    ? kTokenizerSections[index - after_rope]
-            : index == after_tokenizer ? kSelfTestTokens
-                                       : kSelfTestHashes;
-  }
-}
-
-uint32_t padded_cols(const FileHeader& h, uint32_t cols) {
-  if (h.weight_type == kWeightF32) return cols;
-  return static_cast<uint32_t>(round_up(cols, h.group ? h.group : 4));
+// Rounded up to a multiple of a power of two.
+uint32_t padded(uint32_t n, uint32_t multiple) {
+  return (n + multiple - 1) & (0 - multiple);
 }
 
 uint32_t element_bytes(uint32_t type) {
@@ -80,6 +21,8 @@ uint32_t element_bytes(uint32_t type) {
     case kElementQ8:
     case kElementU8:
       return 1;
+    case kElementU16:
+      return 2;
     case kElementU64:
       return 8;
     default:
@@ -92,186 +35,102 @@ struct Shape {
   bool is_matrix;
 };
 
-Shape section_shape(const FileHeader& h, SectionKind kind) {
+// Of a section of that kind; no rows if a file with this header has none.
+Shape section_shape(const FileHeader& h, uint32_t kind) {
   const uint32_t q = h.n_heads * h.head_dim, kv = h.n_kv_heads * h.head_dim;
-  const uint32_t weights = h.weight_type == kWeightF32 ? kElementF32 : kElementQ8;
+  const uint32_t up = (THIMBLE_NOT_GATED && !h.gated ? 1 : 2) * h.hidden_dim;
+  const uint32_t biases = THIMBLE_BIASES ? h.biases : 0;
+  const uint32_t norm_rows = THIMBLE_LAYER_NORM && h.norm == kNormLayer ? 2 : 1;
+  const auto matrix = [&](uint32_t rows, uint32_t cols) -> Shape {
+    return {h.weight_type == kWeightF32 ? kElementF32 : kElementQ8, rows, cols, true};
+  };
+  const auto table_if = [](bool is_there, uint32_t type, uint32_t rows, uint32_t cols) -> Shape {
+    if (!is_there) return {};
+    return {type, rows, cols, false};
+  };
+  const auto bias_if = [&](uint32_t bit, uint32_t cols) {
+    return table_if((biases & bit) != 0, kElementF32, 1, cols);
+  };
+  const bool has_tokenizer = h.tokenizer != kTokenizerNone;
   switch (kind) {
     case kTokenEmbedding:
+      return matrix(h.vocab_size, h.dim);
+    case kPositionEmbedding:
+      if (!THIMBLE_LEARNED_POSITIONS) return {};
+      return matrix(h.learned_positions ? h.n_ctx : 0, h.dim);
     case kOutputHead:
-      return {weights, h.vocab_size, h.dim, true};
+      return matrix(h.tied_head ? 0 : h.vocab_size, h.dim);
     case kAttentionQkv:
-      return {weights, q + 2 * kv, h.dim, true};
+      return matrix(q + 2 * kv, h.dim);
+    case kAttentionQkvBias:
+      return bias_if(kBiasQkv, q + 2 * kv);
+    case kQkNorm:
+      return table_if(THIMBLE_QK_NORM && h.qk_norm, kElementF32, 2, h.head_dim);
     case kAttentionOutput:
-      return {weights, h.dim, q, true};
+      return matrix(h.dim, q);
+    case kAttentionOutputBias:
+      return bias_if(kBiasAttentionOutput, h.dim);
     case kFeedForwardGateUp:
-      return {weights, 2 * h.hidden_dim, h.dim, true};
+      return matrix(up, h.dim);
+    case kFeedForwardGateUpBias:
+      return bias_if(kBiasFeedForwardIn, up);
     case kFeedForwardDown:
-      return {weights, h.dim, h.hidden_dim, true};
+      return matrix(h.dim, h.hidden_dim);
+    case kFeedForwardDownBias:
+      return bias_if(kBiasFeedForwardDown, h.dim);
+    case kAttentionPostNorm:
+    case kFeedForwardPostNorm:
+      return table_if(THIMBLE_NORM_AFTER && h.norm_after, kElementF32, norm_rows, h.dim);
     case kAttentionNorm:
     case kFeedForwardNorm:
     case kFinalNorm:
-      return {kElementF32, 1, h.dim, false};
+      return {kElementF32, norm_rows, h.dim, false};
     case kRopeFrequencies:
-      return {kElementU64, 1, h.head_dim / 2, false};
+      return {kElementU64, THIMBLE_ROPES ? h.n_ropes : 1, h.head_dim / 2, false};
+    case kLayerKinds:
+      return table_if(has_layer_kinds(h), kElementU32, h.n_layers, 2);
     case kTokenOffsets:
-      return {kElementU32, 1, h.vocab_size + 1, false};
+      return table_if(has_tokenizer, kElementU32, 1, h.vocab_size + 1);
     case kTokenBytes:
-      return {kElementU8, 1, h.token_bytes, false};
+      return table_if(has_tokenizer, kElementU8, 1, h.token_bytes);
     case kTokenRanks:
-      return {kElementI32, 1, h.vocab_size, false};
+      return table_if(has_tokenizer, kElementI32, 1, h.vocab_size);
     case kTokenTypes:
-      return {kElementU8, 1, h.vocab_size, false};
+      return table_if(has_tokenizer, kElementU8, 1, h.vocab_size);
     case kByteTokens:
-      return {kElementI32, 1, 256, false};
+      return table_if(has_tokenizer, kElementI32, 1, 256);
     case kTokenLookup:
-      return {kElementI32, 1, token_lookup_slots(h.vocab_size), false};
+      return table_if(has_tokenizer, kElementI32, 1, token_lookup_slots(h.vocab_size));
+    case kTokenSplits:
+      return table_if(THIMBLE_BYTE_BPE && h.tokenizer == kTokenizerByteBpe, kElementU16, 1,
+                      h.vocab_size);
+    case kTurnOffsets:
+      return table_if(h.turn_bytes > 0, kElementU32, 1, kTurnTextCount + 1);
+    case kTurnTexts:
+      return table_if(h.turn_bytes > 0, kElementU8, 1, h.turn_bytes);
     case kSelfTestTokens:
-      return {kElementI32, 1, h.self_test_tokens, false};
+      return table_if(h.self_test_tokens > 0, kElementI32, 1, h.self_test_tokens);
     case kSelfTestHashes:
-      return {kElementU64, 2, h.n_layers + 1, false};
+      return table_if(h.self_test_tokens > 0, kElementU64, 2, h.n_layers + 1);
+    default:
+      return {};
   }
-  return {};
 }
 
-bool refuse(thimble_fault* fault, const char* what, uint64_t found, uint64_t expected,
-            uint64_t offset) {
-  *fault = {what, found, expected, offset};
-  return false;
+const SectionEntry* section_table(const FileHeader& h) {
+  return reinterpret_cast<const SectionEntry*>(&h + 1);
 }
 
-// ---- Header fields -------------------------------------------------------------------------
-
-struct HeaderChecker {
-  const FileHeader& header;
-  thimble_fault* fault;
-
-  uint64_t offset(const void* field) const {
-    return static_cast<uint64_t>(static_cast<const uint8_t*>(field) -
-                                 reinterpret_cast<const uint8_t*>(&header));
-  }
-  bool within(const char* what, const uint32_t& field, uint32_t low, uint32_t high) const {
-    if (field < low) return refuse(fault, what, field, low, offset(&field));
-    if (field > high) return refuse(fault, what, field, high, offset(&field));
-    return true;
-  }
-  bool equals(const char* what, const uint32_t& field, uint32_t value) const {
-    return within(what, field, value, value);
-  }
-  bool between(const char* what, const float& field, float low, float high) const {
-    if (field >= low && field <= high) return true;
-    return refuse(fault, what, bits_of(field), bits_of(field > high ? high : low), offset(&field));
-  }
-};
-
-// A field that may have any value of a range, whatever the others say. In a table, since a call for
-// each is twice as long.
-struct FieldRange {
-  const char* what;
-  uint32_t offset, low, high;
-};
-constexpr FieldRange kTypes[] = {
-    {"architecture", offsetof(FileHeader, architecture), kArchitectureLlama, kArchitectureLlama},
-    {"flags", offsetof(FileHeader, flags), 0, 0},
-    {"norm type", offsetof(FileHeader, norm), kNormRms, kNormRms},
-    {"activation type", offsetof(FileHeader, activation), kActivationSwiGlu, kActivationSwiGlu},
-    {"position type", offsetof(FileHeader, position), kPositionRope, kPositionRope},
-    {"biases", offsetof(FileHeader, biases), 0, 0},
-    {"tied_head", offsetof(FileHeader, tied_head), 0, 1},
-    {"weight type", offsetof(FileHeader, weight_type), kWeightF32, kWeightQ8},
-    {"tokenizer type", offsetof(FileHeader, tokenizer), kTokenizerNone, kTokenizerScoredBpe},
-    {"tokenizer flags", offsetof(FileHeader, tokenizer_flags), 0, kTokenizerKnownFlags},
-};
-constexpr FieldRange kSizes[] = {
-    {"dim", offsetof(FileHeader, dim), 1, kMaxDim},
-    {"hidden_dim", offsetof(FileHeader, hidden_dim), 1, kMaxHiddenDim},
-    {"n_layers", offsetof(FileHeader, n_layers), 1, kMaxLayers},
-    {"n_heads", offsetof(FileHeader, n_heads), 1, kMaxHeads},
-    {"n_kv_heads", offsetof(FileHeader, n_kv_heads), 1, kMaxHeads},
-    {"head_dim", offsetof(FileHeader, head_dim), 2, kMaxHeadDim},
-    {"vocab_size", offsetof(FileHeader, vocab_size), 1, kMaxVocab},
-    {"n_ctx", offsetof(FileHeader, n_ctx), 1, kMaxContext},
-};
-
-template <size_t kCount>
-bool fields_within(const HeaderChecker& check, const FieldRange (&fields)[kCount]) {
-  const uint8_t* header = reinterpret_cast<const uint8_t*>(&check.header);
-  for (const FieldRange& f : fields) {
-    const uint32_t& field = *reinterpret_cast<const uint32_t*>(header + f.offset);
-    if (!check.within(f.what, field, f.low, f.high)) return false;
-  }
-  return true;
-}
-
-bool known_types(const HeaderChecker& check) {
-  if (!fields_within(check, kTypes)) return false;
-  for (const uint8_t& byte : check.header.reserved) {
-    if (byte != 0) return refuse(check.fault, "reserved byte", byte, 0, check.offset(&byte));
-  }
-  return true;
-}
-
-bool ranges_hold(const HeaderChecker& check) {
-  const FileHeader& h = check.header;
-  if (!fields_within(check, kSizes) || !check.within("n_kv_heads", h.n_kv_heads, 1, h.n_heads) ||
-      !check.between("norm epsilon", h.norm_eps, 1e-12f, 1.0f) ||
-      !check.between("rope_theta", h.rope_theta, 1.0f, 1e12f)) {
-    return false;
-  }
-  if (h.n_heads % h.n_kv_heads != 0) {
-    return refuse(check.fault, "n_kv_heads (must divide n_heads)", h.n_kv_heads, h.n_heads,
-                  check.offset(&h.n_kv_heads));
-  }
-  if (h.head_dim % 2 != 0) {
-    return refuse(check.fault, "head_dim (must be even)", h.head_dim, h.head_dim + 1,
-                  check.offset(&h.head_dim));
-  }
-  if (!check.within("n_heads * head_dim", h.n_heads, 1, kMaxDim / h.head_dim)) return false;
-  const uint32_t tile = h.row_tile;
-  if (tile != 1 && tile != 2 && tile != 4 && tile != 8 && tile != 16) {
-    return refuse(check.fault, "row_tile (1, 2, 4, 8 or 16)", tile, 16, check.offset(&h.row_tile));
-  }
-  const uint32_t group = h.group;
-  if (h.weight_type == kWeightF32) {
-    if (!check.equals("group (of f32 weights)", h.group, 0)) return false;
-  } else if (group != 0 && group != 32 && group != 64 && group != 128) {
-    return refuse(check.fault, "group (32, 64, 128 or 0)", group, 32, check.offset(&h.group));
-  }
-  if (h.tokenizer == kTokenizerNone) {
-    if (!check.equals("tokenizer flags", h.tokenizer_flags, 0) ||
-        !check.equals("token_bytes", h.token_bytes, 0) ||
-        !check.equals("max_token_bytes", h.max_token_bytes, 0)) {
-      return false;
-    }
-  } else if (!check.within("token_bytes", h.token_bytes, 1, kMaxVocab * 64) ||
-             !check.within("max_token_bytes", h.max_token_bytes, 1, kMaxTokenBytes)) {
-    return false;
-  }
-  const uint32_t longest = h.n_ctx < kMaxSelfTestTokens ? h.n_ctx : kMaxSelfTestTokens;
-  if (!check.within("self_test_tokens", h.self_test_tokens, 0, longest)) return false;
-  const int32_t vocab = static_cast<int32_t>(h.vocab_size);
-  const auto as_found = [](int32_t id) { return static_cast<uint64_t>(static_cast<int64_t>(id)); };
-  if (h.bos_id < -1 || h.bos_id >= vocab) {
-    return refuse(check.fault, "bos_id", as_found(h.bos_id), h.vocab_size - 1,
-                  check.offset(&h.bos_id));
-  }
-  if (h.eos_id < -1 || h.eos_id >= vocab) {
-    return refuse(check.fault, "eos_id", as_found(h.eos_id), h.vocab_size - 1,
-                  check.offset(&h.eos_id));
-  }
-  return true;
-}
-
-uint64_t parameter_count(const FileHeader& h) {
-  uint64_t n = 0;
-  const uint32_t weights_end = section_index(h, kRopeFrequencies, 0);
-  for (uint32_t i = 0; i < weights_end; ++i) {
-    SectionKind kind;
-    uint32_t layer;
-    section_kind(h, i, &kind, &layer);
-    const Shape s = section_shape(h, kind);
-    n += static_cast<uint64_t>(s.rows) * s.cols;
-  }
-  return n;
+// A section that the checked table has, mostly. Layers are alike: the second one tells how far they
+// lie apart.
+const SectionEntry& find_section(const FileHeader& h, uint32_t kind, uint32_t layer) {
+  const bool is_behind = kind >= kFinalNorm;  // the layers: sought from the end
+  const SectionEntry* e = section_table(h) + (is_behind ? h.n_sections - 1 : 0);
+  while (e->kind != kind) e += is_behind ? -1 : 1;
+  if (layer == 0) return *e;
+  const SectionEntry* next = e + 1;
+  while (next->kind != kind) ++next;
+  return e[layer * static_cast<size_t>(next - e)];
 }
 
 // ---- The file around the header ------------------------------------------------------------
@@ -279,7 +138,7 @@ uint64_t parameter_count(const FileHeader& h) {
 // What can be said before the header's own checksum: is this a file for us at all, and all of it?
 thimble_status check_envelope(const uint8_t* image, size_t bytes, thimble_fault* fault) {
   const auto fail = [fault](thimble_status status, const char* what, uint64_t found,
-                            uint64_t expected, uint64_t offset) {
+                            uint64_t expected, uint32_t offset) {
     refuse(fault, what, found, expected, offset);
     return status;
   };
@@ -321,30 +180,24 @@ thimble_status check_envelope(const uint8_t* image, size_t bytes, thimble_fault*
 }
 
 // A file's entry has to be the one that the header implies, field by field.
-bool entries_match(const SectionEntry& found, const SectionEntry& expected, uint64_t at,
+bool entries_match(const SectionEntry& found, const SectionEntry& expected, size_t at,
                    thimble_fault* fault) {
-  const struct {
-    const char* what;
-    uint64_t found, expected, offset;
-  } fields[] = {
-      {"section kind", found.kind, expected.kind, offsetof(SectionEntry, kind)},
-      {"section layer", found.layer, expected.layer, offsetof(SectionEntry, layer)},
-      {"section type", found.type, expected.type, offsetof(SectionEntry, type)},
-      {"section rows", found.rows, expected.rows, offsetof(SectionEntry, rows)},
-      {"section cols", found.cols, expected.cols, offsetof(SectionEntry, cols)},
-      {"section row_tile", found.row_tile, expected.row_tile, offsetof(SectionEntry, row_tile)},
-      {"section group", found.group, expected.group, offsetof(SectionEntry, group)},
-      {"section n_groups", found.n_groups, expected.n_groups, offsetof(SectionEntry, n_groups)},
-      {"section offset", found.offset, expected.offset, offsetof(SectionEntry, offset)},
-      {"section bytes", found.bytes, expected.bytes, offsetof(SectionEntry, bytes)},
-      {"section scales_offset", found.scales_offset, expected.scales_offset,
-       offsetof(SectionEntry, scales_offset)},
-      {"section scales_bytes", found.scales_bytes, expected.scales_bytes,
-       offsetof(SectionEntry, scales_bytes)},
-  };
-  for (const auto& field : fields) {
-    if (field.found != field.expected) {
-      return refuse(fault, field.what, field.found, field.expected, at + field.offset);
+  static constexpr const char* kWords[] = {"kind", "layer",    "type",  "rows",
+                                           "cols", "row_tile", "group", "n_groups"};
+  static constexpr const char* kWideWords[] = {"offset", "bytes", "scales_offset", "scales_bytes"};
+  const uint32_t* words[2] = {&found.kind, &expected.kind};
+  for (uint32_t i = 0; i < 8; ++i) {
+    if (words[0][i] != words[1][i]) {
+      return refuse(fault, kWords[i], words[0][i], words[1][i],
+                    static_cast<uint32_t>(at + i * sizeof(uint32_t)));
+    }
+  }
+  const uint64_t* wide[2] = {&found.offset, &expected.offset};
+  for (uint32_t i = 0; i < 4; ++i) {
+    if (wide[0][i] != wide[1][i]) {
+      return refuse(
+          fault, kWideWords[i], wide[0][i], wide[1][i],
+          static_cast<uint32_t>(at + offsetof(SectionEntry, offset) + i * sizeof(uint64_t)));
     }
   }
   return true;
@@ -356,23 +209,39 @@ thimble_status check_sections(const FileHeader& h, thimble_fault* fault) {
     refuse(fault, "n_sections", h.n_sections, count, offsetof(FileHeader, n_sections));
     return THIMBLE_ERROR_SECTION;
   }
-  const SectionEntry* table = reinterpret_cast<const SectionEntry*>(&h + 1);
+  const SectionEntry* entry = section_table(h);
   const SectionEntry* previous = nullptr;
-  SectionEntry expected{};
-  for (uint32_t i = 0; i < count; ++i) {
-    expected = expected_section(h, i, previous);
-    if (!entries_match(table[i], expected, sizeof h + i * sizeof(SectionEntry), fault)) {
+  for (uint32_t i = 0; i < count; ++i, ++entry) {
+    const SectionEntry expected = expected_section(h, previous);
+    if (!entries_match(*entry, expected, sizeof h + i * sizeof expected, fault)) {
       return THIMBLE_ERROR_SECTION;
     }
-    previous = &table[i];
+    previous = entry;
   }
-  if (h.file_bytes != expected_file_bytes(expected)) {
-    refuse(fault, "file_bytes", h.file_bytes, expected_file_bytes(expected),
-           offsetof(FileHeader, file_bytes));
-    return THIMBLE_ERROR_TRUNCATED;
+  const uint64_t file_bytes = expected_file_bytes(section_table(h)[count - 1]);
+  if (h.file_bytes == file_bytes) return THIMBLE_OK;
+  refuse(fault, "file_bytes", h.file_bytes, file_bytes, offsetof(FileHeader, file_bytes));
+  return THIMBLE_ERROR_TRUNCATED;
+}
+
+#if THIMBLE_WINDOWS || THIMBLE_ROPES
+// The one table that the forward pass goes by.
+thimble_status check_layer_kinds(const uint8_t* image, thimble_fault* fault) {
+  const FileHeader& h = *reinterpret_cast<const FileHeader*>(image);
+  if (!has_layer_kinds(h)) return THIMBLE_OK;
+  const uint64_t begin = find_section(h, kLayerKinds, 0).offset;
+  const uint32_t* kinds = reinterpret_cast<const uint32_t*>(image + begin);
+  const uint32_t limits[2] = {h.has_windows ? h.n_ctx : 0, h.n_ropes - 1};
+  for (uint32_t i = 0; i < 2 * h.n_layers; ++i) {
+    if (kinds[i] > limits[i % 2]) {
+      *fault = {i % 2 ? "rotary table of a layer" : "window of a layer", kinds[i], limits[i % 2],
+                begin + i * sizeof(uint32_t)};
+      return THIMBLE_ERROR_SECTION;
+    }
   }
   return THIMBLE_OK;
 }
+#endif
 
 }  // namespace
 
@@ -383,34 +252,55 @@ uint32_t token_lookup_slots(uint32_t vocab_size) {
 }
 
 uint32_t section_count(const FileHeader& header) {
-  return section_index(header, kRopeFrequencies, 0) + 1 + tokenizer_section_count(header) +
-         (header.self_test_tokens ? kSelfTestSectionCount : 0);
+  uint32_t n = 0;
+  for (uint32_t kind = 0; kind < kSectionKinds; ++kind) {
+    if (section_shape(header, kind).rows > 0) n += is_layer_section(kind) ? header.n_layers : 1;
+  }
+  return n;
 }
 
-SectionEntry expected_section(const FileHeader& header, uint32_t index,
-                              const SectionEntry* previous) {
+uint64_t parameter_count(const FileHeader& header) {
+  uint64_t n = 0;
+  for (uint32_t kind = 0; kind < kRopeFrequencies; ++kind) {
+    const Shape s = section_shape(header, kind);
+    n += static_cast<uint64_t>(s.rows) * s.cols * (is_layer_section(kind) ? header.n_layers : 1);
+  }
+  return n;
+}
+
+SectionEntry expected_section(const FileHeader& header, const SectionEntry* previous) {
   SectionEntry e{};
-  SectionKind kind;
-  section_kind(header, index, &kind, &e.layer);
-  const Shape shape = section_shape(header, kind);
-  e.kind = kind;
+  uint64_t start = sizeof(FileHeader) + header.n_sections * sizeof e;
+  if (previous) {
+    e.kind = previous->kind;
+    e.layer = previous->layer;
+    start = expected_file_bytes(*previous);
+  }
+  // Kinds in ascending order, a layer's own ones once for each layer.
+  Shape shape;
+  do {
+    if (++e.kind == kFinalNorm) {
+      const bool was_last = e.layer + 1 == header.n_layers;
+      e.layer = was_last ? 0 : e.layer + 1;
+      if (!was_last) e.kind = kAttentionNorm;
+    }
+    shape = section_shape(header, e.kind);
+  } while (shape.rows == 0);
   e.type = shape.type;
   e.rows = shape.rows;
   e.cols = shape.cols;
   e.row_tile = shape.is_matrix ? header.row_tile : 1;
-  const uint64_t start = previous ? expected_file_bytes(*previous)
-                                  : sizeof(FileHeader) + section_count(header) * sizeof e;
-  e.offset = round_up(start, kSectionAlignment);
-  const uint64_t rows = round_up(e.rows, e.row_tile);
+  e.offset = start;
+  const uint32_t rows = padded(e.rows, e.row_tile);
   if (shape.type == kElementQ8) {
-    const uint32_t cols = padded_cols(header, e.cols);
+    const uint32_t cols = padded(e.cols, header.group ? header.group : 4);
     e.group = header.group ? header.group : cols;
     e.n_groups = cols / e.group;
-    e.bytes = rows * cols;
+    e.bytes = static_cast<uint64_t>(rows) * cols;
     e.scales_offset = round_up(e.offset + e.bytes, kSectionAlignment);
-    e.scales_bytes = rows * e.n_groups * sizeof(uint16_t);
+    e.scales_bytes = static_cast<uint64_t>(rows) * (e.n_groups * sizeof(uint16_t));
   } else {
-    e.bytes = rows * e.cols * element_bytes(shape.type);
+    e.bytes = static_cast<uint64_t>(rows) * (e.cols * element_bytes(shape.type));
   }
   return e;
 }
@@ -419,18 +309,6 @@ uint64_t expected_file_bytes(const SectionEntry& last) {
   return round_up(
       last.scales_offset ? last.scales_offset + last.scales_bytes : last.offset + last.bytes,
       kSectionAlignment);
-}
-
-thimble_status check_header(const FileHeader& header, thimble_fault* fault) {
-  const HeaderChecker check{header, fault};
-  if (!known_types(check)) return THIMBLE_ERROR_UNSUPPORTED;
-  if (!ranges_hold(check)) return THIMBLE_ERROR_HEADER;
-  if (header.n_params != parameter_count(header)) {
-    refuse(fault, "n_params", header.n_params, parameter_count(header),
-           offsetof(FileHeader, n_params));
-    return THIMBLE_ERROR_HEADER;
-  }
-  return THIMBLE_OK;
 }
 
 thimble_status open_model(thimble_model* model, const void* image, size_t image_bytes) {
@@ -447,6 +325,9 @@ thimble_status open_model(thimble_model* model, const void* image, size_t image_
   const FileHeader& h = *reinterpret_cast<const FileHeader*>(bytes);
   status = check_header(h, fault);
   if (status == THIMBLE_OK) status = check_sections(h, fault);
+#if THIMBLE_WINDOWS || THIMBLE_ROPES
+  if (status == THIMBLE_OK) status = check_layer_kinds(bytes, fault);
+#endif
   if (status != THIMBLE_OK) return status;
 
   model->image = bytes;
@@ -466,6 +347,8 @@ thimble_status open_model(thimble_model* model, const void* image, size_t image_
   model->max_token_bytes = h.max_token_bytes;
   model->bos_id = h.bos_id;
   model->eos_id = h.eos_id;
+  model->end_of_turn_id = h.end_of_turn_id;
+  model->n_tokens = h.n_tokens;
   return THIMBLE_OK;
 }
 
@@ -477,9 +360,18 @@ thimble_status verify_model(thimble_model* model) {
   return THIMBLE_ERROR_DATA_CHECKSUM;
 }
 
-const SectionEntry& section_of(const thimble_model& model, SectionKind kind, uint32_t layer) {
+// Null if the model has no such section.
+static const float* optional_table(const thimble_model& model, SectionKind kind) {
   const FileHeader& h = header_of(model);
-  return reinterpret_cast<const SectionEntry*>(&h + 1)[section_index(h, kind, layer)];
+  const SectionEntry* e = section_table(h);
+  for (const SectionEntry* end = e + h.n_sections; e != end; ++e) {
+    if (e->kind == kind) return reinterpret_cast<const float*>(model.image + e->offset);
+  }
+  return nullptr;
+}
+
+const SectionEntry& section_of(const thimble_model& model, SectionKind kind, uint32_t layer) {
+  return find_section(header_of(model), kind, layer);
 }
 
 Matrix matrix_of(const thimble_model& model, SectionKind kind, uint32_t layer) {
@@ -505,8 +397,11 @@ Matrix matrix_of(const thimble_model& model, SectionKind kind, uint32_t layer) {
 
 Weights weights_of(const thimble_model& model) {
   const FileHeader& h = header_of(model);
-  Weights w;
+  Weights w = {};
   w.embedding = matrix_of(model, kTokenEmbedding);
+  if (THIMBLE_LEARNED_POSITIONS && h.learned_positions) {
+    w.positions = matrix_of(model, kPositionEmbedding);
+  }
   w.qkv = matrix_of(model, kAttentionQkv);
   w.output = matrix_of(model, kAttentionOutput);
   w.gate_up = matrix_of(model, kFeedForwardGateUp);
@@ -515,7 +410,19 @@ Weights weights_of(const thimble_model& model) {
   w.attention_norm = table_of<float>(model, kAttentionNorm);
   w.feed_forward_norm = table_of<float>(model, kFeedForwardNorm);
   w.final_norm = table_of<float>(model, kFinalNorm);
+  if (THIMBLE_NORM_AFTER) {
+    w.attention_post_norm = optional_table(model, kAttentionPostNorm);
+    w.feed_forward_post_norm = optional_table(model, kFeedForwardPostNorm);
+  }
+  if (THIMBLE_QK_NORM) w.qk_norm = optional_table(model, kQkNorm);
+  if (THIMBLE_BIASES) {
+    w.qkv_bias = optional_table(model, kAttentionQkvBias);
+    w.output_bias = optional_table(model, kAttentionOutputBias);
+    w.gate_up_bias = optional_table(model, kFeedForwardGateUpBias);
+    w.down_bias = optional_table(model, kFeedForwardDownBias);
+  }
   w.rope = table_of<uint64_t>(model, kRopeFrequencies);
+  if (has_layer_kinds(h)) w.layer_kinds = table_of<uint32_t>(model, kLayerKinds);
   // Layers are alike, and sections follow each other without gaps: the stride is the same for all.
   const uint64_t first = section_of(model, kAttentionNorm).offset;
   const uint64_t behind = section_of(model, kFinalNorm).offset;

@@ -5,19 +5,24 @@
 
 #include "format.h"
 #include "kernels/kernels.h"
+#include "parts.h"
 #include "thimble/thimble.h"
 
 namespace thimble {
 
 // ---- What a header implies. The reader checks a file against it, the writer builds from it.
 
+// Whether layers differ, so that a table says how.
+inline bool has_layer_kinds(const FileHeader& header) {
+  return (THIMBLE_ROPES && header.n_ropes > 1) || (THIMBLE_WINDOWS && header.has_windows);
+}
+
 // Sections that a file with this header has; their entries follow the header.
 uint32_t section_count(const FileHeader& header);
 
-// Entry `index` of the section table, offsets included if `previous` is the entry before it (null
-// for the first). The header must have passed check_header.
-SectionEntry expected_section(const FileHeader& header, uint32_t index,
-                              const SectionEntry* previous);
+// The entry of the section table behind `previous`, offsets included; the first one if that is
+// null. The header must have passed check_header, n_sections be right, and there be such an entry.
+SectionEntry expected_section(const FileHeader& header, const SectionEntry* previous);
 
 // Length of the whole file, given its last section.
 uint64_t expected_file_bytes(const SectionEntry& last);
@@ -31,6 +36,12 @@ inline uint32_t fnv1a_32(const uint8_t* bytes, uint32_t n, uint32_t hash = kFnv3
   for (uint32_t i = 0; i < n; ++i) hash = (hash ^ bytes[i]) * 0x01000193u;
   return hash;
 }
+
+uint64_t parameter_count(const FileHeader& header);
+
+// Writes *fault and returns false.
+bool refuse(thimble_fault* fault, const char* what, uint64_t found, uint64_t expected,
+            uint32_t offset);
 
 // Checks every field but magic, version, byte order, lengths and checksums. On a refusal *fault
 // says which field.
@@ -55,20 +66,38 @@ const T* table_of(const thimble_model& model, SectionKind kind, uint32_t layer =
 // The weights as the forward pass wants them: found once, so that a pass only adds offsets. Those
 // of a layer are given for layer 0; the ones of layer i lie i * layer_bytes further.
 struct Weights {
-  Matrix embedding;                // (vocab_size, dim)
-  Matrix qkv;                      // ((n_heads + 2 n_kv_heads) * head_dim, dim)
-  Matrix output;                   // (dim, n_heads * head_dim)
-  Matrix gate_up;                  // (2 * hidden_dim, dim)
-  Matrix down;                     // (dim, hidden_dim)
-  Matrix head;                     // (vocab_size, dim)
-  const float* attention_norm;     // (dim)
-  const float* feed_forward_norm;  // (dim)
-  const float* final_norm;         // (dim)
-  const uint64_t* rope;            // (head_dim / 2)
+  Matrix embedding;  // (vocab_size, dim)
+  Matrix positions;  // (n_ctx, dim)
+  Matrix qkv;        // ((n_heads + 2 n_kv_heads) * head_dim, dim)
+  Matrix output;     // (dim, n_heads * head_dim)
+  Matrix gate_up;    // (2 * hidden_dim, dim); (hidden_dim, dim) if not gated
+  Matrix down;       // (dim, hidden_dim)
+  Matrix head;       // (vocab_size, dim)
+  // Norms: a weight (dim), and behind it a bias (dim) of LayerNorm.
+  const float* attention_norm;
+  const float* attention_post_norm;  // null if there is none; so are the following
+  const float* feed_forward_norm;
+  const float* feed_forward_post_norm;
+  const float* final_norm;
+  const float* qk_norm;   // (2, head_dim)
+  const float* qkv_bias;  // as many as the matrix has rows
+  const float* output_bias;
+  const float* gate_up_bias;
+  const float* down_bias;
+  const uint64_t* rope;         // (n_ropes, head_dim / 2)
+  const uint32_t* layer_kinds;  // (n_layers, 2): window, rotary table
   size_t layer_bytes;
   float norm_eps;
 };
 Weights weights_of(const thimble_model& model);
+
+// What a layer sees of the positions before it, its own included; 0: all.
+inline uint32_t window_of(const Weights& w, uint32_t layer) {
+  return THIMBLE_WINDOWS && w.layer_kinds ? w.layer_kinds[2 * layer] : 0;
+}
+inline uint32_t rope_of(const Weights& w, uint32_t layer) {
+  return THIMBLE_ROPES && w.layer_kinds ? w.layer_kinds[2 * layer + 1] : 0;
+}
 
 template <class T>
 inline const T* at_layer(const T* first, const Weights& w, uint32_t layer) {

@@ -23,6 +23,25 @@ uint64_t widest_padded_input(const thimble_model& m) {
   return widest;
 }
 
+// Scores of one head at most: all positions, or the longest window and what a whole tile before it
+// adds.
+uint32_t longest_look(const thimble_model& m, uint32_t n_ctx) {
+#if THIMBLE_WINDOWS
+  if (header_of(m).has_windows) {
+    const uint32_t* kinds = table_of<uint32_t>(m, kLayerKinds);
+    uint32_t longest = 0;
+    for (uint32_t i = 0; i < m.n_layers; ++i) {
+      const uint32_t window = kinds[2 * i];
+      const uint32_t seen = window > 0 && window + kLanes - 1 < n_ctx ? window + kLanes - 1 : n_ctx;
+      longest = seen > longest ? seen : longest;
+    }
+    return longest;
+  }
+#endif
+  (void)m;
+  return n_ctx;
+}
+
 // In two steps: what a pass's end needs, then what is only used within a pass.
 void take_inputs(Activations* a, Arena* arena, const thimble_model& m, uint32_t batch) {
   a->x_stride = row_width(m.dim);
@@ -42,13 +61,14 @@ void take_activations(Activations* to, Arena* arena, const thimble_model& m,
   const uint64_t q = uint64_t{m.n_heads} * m.head_dim, kv = uint64_t{m.n_kv_heads} * m.head_dim;
   a.qkv_stride = row_width(q + 2 * kv);
   a.context_stride = row_width(q);
-  a.gate_up_stride = row_width(2 * uint64_t{m.hidden_dim});
-  a.scores_stride = row_width(config.n_ctx);
+  a.gate_up_stride =
+      row_width((THIMBLE_NOT_GATED && !header_of(m).gated ? 1 : 2) * uint64_t{m.hidden_dim});
+  a.scores_stride = row_width(longest_look(m, config.n_ctx));
   a.x = arena->take<float>(batch * a.x_stride);
   a.qkv = arena->take<float>(batch * a.qkv_stride);
   a.context = arena->take<float>(batch * a.context_stride);
   a.gate_up = arena->take<float>(batch * a.gate_up_stride);
-  a.rope = arena->take<float>(batch * 2 * m.head_dim);
+  a.rope = arena->take<float>(batch * header_of(m).n_ropes * 2 * m.head_dim);
   a.scores = arena->take<float>(uint64_t{m.n_heads} * a.scores_stride);
   if (config.kv_type == kWeightQ8) {
     a.query.padded_cols = a.query.group = kv_padded_dim(m.head_dim);
@@ -80,7 +100,8 @@ thimble_session* session_layout(Arena* arena, const thimble_model& model,
   s.pass.stage = kIdle;
   s.tokens = arena->take<int32_t>(config.n_ctx);
   p.tokens = taken();
-  s.cache = kv_cache_take(arena, model, config.n_ctx, config.kv_type, config.kernels->row_tile);
+  s.cache = kv_cache_take(arena, model, config.n_ctx, config.n_batch, config.kv_type,
+                          config.kernels->row_tile);
   p.cache = taken();
   const uint32_t kept = config.n_candidates;
   s.candidates = candidates_take(arena, kept);

@@ -28,6 +28,7 @@ enum Stage : uint32_t {
   kEmbed,
   kAttentionNormStage,
   kQkv,
+  kMakeRoom,
   kRotateAndStore,
   kAttend,
   kAttentionOutputStage,
@@ -57,8 +58,8 @@ struct Activations {
   float* normed;        // (n_batch, dim): what a norm gives; later what a block adds to x
   float* qkv;           // (n_batch, (n_heads + 2 n_kv_heads) * head_dim)
   float* context;       // (n_batch, n_heads * head_dim): what attention gives
-  float* gate_up;       // (n_batch, 2 * hidden_dim)
-  float* rope;          // (n_batch, 2, head_dim): the rotation's table at each position
+  float* gate_up;       // (n_batch, 2 * hidden_dim), or hidden_dim if not gated
+  float* rope;          // (n_batch, n_ropes, 2, head_dim): the rotation's tables at each position
   float* scores;        // (n_heads, n_ctx): attention scores, then weights, of one position
   QuantizedRows input;  // q8 weights: the current matrix's input; padded_cols and group vary
   QuantizedRows query;  // q8 cache: (n_heads, padded head_dim), one scale a head
@@ -84,6 +85,7 @@ struct thimble_session {
   size_t encode_scratch_size;
   uint32_t n_ctx, n_batch;
   uint32_t position;  // tokens computed
+  uint32_t cached;    // and still to be seen by the next one: less after a rewind beyond a window
   uint32_t has_logits;
   thimble::SelfTest self_test;
 };

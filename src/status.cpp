@@ -50,9 +50,11 @@ extern "C" const char* thimble_status_text(thimble_status status) {
     case THIMBLE_ERROR_TEXT_TOO_LONG:
       return "a word is longer than the scratch can merge";
     case THIMBLE_ERROR_SELF_TEST:
-      return "the results are not those that the model file expects";
+      return "not the results that the model file expects";
     case THIMBLE_ERROR_NO_SELF_TEST:
       return "the model file has no self-test";
+    case THIMBLE_ERROR_NO_TURNS:
+      return "the model has no turns";
   }
   return "an unknown status";
 }

@@ -3,6 +3,10 @@
 
 #include <string.h>
 
+#include "characters.h"
+#include "pretokenizer.h"
+#include "unicode_classes.h"
+
 namespace thimble {
 namespace {
 
@@ -13,6 +17,7 @@ struct Text {
   uint32_t n;
 };
 
+// What a build leaves out is known when it is compiled.
 struct Tables {
   explicit Tables(const thimble_model& model)
       : offsets(table_of<uint32_t>(model, kTokenOffsets)),
@@ -22,7 +27,15 @@ struct Tables {
         byte_tokens(table_of<int32_t>(model, kByteTokens)),
         lookup(table_of<int32_t>(model, kTokenLookup)),
         lookup_mask(token_lookup_slots(header_of(model).vocab_size) - 1),
-        max_token_bytes(header_of(model).max_token_bytes) {}
+        max_token_bytes(header_of(model).max_token_bytes),
+#if THIMBLE_BYTE_BPE && THIMBLE_SCORED_BPE
+        byte_level(header_of(model).tokenizer == kTokenizerByteBpe),
+#endif
+#if THIMBLE_SCORED_BPE
+        space_prefix((header_of(model).tokenizer_flags & kTokenizerAddSpacePrefix) != 0),
+#endif
+        splits(byte_level ? table_of<uint16_t>(model, kTokenSplits) : nullptr) {
+  }
 
   const uint32_t* offsets;     // (vocab_size + 1)
   const uint8_t* bytes;        // (token_bytes)
@@ -32,6 +45,15 @@ struct Tables {
   const int32_t* lookup;       // (lookup_mask + 1)
   uint32_t lookup_mask;
   uint32_t max_token_bytes;
+#if THIMBLE_BYTE_BPE && THIMBLE_SCORED_BPE
+  bool byte_level;
+#else
+  static constexpr bool byte_level = THIMBLE_BYTE_BPE;
+#endif
+#if THIMBLE_SCORED_BPE
+  bool space_prefix;  // a text is encoded with a space before it
+#endif
+  const uint16_t* splits;  // (vocab_size), of byte-level BPE
 };
 
 Text text_of(const Tables& t, int32_t token) {
@@ -46,88 +68,95 @@ bool equal(const uint8_t* bytes, Text text) {
   return true;
 }
 
-// The token whose text is a followed by b, -1 if there is none.
-int32_t find_token(const Tables& t, Text a, Text b) {
+constexpr uint32_t bit_of(TokenType type) {
+  return 1u << type;
+}
+
+TokenType type_of(const Tables& t, int32_t token) {
+  return static_cast<TokenType>(t.types[token] & ~kTokenWhole);
+}
+
+// The token of one of `types` (bits) whose text is a followed by b, -1 if there is none. `hash` is
+// that of the text, whose n is at least 1.
+int32_t find_hashed(const Tables& t, uint32_t hash, Text a, Text b, uint32_t types) {
   const uint32_t n = a.n + b.n;
-  if (n > t.max_token_bytes) return -1;
-  uint32_t slot = fnv1a_32(b.bytes, b.n, fnv1a_32(a.bytes, a.n)) & t.lookup_mask;
-  for (;; slot = (slot + 1) & t.lookup_mask) {
+  for (uint32_t slot = hash & t.lookup_mask;; slot = (slot + 1) & t.lookup_mask) {
     const int32_t token = t.lookup[slot];
     if (token < 0) return -1;
     const Text text = text_of(t, token);
-    if (text.n == n && equal(text.bytes, a) && equal(text.bytes + a.n, b)) return token;
+    if (text.n == n && equal(text.bytes, a) && equal(text.bytes + a.n, b) &&
+        (types >> type_of(t, token) & 1)) {
+      return token;
+    }
   }
 }
 
-// ---- UTF-8 (Unicode Standard, table 3-7: well-formed byte sequences) ----------------------------
-
-// Bytes of the character that starts with `lead`; 0 if none does.
-uint32_t utf8_length(uint8_t lead) {
-  if (lead < 0x80) return 1;
-  if (lead < 0xc2) return 0;  // a continuation, or a lead of overlong forms only
-  if (lead < 0xe0) return 2;
-  if (lead < 0xf0) return 3;
-  return lead < 0xf5 ? 4 : 0;
-}
-
-// Whether `byte` may stand at `index` >= 1 of a character that starts with `lead`. The second byte
-// decides about overlong forms, surrogates and values above U+10FFFF.
-bool utf8_continues(uint8_t lead, uint32_t index, uint8_t byte) {
-  uint8_t low = 0x80, high = 0xbf;
-  if (index == 1) {
-    if (lead == 0xe0) low = 0xa0;
-    if (lead == 0xed) high = 0x9f;
-    if (lead == 0xf0) low = 0x90;
-    if (lead == 0xf4) high = 0x8f;
-  }
-  return low <= byte && byte <= high;
-}
-
-// Bytes of the character at `bytes`; an invalid byte counts as a character of its own. n >= 1.
-uint32_t utf8_character(const uint8_t* bytes, size_t n) {
-  const uint32_t length = utf8_length(bytes[0]);
-  if (length == 0 || length > n) return 1;
-  for (uint32_t i = 1; i < length; ++i) {
-    if (!utf8_continues(bytes[0], i, bytes[i])) return 1;
-  }
-  return length;
+int32_t find_token(const Tables& t, Text a, Text b) {
+  if (a.n + b.n > t.max_token_bytes) return -1;
+  const uint32_t hash = fnv1a_32(b.bytes, b.n, fnv1a_32(a.bytes, a.n));
+  return find_hashed(t, hash, a, b, bit_of(kTokenNormal));
 }
 
 // ---- Merging a word -----------------------------------------------------------------------------
 
-constexpr uint16_t kNone = 0xffff;
-static_assert(kMaxWordBytes <= kNone, "positions in a word have 16 bits");
+constexpr uint32_t kNone = 0xffffffff;
 
-// The symbols of one word as a doubly linked list over positions, and a winner tree (Knuth, TAOCP
-// 3, 5.4.1) that has the best pair at its root: a merge costs O(log n). A tree over n leaves has
-// its inner nodes at [1, n) and leaf i at n + i; the children of k are 2k and 2k + 1.
+// The symbols of one word over positions, and a winner tree (Knuth, TAOCP 3, 5.4.1) that has the
+// best pair at its root: a merge costs O(log n). A tree over n leaves has its inner nodes at [1, n)
+// and leaf i at n + i; the children of k are 2k and 2k + 1.
+//
+// A symbol that has merged covers its own position and those that it took over. The first and the
+// last of these tell where it ends and starts, so that neighbours are found without links (Knuth,
+// TAOCP 1, 2.5: boundary tags). merged[i] is <= kTaken for them.
 struct Word {
-  int32_t* token;    // the symbol at a position
-  int32_t* merged;   // what it and its next symbol merge into, -1 if they do not
-  uint16_t* before;  // neighbours that are still there, or kNone
-  uint16_t* after;
-  uint16_t* winner;  // inner nodes: the position of the best pair below
+  int32_t* token;    // the symbol at a position; of one taken over: where its symbol ends
+  int32_t* merged;   // what it and its next symbol merge into, -1 if they do not; of one taken
+                     // over: kTaken - where its symbol starts
+  uint32_t* winner;  // inner nodes: the position of the best pair below
   uint32_t n;        // symbols that were put in
   uint32_t limit;    // symbols that fit
 };
-constexpr size_t kScratchPerSymbol = 2 * sizeof(int32_t) + 3 * sizeof(uint16_t);
+constexpr size_t kScratchPerSymbol = 2 * sizeof(int32_t) + sizeof(uint32_t);
+constexpr int32_t kTaken = -2;
+static_assert(kMaxWordBytes < INT32_MAX / 2, "a position fits beside kTaken");
 
 Word empty_word(void* scratch, size_t scratch_bytes) {
   const size_t limit = encode_word_bytes(scratch_bytes);
   Word w;
   w.token = static_cast<int32_t*>(scratch);
   w.merged = w.token + limit;
-  w.before = reinterpret_cast<uint16_t*>(w.merged + limit);
-  w.after = w.before + limit;
-  w.winner = w.after + limit;
+  w.winner = reinterpret_cast<uint32_t*>(w.merged + limit);
   w.n = 0;
   w.limit = static_cast<uint32_t>(limit);
   return w;
 }
 
+// Where the symbol behind the one at a position starts; n if there is none.
+uint32_t next_symbol(const Word& w, uint32_t at) {
+  const uint32_t next = at + 1;
+  return next == w.n || w.merged[next] > kTaken ? next : static_cast<uint32_t>(w.token[next]);
+}
+
+// And the one before it; kNone if there is none.
+uint32_t symbol_before(const Word& w, uint32_t at) {
+  if (at == 0) return kNone;
+  const int32_t merged = w.merged[at - 1];
+  return merged > kTaken ? at - 1 : static_cast<uint32_t>(kTaken - merged);
+}
+
+// Whether the list of merges has this pair: see kTokenSplits.
+bool may_meet(uint32_t split, uint32_t at) {
+  if (split & kSplitMask) return at <= kMaxMaskedSplit && (split >> (at - 1) & 1);
+  return split == 0 || split == at;
+}
+
 int32_t merged_pair(const Tables& t, const Word& w, uint32_t at) {
-  if (w.after[at] == kNone) return -1;
-  return find_token(t, text_of(t, w.token[at]), text_of(t, w.token[w.after[at]]));
+  const uint32_t next = next_symbol(w, at);
+  if (next == w.n) return -1;
+  const Text a = text_of(t, w.token[at]);
+  const int32_t token = find_token(t, a, text_of(t, w.token[next]));
+  if (token < 0 || t.ranks[token] < 0) return -1;  // ranks below 0: no merge makes it
+  return !t.byte_level || may_meet(t.splits[token], a.n) ? token : -1;
 }
 
 // The better one of two pairs: higher rank, then further left; any rank beats no token.
@@ -139,18 +168,18 @@ uint32_t better_pair(const Tables& t, const Word& w, uint32_t a, uint32_t b) {
   return a < b ? a : b;
 }
 
-uint16_t play(const Tables& t, const Word& w, uint32_t node) {
+uint32_t play(const Tables& t, const Word& w, uint32_t node) {
   const uint32_t left = 2 * node, right = left + 1;
   const uint32_t a = left < w.n ? w.winner[left] : left - w.n;
   const uint32_t b = right < w.n ? w.winner[right] : right - w.n;
-  return static_cast<uint16_t>(better_pair(t, w, a, b));
+  return better_pair(t, w, a, b);
 }
 
 // Sets the pair at a position and plays its games again, as long as they can end differently.
 void set_pair(const Tables& t, const Word& w, uint32_t at, int32_t merged) {
   w.merged[at] = merged;
   for (uint32_t node = (w.n + at) / 2; node > 0; node /= 2) {
-    const uint16_t winner = play(t, w, node);
+    const uint32_t winner = play(t, w, node);
     if (winner == w.winner[node] && winner != at) return;
     w.winner[node] = winner;
   }
@@ -158,27 +187,28 @@ void set_pair(const Tables& t, const Word& w, uint32_t at, int32_t merged) {
 
 // Merges the best pair until none is left (Sennrich et al. 2016).
 void merge_word(const Tables& t, const Word& w) {
-  for (uint32_t i = 0; i < w.n; ++i) {
-    w.before[i] = i > 0 ? static_cast<uint16_t>(i - 1) : kNone;
-    w.after[i] = i + 1 < w.n ? static_cast<uint16_t>(i + 1) : kNone;
-    w.merged[i] = merged_pair(t, w, i);
-  }
+  for (uint32_t i = 0; i < w.n; ++i) w.merged[i] = -1;
   if (w.n < 2) return;
+  for (uint32_t i = 0; i < w.n; ++i) w.merged[i] = merged_pair(t, w, i);
   for (uint32_t node = w.n - 1; node > 0; --node) w.winner[node] = play(t, w, node);
 
   for (;;) {
-    const uint16_t best = w.winner[1];
+    const uint32_t best = w.winner[1];
     if (w.merged[best] < 0) return;
-    const uint16_t gone = w.after[best];
+    const uint32_t gone = next_symbol(w, best), end = next_symbol(w, gone);
+    const int32_t start_tag = kTaken - static_cast<int32_t>(best);
     w.token[best] = w.merged[best];
-    w.after[best] = w.after[gone];
-    if (w.after[best] != kNone) w.before[w.after[best]] = best;
     // One at a time: set_pair relies on all other games being up to date.
-    set_pair(t, w, gone, -1);
+    set_pair(t, w, gone, start_tag);
+    w.token[best + 1] = w.token[end - 1] = static_cast<int32_t>(end);
+    w.merged[best + 1] = w.merged[end - 1] = start_tag;
     set_pair(t, w, best, merged_pair(t, w, best));
-    if (w.before[best] != kNone) set_pair(t, w, w.before[best], merged_pair(t, w, w.before[best]));
+    const uint32_t before = symbol_before(w, best);
+    if (before != kNone) set_pair(t, w, before, merged_pair(t, w, before));
   }
 }
+
+constexpr uint8_t kReplacement[3] = {0xef, 0xbf, 0xbd};  // U+FFFD
 
 // ---- Encoding -----------------------------------------------------------------------------------
 
@@ -196,25 +226,34 @@ thimble_status put_token(Output* out, int32_t token) {
 
 // Merges the word, writes its tokens and empties it.
 thimble_status put_word(const Tables& t, Word* w, Output* out) {
-  if (w->n == 0) return THIMBLE_OK;
   merge_word(t, *w);
-  w->n = 0;
-  for (uint32_t at = 0; at != kNone; at = w->after[at]) {
+  for (uint32_t at = 0; at < w->n; at = next_symbol(*w, at)) {
     const thimble_status status = put_token(out, w->token[at]);
     if (status != THIMBLE_OK) return status;
   }
+  w->n = 0;
   return THIMBLE_OK;
 }
+
+// The token that a word, a followed by b, is known to merge into; -1: it has to be merged.
+int32_t find_whole(const Tables& t, Text a, Text b) {
+  const int32_t token = find_token(t, a, b);
+  return token >= 0 && (t.types[token] & kTokenWhole) ? token : -1;
+}
+
+thimble_status put_symbol(Word* w, int32_t token) {
+  if (w->n == w->limit) return THIMBLE_ERROR_TEXT_TOO_LONG;
+  w->token[w->n++] = token;
+  return THIMBLE_OK;
+}
+
+#if THIMBLE_SCORED_BPE
 
 // Adds a character to the word. One that is no token becomes byte tokens, which merge with nothing
 // (as in llama2.c) and so end the word; a byte without a token ends it, too, and is left out.
 thimble_status put_character(const Tables& t, Text character, Word* w, Output* out) {
   const int32_t token = find_token(t, character, {character.bytes, 0});
-  if (token >= 0) {
-    if (w->n == w->limit) return THIMBLE_ERROR_TEXT_TOO_LONG;
-    w->token[w->n++] = token;
-    return THIMBLE_OK;
-  }
+  if (token >= 0) return put_symbol(w, token);
   thimble_status status = put_word(t, w, out);
   for (uint32_t i = 0; i < character.n && status == THIMBLE_OK; ++i) {
     const int32_t byte_token = t.byte_tokens[character.bytes[i]];
@@ -223,9 +262,273 @@ thimble_status put_character(const Tables& t, Text character, Word* w, Output* o
   return status;
 }
 
-// ---- Decoding -----------------------------------------------------------------------------------
+constexpr uint8_t kSpaceByte = ' ';
 
-constexpr uint8_t kReplacement[3] = {0xef, 0xbf, 0xbd};  // U+FFFD
+constexpr uint8_t kSpaceMark[3] = {0xe2, 0x96, 0x81};
+
+// U+2581, which SentencePiece takes for a space, unless it is a token of its own.
+bool is_space_mark(const Tables& t, const uint8_t* bytes, size_t n) {
+  const Text mark = {kSpaceMark, sizeof kSpaceMark};
+  return bytes[0] == kSpaceMark[0] && n >= mark.n && equal(bytes, mark) &&
+         find_token(t, mark, {kSpaceMark, 0}) < 0;
+}
+
+// Bytes up to the first space behind another character.
+uint32_t scored_word(const Tables& t, const uint8_t* bytes, size_t n) {
+  bool after_other = false;
+  size_t i = 0;
+  while (i < n) {
+    const bool is_space =
+        bytes[i] == ' ' || (bytes[i] == kSpaceMark[0] && is_space_mark(t, bytes + i, n - i));
+    if (is_space && after_other) break;
+    after_other = !is_space;
+    i += bytes[i] == ' ' || !is_space ? 1 : sizeof kSpaceMark;
+  }
+  return static_cast<uint32_t>(i);
+}
+
+// A text without special tokens, n >= 1.
+thimble_status put_scored(const Tables& t, const FileHeader& h, const uint8_t* bytes, size_t n,
+                          Word* word, Output* out) {
+  Text prefix = {&kSpaceByte, t.space_prefix ? 1u : 0u};
+  const bool splits = h.tokenizer_flags & kTokenizerSplitsAtSpaces;
+  thimble_status status = THIMBLE_OK;
+  while (n > 0 && status == THIMBLE_OK) {
+    const Text text = {bytes, splits ? scored_word(t, bytes, n) : static_cast<uint32_t>(n)};
+    const int32_t whole = find_whole(t, prefix, text);
+    if (whole >= 0) {
+      status = put_token(out, whole);
+    } else {
+      if (prefix.n > 0) status = put_character(t, prefix, word, out);
+      for (uint32_t i = 0; i < text.n && status == THIMBLE_OK;) {
+        const uint32_t mark = is_space_mark(t, bytes + i, text.n - i) ? sizeof kSpaceMark : 0;
+        const uint32_t valid = utf8_valid_character(bytes + i, text.n - i);
+        const Text character = mark ? Text{&kSpaceByte, 1} : Text{bytes + i, valid ? valid : 1};
+        status = put_character(t, character, word, out);
+        i += mark ? mark : character.n;
+      }
+      if (status == THIMBLE_OK) status = put_word(t, word, out);
+    }
+    prefix.n = 0;
+    bytes += text.n;
+    n -= text.n;
+  }
+  return status;
+}
+
+#endif
+#if THIMBLE_BYTE_BPE
+
+// One word of a text. An invalid byte is read as U+FFFD. A byte without a token is left out, and
+// nothing merges across it.
+thimble_status put_bytes_of_word(const Tables& t, Text text, Word* word, Output* out) {
+  const int32_t whole = find_whole(t, text, {text.bytes, 0});
+  if (whole >= 0) return put_token(out, whole);
+  thimble_status status = THIMBLE_OK;
+  for (uint32_t i = 0; i < text.n && status == THIMBLE_OK;) {
+    const uint32_t length = utf8_valid_character(text.bytes + i, text.n - i);
+    const Text character =
+        length > 0 ? Text{text.bytes + i, length} : Text{kReplacement, sizeof kReplacement};
+    for (uint32_t k = 0; k < character.n && status == THIMBLE_OK; ++k) {
+      const int32_t token = t.byte_tokens[character.bytes[k]];
+      status = token >= 0 ? put_symbol(word, token) : put_word(t, word, out);
+    }
+    i += length > 0 ? length : 1;
+  }
+  return status == THIMBLE_OK ? put_word(t, word, out) : status;
+}
+
+thimble_status put_byte_level(const Tables& t, const FileHeader& h, const uint8_t* bytes, size_t n,
+                              Word* word, Output* out) {
+  const PreTokenizer kind = static_cast<PreTokenizer>(h.pre_tokenizer);
+  thimble_status status = THIMBLE_OK;
+  while (n > 0 && status == THIMBLE_OK) {
+    const size_t length = first_word(kind, bytes, n);
+    status = put_bytes_of_word(t, {bytes, static_cast<uint32_t>(length)}, word, out);
+    bytes += length;
+    n -= length;
+  }
+  return status;
+}
+
+#endif
+
+// A text without special tokens.
+thimble_status put_plain(const Tables& t, const FileHeader& h, const uint8_t* bytes, size_t n,
+                         Word* word, Output* out) {
+  if (n == 0) return THIMBLE_OK;
+#if THIMBLE_BYTE_BPE
+  if (t.byte_level) return put_byte_level(t, h, bytes, n, word, out);
+#endif
+#if THIMBLE_SCORED_BPE
+  return put_scored(t, h, bytes, n, word, out);
+#else
+  return THIMBLE_OK;
+#endif
+}
+
+// Tokens that are recognised in a text, and which beginnings can be one of them: their first byte,
+// for those of several bytes a hash of the first two.
+struct Specials {
+  uint32_t types;  // bits of TokenType
+  uint32_t longest;
+  uint32_t first[8], first_two[8];  // 256 bits each
+};
+
+bool has_bit(const uint32_t* bits, uint32_t i) {
+  return bits[i / 32] >> i % 32 & 1;
+}
+
+uint32_t hash_two(const uint8_t* bytes) {
+  return (bytes[0] * 5u + bytes[1]) & 255;
+}
+
+Specials specials_of(const Tables& t, uint32_t n_tokens, uint32_t types) {
+  Specials s = {};
+  s.types = types;
+  for (uint32_t i = 0; i < n_tokens; ++i) {
+    if (!(types >> type_of(t, static_cast<int32_t>(i)) & 1)) continue;
+    const Text text = text_of(t, static_cast<int32_t>(i));
+    if (text.n == 0) continue;
+    if (text.n > s.longest) s.longest = text.n;
+    const uint32_t bit = text.n == 1 ? text.bytes[0] : hash_two(text.bytes);
+    (text.n == 1 ? s.first : s.first_two)[bit / 32] |= 1u << bit % 32;
+  }
+  return s;
+}
+
+// The longest special token at the start of a text of n >= 1 bytes, -1 if there is none.
+int32_t special_at(const Tables& t, const Specials& s, const uint8_t* bytes, size_t n) {
+  const bool longer = n > 1 && has_bit(s.first_two, hash_two(bytes));
+  if (!longer && !has_bit(s.first, bytes[0])) return -1;
+  const uint32_t most = !longer ? 1 : n < s.longest ? static_cast<uint32_t>(n) : s.longest;
+  int32_t found = -1;
+  uint32_t hash = kFnv32Start;
+  for (uint32_t i = 0; i < most; ++i) {
+    hash = fnv1a_32(bytes + i, 1, hash);
+    const int32_t token = find_hashed(t, hash, {bytes, i + 1}, {bytes, 0}, s.types);
+    if (token >= 0) found = token;
+  }
+  return found;
+}
+
+#if THIMBLE_CHAT
+
+// ---- A text in pieces ---------------------------------------------------------------------------
+
+// A stretch without special tokens.
+struct Run {
+  Text parts[kMaxTextPieces];  // none is empty
+  uint32_t n;
+};
+
+void add_part(Run* run, const uint8_t* bytes, size_t n) {
+  if (n > 0) run->parts[run->n++] = {bytes, static_cast<uint32_t>(n)};
+}
+
+#if THIMBLE_SCORED_BPE
+
+thimble_status put_scored_run(const Tables& t, const FileHeader& h, const Run& run, Word* word,
+                              Output* out) {
+  const bool splits = h.tokenizer_flags & kTokenizerSplitsAtSpaces;
+  thimble_status status = THIMBLE_OK;
+  if (t.space_prefix) status = put_character(t, {&kSpaceByte, 1}, word, out);
+  bool after_other = false;
+  for (uint32_t k = 0; k < run.n; ++k) {
+    const Text part = run.parts[k];
+    for (uint32_t i = 0; i < part.n && status == THIMBLE_OK;) {
+      const uint8_t* at = part.bytes + i;
+      const uint32_t mark = is_space_mark(t, at, part.n - i) ? sizeof kSpaceMark : 0;
+      const bool is_space = mark > 0 || *at == ' ';
+      if (splits && is_space && after_other) status = put_word(t, word, out);
+      after_other = !is_space;
+      const uint32_t valid = utf8_valid_character(at, part.n - i);
+      const Text character = is_space ? Text{&kSpaceByte, 1} : Text{at, valid ? valid : 1};
+      if (status == THIMBLE_OK) status = put_character(t, character, word, out);
+      i += mark ? mark : character.n;
+    }
+  }
+  return status == THIMBLE_OK ? put_word(t, word, out) : status;
+}
+
+#endif
+#if THIMBLE_BYTE_BPE
+
+// Whether the word at the start of n bytes stays the first one whatever follows them: words are
+// decided by no more than the spaces behind them and a few bytes.
+bool is_settled(const uint8_t* bytes, size_t word, size_t n) {
+  constexpr size_t kLookAhead = 16;
+  size_t i = word;
+  while (i < n) {
+    const uint32_t length = utf8_valid_character(bytes + i, n - i);
+    if (length == 0 || class_of(utf8_code_point(bytes + i, length)) != kSpace) break;
+    i += length;
+  }
+  return n - i >= kLookAhead;
+}
+
+// Words within a part are read where they are, those at a seam from a copy in the scratch.
+thimble_status put_byte_run(const Tables& t, const FileHeader& h, Run* run, Word* word,
+                            void* scratch, size_t scratch_bytes, Output* out) {
+  static_assert(kMinWordBytes * kScratchPerSymbol >= 2 * kSeamBytes, "room for the copy");
+  const PreTokenizer kind = static_cast<PreTokenizer>(h.pre_tokenizer);
+  uint8_t* const copy = static_cast<uint8_t*>(scratch);
+  Word seam_word = empty_word(copy + kSeamBytes, scratch_bytes - kSeamBytes);
+  thimble_status status = THIMBLE_OK;
+  for (uint32_t first = 0; first < run->n && status == THIMBLE_OK;) {
+    const Text here = run->parts[first];
+    size_t length = first_word(kind, here.bytes, here.n);
+    if (first + 1 == run->n || is_settled(here.bytes, length, here.n)) {
+      status = put_bytes_of_word(t, {here.bytes, static_cast<uint32_t>(length)}, word, out);
+    } else {
+      size_t n = 0;
+      bool is_all = true;
+      for (uint32_t k = first; k < run->n; ++k) {
+        const Text part = run->parts[k];
+        const size_t fits = part.n < kSeamBytes - n ? part.n : kSeamBytes - n;
+        memcpy(copy + n, part.bytes, fits);
+        n += fits;
+        is_all &= fits == part.n;
+      }
+      length = first_word(kind, copy, n);
+      if (!is_all && !is_settled(copy, length, n)) return THIMBLE_ERROR_TEXT_TOO_LONG;
+      status = put_bytes_of_word(t, {copy, static_cast<uint32_t>(length)}, &seam_word, out);
+    }
+    while (length > 0) {
+      Text* part = &run->parts[first];
+      const uint32_t n = part->n < length ? part->n : static_cast<uint32_t>(length);
+      *part = {part->bytes + n, part->n - n};
+      length -= n;
+      if (part->n == 0) ++first;
+    }
+  }
+  return status;
+}
+
+#endif
+
+// Writes the run's tokens and empties it.
+thimble_status put_run(const Tables& t, const FileHeader& h, Run* run, Word* word, void* scratch,
+                       size_t scratch_bytes, Output* out) {
+  thimble_status status = THIMBLE_OK;
+  if (run->n == 1) {
+    status = put_plain(t, h, run->parts[0].bytes, run->parts[0].n, word, out);
+  } else if (run->n > 1) {
+#if THIMBLE_BYTE_BPE
+    if (t.byte_level) status = put_byte_run(t, h, run, word, scratch, scratch_bytes, out);
+#endif
+#if THIMBLE_SCORED_BPE
+    if (!t.byte_level) status = put_scored_run(t, h, *run, word, out);
+#endif
+  }
+  (void)scratch, (void)scratch_bytes;  // of byte-level words only
+  run->n = 0;
+  return status;
+}
+
+#endif
+
+// ---- Decoding -----------------------------------------------------------------------------------
 
 // Collects bytes and lets whole characters through; without `out` it only counts, so that the
 // length that is checked and the bytes that are written cannot disagree.
@@ -314,11 +617,12 @@ thimble_status check_texts(const thimble_model& model, thimble_fault* fault) {
     if (end > h.token_bytes) return refuse_offset(i + 1, h.token_bytes);
     const Text text = text_of(t, static_cast<int32_t>(i));
     if (text.n > longest) longest = text.n;
-    if (t.types[i] > kTokenByte) {
-      return refuse<uint8_t>(model, kTokenTypes, i, fault, "token type", t.types[i], kTokenByte);
+    const TokenType type = type_of(t, static_cast<int32_t>(i));
+    if (type > kTokenUser || (t.types[i] > type && type != kTokenNormal)) {
+      return refuse<uint8_t>(model, kTokenTypes, i, fault, "token type", t.types[i], kTokenUser);
     }
-    if (t.types[i] == kTokenByte && text.n != 1) return refuse_offset(i + 1, begin + 1);
-    if ((h.tokenizer_flags & kTokenizerSplitsAtSpaces) && t.types[i] == kTokenNormal &&
+    if (type == kTokenByte && text.n != 1) return refuse_offset(i + 1, begin + 1);
+    if ((h.tokenizer_flags & kTokenizerSplitsAtSpaces) && type == kTokenNormal &&
         has_inner_space(text)) {
       return refuse_header(fault, "tokenizer_flags (a token spans words)", h.tokenizer_flags,
                            h.tokenizer_flags & ~uint32_t{kTokenizerSplitsAtSpaces},
@@ -341,7 +645,11 @@ thimble_status check_ways_to_tokens(const thimble_model& model, thimble_fault* f
 
   for (uint32_t byte = 0; byte < 256; ++byte) {
     const int32_t id = t.byte_tokens[byte];
-    if (id == -1 || (is_id(id) && t.types[id] == kTokenByte && *text_of(t, id).bytes == byte)) {
+    // Byte-level BPE begins with ordinary tokens of one byte.
+    const TokenType type = t.byte_level ? kTokenNormal : kTokenByte;
+    if (id == -1) continue;
+    if (is_id(id) && type_of(t, id) == type && text_of(t, id).n == 1 &&
+        *text_of(t, id).bytes == byte) {
       continue;
     }
     return refuse<int32_t>(model, kByteTokens, byte, fault, "token of a byte", id, -1);
@@ -351,20 +659,48 @@ thimble_status check_ways_to_tokens(const thimble_model& model, thimble_fault* f
   for (uint32_t slot = 0; slot <= t.lookup_mask; ++slot) {
     const int32_t id = t.lookup[slot];
     any_empty |= id == -1;
-    if (id == -1 || (is_id(id) && t.types[id] == kTokenNormal)) continue;
+    if (id == -1 || (is_id(id) && type_of(t, id) != kTokenByte)) continue;
     return refuse<int32_t>(model, kTokenLookup, slot, fault, "token lookup slot", id, -1);
   }
-  if (any_empty) return THIMBLE_OK;
-  return refuse<int32_t>(model, kTokenLookup, 0, fault, "token lookup (no empty slot)", t.lookup[0],
-                         -1);
+  if (!any_empty) {
+    return refuse<int32_t>(model, kTokenLookup, 0, fault, "token lookup (no empty slot)",
+                           t.lookup[0], -1);
+  }
+  for (uint32_t i = 0; t.byte_level && i < vocab_size; ++i) {
+    const uint32_t n = text_of(t, static_cast<int32_t>(i)).n;
+    if (t.splits[i] == 0 || t.splits[i] < n || (t.splits[i] & kSplitMask)) continue;
+    return refuse<uint16_t>(model, kTokenSplits, i, fault, "token split", t.splits[i], 0);
+  }
+  return THIMBLE_OK;
 }
+
+#if THIMBLE_CHAT  // without it nobody reads them
+// The texts around turns.
+thimble_status check_turns(const thimble_model& model, thimble_fault* fault) {
+  const uint32_t turn_bytes = header_of(model).turn_bytes;
+  if (turn_bytes == 0) return THIMBLE_OK;
+  const uint32_t* offsets = table_of<uint32_t>(model, kTurnOffsets);
+  for (uint32_t i = 0; i <= kTurnTextCount; ++i) {
+    const uint32_t low = i == 0 ? 0 : i == kTurnTextCount ? turn_bytes : offsets[i - 1];
+    const uint32_t high = i == 0 ? 0 : turn_bytes;
+    if (offsets[i] >= low && offsets[i] <= high) continue;
+    return refuse<uint32_t>(model, kTurnOffsets, i, fault, "offset of a text around turns",
+                            offsets[i], offsets[i] < low ? low : high);
+  }
+  return THIMBLE_OK;
+}
+#endif
 
 }  // namespace
 
 thimble_status check_tokenizer(const thimble_model& model, thimble_fault* fault) {
   if (header_of(model).tokenizer == kTokenizerNone) return THIMBLE_OK;
-  const thimble_status status = check_texts(model, fault);
-  return status != THIMBLE_OK ? status : check_ways_to_tokens(model, fault);
+  thimble_status status = check_texts(model, fault);
+  if (status == THIMBLE_OK) status = check_ways_to_tokens(model, fault);
+#if THIMBLE_CHAT
+  if (status == THIMBLE_OK) status = check_turns(model, fault);
+#endif
+  return status;
 }
 
 size_t encode_scratch_bytes(size_t word_bytes) {
@@ -384,24 +720,95 @@ int32_t encode_text(const thimble_model& model, const char* text, size_t text_by
   Word word = empty_word(scratch, scratch_bytes);
   Output out = {tokens, capacity, 0};
   thimble_status status = THIMBLE_OK;
-
   if ((flags & THIMBLE_ENCODE_BOS) && h.bos_id >= 0) status = put_token(&out, h.bos_id);
-  if (status == THIMBLE_OK && text_bytes > 0 && (h.tokenizer_flags & kTokenizerAddSpacePrefix)) {
-    const uint8_t space = ' ';
-    status = put_character(t, {&space, 1}, &word, &out);
-  }
+
+  const uint32_t control = flags & THIMBLE_ENCODE_SPECIAL ? bit_of(kTokenControl) : 0;
+  const Specials specials = specials_of(t, h.vocab_size, bit_of(kTokenUser) | control);
   const uint8_t* bytes = reinterpret_cast<const uint8_t*>(text);
-  const bool splits = h.tokenizer_flags & kTokenizerSplitsAtSpaces;
-  for (size_t i = 0; i < text_bytes && status == THIMBLE_OK;) {
-    if (splits && i > 0 && bytes[i] == ' ' && bytes[i - 1] != ' ') {
-      status = put_word(t, &word, &out);
+  size_t begin = 0;  // of what has not been encoded
+  for (size_t i = 0; specials.longest > 0 && i < text_bytes && status == THIMBLE_OK;) {
+    const int32_t token = special_at(t, specials, bytes + i, text_bytes - i);
+    if (token < 0) {
+      ++i;
+      continue;
     }
-    const uint32_t n = utf8_character(bytes + i, text_bytes - i);
-    if (status == THIMBLE_OK) status = put_character(t, {bytes + i, n}, &word, &out);
+    status = put_plain(t, h, bytes + begin, i - begin, &word, &out);
+    if (status == THIMBLE_OK) status = put_token(&out, token);
+    i += text_of(t, token).n;
+    begin = i;
+  }
+  if (status == THIMBLE_OK) {
+    status = put_plain(t, h, bytes + begin, text_bytes - begin, &word, &out);
+  }
+  return status == THIMBLE_OK ? static_cast<int32_t>(out.n) : static_cast<int32_t>(status);
+}
+
+#if THIMBLE_CHAT
+
+int32_t encode_pieces(const thimble_model& model, const TextPiece* pieces, size_t n_pieces,
+                      bool with_bos, bool continues, int32_t* tokens, size_t capacity,
+                      void* scratch, size_t scratch_bytes) {
+  const FileHeader& h = header_of(model);
+  Tables t(model);
+#if THIMBLE_SCORED_BPE
+  const bool has_prefix = t.space_prefix;
+  if (continues) t.space_prefix = false;
+#else
+  (void)continues;
+#endif
+  Word word = empty_word(scratch, scratch_bytes);
+  Output out = {tokens, capacity, 0};
+  thimble_status status = THIMBLE_OK;
+  if (with_bos && h.bos_id >= 0) status = put_token(&out, h.bos_id);
+
+  const Specials specials[2] = {
+      specials_of(t, h.vocab_size, bit_of(kTokenUser)),
+      specials_of(t, h.vocab_size, bit_of(kTokenUser) | bit_of(kTokenControl))};
+  Run run = {};
+  for (size_t k = 0; k < n_pieces; ++k) {
+    if (pieces[k].n > size_t{INT32_MAX} / 2) return THIMBLE_ERROR_ARGUMENT;
+    const uint8_t* bytes = reinterpret_cast<const uint8_t*>(pieces[k].bytes);
+    const Specials& s = specials[pieces[k].has_control];
+    size_t begin = 0;  // of what is in no run yet
+    for (size_t i = 0; s.longest > 0 && i < pieces[k].n && status == THIMBLE_OK;) {
+      const int32_t token = special_at(t, s, bytes + i, pieces[k].n - i);
+      if (token < 0) {
+        ++i;
+        continue;
+      }
+      add_part(&run, bytes + begin, i - begin);
+      status = put_run(t, h, &run, &word, scratch, scratch_bytes, &out);
+      if (status == THIMBLE_OK) status = put_token(&out, token);
+#if THIMBLE_SCORED_BPE
+      t.space_prefix = has_prefix;
+#endif
+      i += text_of(t, token).n;
+      begin = i;
+    }
+    add_part(&run, bytes + begin, pieces[k].n - begin);
+  }
+  if (status == THIMBLE_OK) status = put_run(t, h, &run, &word, scratch, scratch_bytes, &out);
+  return status == THIMBLE_OK ? static_cast<int32_t>(out.n) : static_cast<int32_t>(status);
+}
+
+#endif
+
+bool merges_whole(const thimble_model& model, int32_t token, void* scratch, size_t scratch_bytes) {
+  const Tables t(model);
+  const Text text = text_of(t, token);
+  if (type_of(t, token) != kTokenNormal || text.n > encode_word_bytes(scratch_bytes)) return false;
+  Word word = empty_word(scratch, scratch_bytes);
+  for (uint32_t i = 0; i < text.n;) {
+    const uint32_t valid = utf8_valid_character(text.bytes + i, text.n - i);
+    const uint32_t n = t.byte_level || valid == 0 ? 1 : valid;
+    const int32_t symbol = t.byte_level ? t.byte_tokens[text.bytes[i]]
+                                        : find_token(t, {text.bytes + i, n}, {text.bytes, 0});
+    if (symbol < 0) return false;
+    word.token[word.n++] = symbol;
     i += n;
   }
-  if (status == THIMBLE_OK) status = put_word(t, &word, &out);
-  return status == THIMBLE_OK ? static_cast<int32_t>(out.n) : static_cast<int32_t>(status);
+  merge_word(t, word);
+  return word.n > 0 && next_symbol(word, 0) == word.n && word.token[0] == token;
 }
 
 int32_t decode_token(const thimble_model& model, thimble_decoder* decoder, int32_t token, char* out,
@@ -409,7 +816,7 @@ int32_t decode_token(const thimble_model& model, thimble_decoder* decoder, int32
   if (decoder->n_pending > 3) return THIMBLE_ERROR_ARGUMENT;  // not zeroed at the start
   const Tables t(model);
   Text text = text_of(t, token);
-  if (t.types[token] == kTokenControl || text.n == 0) return 0;
+  if (type_of(t, token) == kTokenControl || text.n == 0) return 0;
   if (!decoder->started && (header_of(model).tokenizer_flags & kTokenizerAddSpacePrefix) &&
       text.bytes[0] == ' ') {
     text = {text.bytes + 1, text.n - 1};

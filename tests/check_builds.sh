@@ -33,7 +33,7 @@ for cxx in g++ clang++; do
     dir=build/$cxx-$config
     # Where `make` and `.ci/run` have built already.
     case $dir in build/g++-release) dir=build ;; build/clang++-release) dir=build/clang ;; esac
-    make -s CXX=$cxx config=$config BUILD=$dir all >/dev/null
+    env -u MAKEFLAGS make -s CXX=$cxx config=$config BUILD=$dir all >/dev/null
     for isa in avx512vnni avx512 avx2 sse41 scalar reference; do
       if ! THIMBLE_ISA=$isa $dir/thimble run $model -n 1 >/dev/null 2>&1; then
         echo "  skipped: this machine has no $isa"; continue

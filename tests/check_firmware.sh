@@ -10,6 +10,8 @@
 #   - the README's example tells what `thimble run` tells, in such an arena (example.c)
 #   - a fault is told and ends the program (fault.c)
 #   - every kernel gives the reference's bits (kernels.cpp)
+#   - one model of each family: self-tests, and hashes beyond every window; two of them also with an
+#     engine that has no more than what they need (families.c)
 #   - the engine fits, and there is no heap, printing, constructor or writable data in it (sizes.awk)
 # Size and RAM are compared with firmware/limits.txt.
 # Wants the distribution's gcc-arm-none-eabi, gcc-riscv64-unknown-elf, picolibc-riscv64-unknown-elf,
@@ -99,6 +101,23 @@ check_arenas() { # NAME
   done
 }
 
+check_families() { # NAME
+  local kind
+  link_program $1 families $families/all.S families
+  run_program $1 families >$work/$1/families.txt || true
+  same_text $1 "$(wc -l <$work/families.expected) hashes of $(wc -l <$families/list) models of every family" \
+    $work/families.expected $work/$1/families.txt
+  for kind in $kinds; do
+    build_kind $1 $kind
+    local engine=$kind/engine
+    link_program $1 $kind/families $families/$kind.S families
+    run_program $1 $kind/families >$work/$1/$kind/families.txt || true
+    same_text $1 "built for $kind alone" $work/$kind.expected $work/$1/$kind/families.txt
+    engine=engine
+    cat $work/$1/$kind/sizes >>$work/$1/figures
+  done
+}
+
 check_sizes() { # NAME
   local engine tokenizer library complaints
   read -r engine tokenizer library <<<"$(sizes_of $1 engine tokenizer library)"
@@ -119,8 +138,9 @@ check_board() { # NAME
   check_hashes $1
   check_programs $1
   check_arenas $1
+  check_families $1
   check_sizes $1
-  check_limits $1 $work/$1/figures size story $have_stories || failed=1
+  check_limits $1 $work/$1/figures size $kinds story $have_stories || failed=1
   return $failed
 }
 
@@ -154,4 +174,5 @@ if ! $work/refusals >$work/refusals.expected; then
   sed 's/^/    /' $work/refusals.expected
   exit 1
 fi
+write_families
 for_each_board check_board

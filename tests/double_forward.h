@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// A Llama's forward pass in double precision, written plainly and apart from the engine, with a
+// A decoder's forward pass in double precision, written plainly and apart from the engine, with a
 // bound for how far the engine's float arithmetic may stray from it.
 //
 // The bound is derived along with the values. Every number is an `Estimate`: its value, and the
@@ -16,6 +16,7 @@
 #ifndef THIMBLE_TESTS_DOUBLE_FORWARD_H
 #define THIMBLE_TESTS_DOUBLE_FORWARD_H
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -50,18 +51,36 @@ class DoubleForward {
                 const tools::RowSource& rows)
       : shape_(shape), layout_(layout) {
     const uint32_t q = shape.n_heads * shape.head_dim, kv = shape.n_kv_heads * shape.head_dim;
+    const uint32_t norm = shape.norm == kNormLayer ? 2 : 1;
+    const uint32_t up = (shape.gated ? 2 : 1) * shape.hidden_dim;
+    const auto if_there = [&](bool is_there, SectionKind kind, uint32_t layer, uint32_t n_rows,
+                              uint32_t cols) {
+      return is_there ? read(rows, kind, layer, n_rows, cols) : Weights{cols, {}};
+    };
+    if (shape.learned_positions) {
+      positions_ = read(rows, kPositionEmbedding, 0, shape.n_ctx, shape.dim);
+    }
     embedding_ = read(rows, kTokenEmbedding, 0, shape.vocab_size, shape.dim);
     for (uint32_t l = 0; l < shape.n_layers; ++l) {
-      layers_.push_back({read(rows, kAttentionNorm, l, 1, shape.dim),
-                         read(rows, kAttentionQkv, l, q + 2 * kv, shape.dim),
-                         read(rows, kAttentionOutput, l, shape.dim, q),
-                         read(rows, kFeedForwardNorm, l, 1, shape.dim),
-                         read(rows, kFeedForwardGateUp, l, 2 * shape.hidden_dim, shape.dim),
-                         read(rows, kFeedForwardDown, l, shape.dim, shape.hidden_dim),
-                         {},
-                         {}});
+      layers_.push_back(
+          {read(rows, kAttentionNorm, l, norm, shape.dim),
+           read(rows, kAttentionQkv, l, q + 2 * kv, shape.dim),
+           read(rows, kAttentionOutput, l, shape.dim, q),
+           read(rows, kFeedForwardNorm, l, norm, shape.dim),
+           read(rows, kFeedForwardGateUp, l, up, shape.dim),
+           read(rows, kFeedForwardDown, l, shape.dim, shape.hidden_dim),
+           if_there(shape.biases & kBiasQkv, kAttentionQkvBias, l, 1, q + 2 * kv),
+           if_there(shape.qk_norm, kQkNorm, l, 2, shape.head_dim),
+           if_there(shape.biases & kBiasAttentionOutput, kAttentionOutputBias, l, 1, shape.dim),
+           if_there(shape.norm_after, kAttentionPostNorm, l, norm, shape.dim),
+           if_there(shape.biases & kBiasFeedForwardIn, kFeedForwardGateUpBias, l, 1, up),
+           if_there(shape.biases & kBiasFeedForwardDown, kFeedForwardDownBias, l, 1, shape.dim),
+           if_there(shape.norm_after, kFeedForwardPostNorm, l, norm, shape.dim),
+           shape.layers.empty() ? tools::LayerShape{} : shape.layers[l],
+           {},
+           {}});
     }
-    final_norm_ = read(rows, kFinalNorm, 0, 1, shape.dim);
+    final_norm_ = read(rows, kFinalNorm, 0, norm, shape.dim);
     head_ = shape.tied_head ? embedding_ : read(rows, kOutputHead, 0, shape.vocab_size, shape.dim);
   }
 
@@ -69,15 +88,26 @@ class DoubleForward {
   Estimates feed(int32_t token) {
     Estimates x(shape_.dim);
     for (uint32_t i = 0; i < shape_.dim; ++i) {
-      x[i].value = embedding_.at(static_cast<uint32_t>(token), i);
+      const double scale = static_cast<double>(shape_.embedding_scale);
+      x[i].value = embedding_.at(static_cast<uint32_t>(token), i) * scale;
+      if (scale != 1) x[i].variance = roundings(x[i].value);
+      if (!shape_.learned_positions) continue;
+      x[i].value += positions_.at(position_, i);
+      x[i].variance += roundings(x[i].value);
     }
     for (Layer& layer : layers_) {
-      add(&x, multiply(layer.output, attention(&layer, multiply(layer.qkv, norm(x, layer.norm)))));
-      const Estimates gate_up = multiply(layer.gate_up, norm(x, layer.feed_forward_norm));
-      add(&x, multiply(layer.down, swiglu(gate_up)));
+      const Estimates before = x;
+      Estimates qkv = biased(multiply(layer.qkv, norm(x, layer.norm)), layer.qkv_bias);
+      Estimates given = multiply(layer.output, attention(&layer, qkv));
+      add(&x, after(biased(given, layer.output_bias), layer.post_norm));
+      const Estimates& from = shape_.parallel ? before : x;
+      const Estimates gate_up =
+          biased(multiply(layer.gate_up, norm(from, layer.feed_forward_norm)), layer.gate_up_bias);
+      given = multiply(layer.down, activate(gate_up));
+      add(&x, after(biased(given, layer.down_bias), layer.feed_forward_post_norm));
     }
     ++position_;
-    return multiply(head_, norm(x, final_norm_));
+    return scaled_logits(multiply(head_, norm(x, final_norm_)));
   }
 
   // Quantized values so far that might lie on the other side of a tie in the engine.
@@ -94,6 +124,10 @@ class DoubleForward {
   };
   struct Layer {
     Weights norm, qkv, output, feed_forward_norm, gate_up, down;
+    // Without rows where the model has none.
+    Weights qkv_bias, qk_norm, output_bias, post_norm, gate_up_bias, down_bias,
+        feed_forward_post_norm;
+    tools::LayerShape kind;
     std::vector<Estimates> keys, values;  // of every position, (n_kv_heads * head_dim)
   };
 
@@ -115,9 +149,55 @@ class DoubleForward {
     }
   }
 
+  static Estimates biased(Estimates x, const Weights& bias) {
+    for (uint32_t i = 0; bias.rows() > 0 && i < x.size(); ++i) {
+      x[i].value += bias.at(0, i);
+      x[i].variance += roundings(x[i].value);
+    }
+    return x;
+  }
+
+  Estimates after(const Estimates& x, const Weights& weight) const {
+    return weight.rows() > 0 ? norm(x, weight) : x;
+  }
+
+  Estimates norm(const Estimates& x, const Weights& weight) const {
+    return shape_.norm == kNormLayer ? layer_norm(x, weight) : rms_norm(x, weight, 0);
+  }
+
+  // (x - mean) / sqrt(variance + eps) * weight + bias. With c_i = x_i - mean, s = sqrt(var + eps):
+  //   d out_i = weight_i / s * (d x_i - sum over j of (1 + c_i c_j / s^2) d x_j / n)
+  Estimates layer_norm(const Estimates& x, const Weights& weight) const {
+    const double n = static_cast<double>(x.size());
+    double mean = 0, spread = 0, size = 0;
+    for (const Estimate& e : x) {
+      mean += e.value / n;
+      size += std::fabs(e.value) / n;
+    }
+    double m = static_cast<double>(shape_.norm_eps);
+    for (const Estimate& e : x) m += square(e.value - mean) / n;
+    // The rounding of the mean is one for all, and of each difference its own.
+    const double of_mean = roundings(size, n / 16 + 5);
+    Estimates out(x.size());
+    for (size_t i = 0; i < x.size(); ++i) {
+      const double c = x[i].value - mean;
+      const double factor = weight.at(0, static_cast<uint32_t>(i)) / std::sqrt(m);
+      spread = 0;
+      for (size_t j = 0; j < x.size(); ++j) {
+        const double by = (i == j ? 1 : 0) - (1 + c * (x[j].value - mean) / m) / n;
+        spread += square(by) * x[j].variance;
+      }
+      const double scaled = factor * c;
+      out[i].value = scaled + weight.at(1, static_cast<uint32_t>(i));
+      out[i].variance = square(factor) * (spread + of_mean + roundings(c)) +
+                        roundings(scaled, n / 16 + 10) + roundings(out[i].value);
+    }
+    return out;
+  }
+
   // x / sqrt(mean(x^2) + eps) * weight. With m = mean(x^2) + eps:
   //   d out_i = weight_i / sqrt(m) * (d x_i - x_i / (n m) * sum over j of x_j d x_j)
-  Estimates norm(const Estimates& x, const Weights& weight) const {
+  Estimates rms_norm(const Estimates& x, const Weights& weight, uint32_t row) const {
     const double n = static_cast<double>(x.size());
     double m = static_cast<double>(shape_.norm_eps), spread = 0;
     for (const Estimate& e : x) {
@@ -126,7 +206,7 @@ class DoubleForward {
     }
     Estimates out(x.size());
     for (size_t i = 0; i < x.size(); ++i) {
-      const double factor = weight.at(0, static_cast<uint32_t>(i)) / std::sqrt(m);
+      const double factor = weight.at(row, static_cast<uint32_t>(i)) / std::sqrt(m);
       const double share = x[i].value / (n * m);
       out[i].value = factor * x[i].value;
       out[i].variance =
@@ -149,6 +229,7 @@ class DoubleForward {
         if (std::fabs(x[i].value) > std::fabs(x[largest].value)) largest = i;
       }
       const double max = std::fabs(x[largest].value);
+      if (max < 1e-30) continue;  // silent: ReLU may give nothing but zeros
       const double max_variance = x[largest].variance / square(max);  // relative
       const double scale = max / 127;
       for (size_t i = begin; i < end; ++i) {
@@ -189,12 +270,18 @@ class DoubleForward {
     return out;
   }
 
-  // Neighbouring pairs turn by position * theta^(-2i / head_dim) (Su et al. 2021).
-  void rotate(Estimate* x) const {
+  // Neighbouring pairs turn by position * theta^(-2i / head_dim) (Su et al. 2021), or by what the
+  // layer's table says.
+  void rotate(Estimate* x, uint32_t rope) const {
     for (uint32_t i = 0; i < shape_.head_dim; i += 2) {
-      const double angle =
+      double angle =
           position_ * std::pow(static_cast<double>(shape_.rope_theta),
                                -static_cast<double>(i) / static_cast<double>(shape_.head_dim));
+      if (!shape_.ropes.empty()) {
+        const uint64_t turns = shape_.ropes[rope][i / 2] * position_;
+        angle = std::ldexp(static_cast<double>(turns), -64) * 6.283185307179586476925;
+        if (shape_.ropes[rope][i / 2] == 0) continue;
+      }
       const double cosine = std::cos(angle), sine = std::sin(angle);
       const Estimate a = x[i], b = x[i + 1];
       // The engine's sines and cosines are within 1e-7.
@@ -214,19 +301,29 @@ class DoubleForward {
     const size_t head_dim = shape_.head_dim;
     const size_t q_width = shape_.n_heads * head_dim, kv_width = shape_.n_kv_heads * head_dim;
     Estimates turned = qkv;
-    for (size_t at = 0; at < q_width + kv_width; at += head_dim) rotate(turned.data() + at);
+    for (size_t at = 0; at < q_width + kv_width; at += head_dim) {
+      if (layer->qk_norm.rows() > 0) {
+        Estimates head(head_dim);
+        std::copy_n(turned.data() + at, head_dim, head.data());
+        head = rms_norm(head, layer->qk_norm, at < q_width ? 0 : 1);
+        std::copy_n(head.data(), head_dim, turned.data() + at);
+      }
+      rotate(turned.data() + at, layer->kind.rope);
+    }
     const Estimate* k = turned.data() + q_width;
     layer->keys.emplace_back(k, k + kv_width);
     layer->values.emplace_back(k + kv_width, k + 2 * kv_width);
 
-    const size_t n = layer->keys.size();
-    const double root = std::sqrt(static_cast<double>(head_dim));
+    const size_t n = layer->keys.size(), window = layer->kind.window;
+    const size_t first = window > 0 && n > window ? n - window : 0;
+    const double root = shape_.score_scale != 0.0f ? 1 / static_cast<double>(shape_.score_scale)
+                                                   : std::sqrt(static_cast<double>(head_dim));
     Estimates out(q_width);
     for (size_t h = 0; h < shape_.n_heads; ++h) {
       const size_t kv = h / (shape_.n_heads / shape_.n_kv_heads) * head_dim;
       Estimates scores(n);
       double max = -HUGE_VAL;
-      for (size_t t = 0; t < n; ++t) {
+      for (size_t t = first; t < n; ++t) {
         for (size_t d = 0; d < head_dim; ++d) {
           const Estimate& a = turned[h * head_dim + d];
           const Estimate& b = layer->keys[t][kv + d];
@@ -239,14 +336,14 @@ class DoubleForward {
         max = std::fmax(max, scores[t].value);
       }
       double sum = 0;
-      for (size_t t = 0; t < n; ++t) sum += std::exp(scores[t].value - max);
+      for (size_t t = first; t < n; ++t) sum += std::exp(scores[t].value - max);
       for (size_t d = 0; d < head_dim; ++d) {
         Estimate& c = out[h * head_dim + d];
-        for (size_t t = 0; t < n; ++t) {
+        for (size_t t = first; t < n; ++t) {
           c.value += std::exp(scores[t].value - max) / sum * layer->values[t][kv + d].value;
         }
         double chain = 0;
-        for (size_t t = 0; t < n; ++t) {
+        for (size_t t = first; t < n; ++t) {
           const double p = std::exp(scores[t].value - max) / sum;
           const Estimate& v = layer->values[t][kv + d];
           // exp is within an ulp, 2 u; then what scales it; before, the subtraction of max.
@@ -262,24 +359,69 @@ class DoubleForward {
     return out;
   }
 
-  // g / (1 + exp(-g)) * up; the derivative by g is s (1 + g (1 - s)), s = 1 / (1 + exp(-g)).
-  Estimates swiglu(const Estimates& gate_up) const {
+  // act(g) and its derivative; the engine's own error of it, apart from roundings of the result.
+  struct Activation {
+    double value, slope, error;
+  };
+  Activation activation(double g) const {
+    const double kRoot = std::sqrt(2 / 3.14159265358979323846), kCube = 0.044715;
+    switch (shape_.activation) {
+      case kActivationSilu: {  // g s, s = 1 / (1 + exp(-g))
+        const double s = 1 / (1 + std::exp(-g));
+        return {g * s, s * (1 + g * (1 - s)), 2 * kUnit * g * s};
+      }
+      case kActivationGeluTanh: {  // g s(2 u)
+        const double u = kRoot * (g + kCube * g * g * g);
+        const double s = 1 / (1 + std::exp(-2 * u));
+        const double du = kRoot * (1 + 3 * kCube * g * g);
+        // The exponent is rounded, too: |2 u| (1 - s) times as much.
+        return {g * s, s + g * s * (1 - s) * 2 * du,
+                kUnit * g * s * (2 + 4 * std::fabs(2 * u) * (1 - s))};
+      }
+      case kActivationGelu: {  // g Phi(g); within 3e-7 (exact_math.h)
+        const double phi = std::erfc(-g / std::sqrt(2.0)) / 2;
+        return {g * phi, phi + g * std::exp(-g * g / 2) / std::sqrt(2 * 3.14159265358979323846),
+                1.5e-7};
+      }
+      default:
+        return {std::fmax(g, 0), g > 0 ? 1.0 : 0.0, 0};
+    }
+  }
+
+  Estimates activate(const Estimates& gate_up) const {
     Estimates out(shape_.hidden_dim);
     for (size_t i = 0; i < out.size(); ++i) {
       const Estimate& g = gate_up[i];
-      const Estimate& up = gate_up[shape_.hidden_dim + i];
-      const double s = 1 / (1 + std::exp(-g.value));
-      out[i].value = g.value * s * up.value;
-      out[i].variance = square(s * (1 + g.value * (1 - s)) * up.value) * g.variance +
-                        square(g.value * s) * up.variance + square(2 * kUnit * out[i].value) +
+      const Estimate one = {1, 0};
+      const Estimate& up = shape_.gated ? gate_up[shape_.hidden_dim + i] : one;
+      const Activation act = activation(g.value);
+      out[i].value = act.value * up.value;
+      out[i].variance = square(act.slope * up.value) * g.variance +
+                        square(act.value) * up.variance + square(act.error * up.value) +
                         roundings(out[i].value, 3);
     }
     return out;
   }
 
+  // cap * tanh(scale * x / cap)
+  Estimates scaled_logits(Estimates x) const {
+    const double scale = static_cast<double>(shape_.logit_scale);
+    const double cap = static_cast<double>(shape_.logit_cap);
+    for (Estimate& e : x) {
+      e.value *= scale;
+      e.variance = square(scale) * e.variance + (scale != 1 ? roundings(e.value) : 0);
+      if (cap == 0) continue;
+      const double t = std::tanh(e.value / cap);
+      e.variance = square(1 - square(t)) * (e.variance + roundings(e.value)) + square(2e-7 * cap) +
+                   roundings(t * cap, 2);
+      e.value = t * cap;
+    }
+    return x;
+  }
+
   tools::ModelShape shape_;
   tools::WeightLayout layout_;
-  Weights embedding_, final_norm_, head_;
+  Weights embedding_, positions_{1, {}}, final_norm_, head_;
   std::vector<Layer> layers_;
   uint32_t position_ = 0;
   size_t possible_flips_ = 0;

@@ -15,6 +15,7 @@ mkdir -p $work
 
 first_line='%-14s %7s %9s %9s %7s %6s %9s %9s %8s %7s %8s\n'
 second_line='%-14s %10s %10s %9s %10s %10s %9s %10s %10s\n'
+kinds_line='%-14s %10s %10s %10s %10s %11s %10s\n'
 
 # The figures of the board that are shown or have a limit, of those that it told.
 figures_of() { # NAME TILE
@@ -94,10 +95,16 @@ measure_board() { # NAME
     sed 's/^/group32_/' $dir/told >>$dir/measured
   fi
   figures_of $1 "$(row_tile_of $model)"
+  local kind
+  for kind in $kinds; do
+    build_kind $1 $kind
+    cat $dir/$kind/sizes >>$dir/figures
+  done
   print_figures $1 "$first_line" size.engine size.constants size.tokenizer size.library stack.deepest \
     arena.f32 arena.q8 arena.q8+stack.deepest mac.row/1000 mac.group32/1000
 }
 
+write_families
 limited="stack mac"
 if [ -d $shared ]; then
   for name in $boards; do
@@ -118,12 +125,22 @@ for_each_board measure_board
 failed=$?
 set -e
 cat <<'END'
-engine:    bytes of code and constants in flash without tokenizer and library; constants: of these
+engine:    bytes of code and constants in flash, everything built, without tokenizer and library;
+           constants: of these
 library:   what the compiler and C library add (memcpy, division, floating point without an FPU)
 stack:     bytes below the caller, the deepest of all calls
 arena:     bytes for the session: float32 cache and all logits, int8 cache and one candidate
 RAM q8:    the latter and the stack
 a MAC:     instructions a multiply-accumulate of 256 x 256 int8 weights, one scale a row, or 32 weights
+
+END
+printf "$kinds_line" board llama tokenizer gpt-2 tokenizer everything tokenizer
+for name in $boards; do
+  [ ! -e $work/$name/figures ] || print_figures $name "$kinds_line" llama.engine llama.tokenizer \
+    gpt-2.engine gpt-2.tokenizer size.engine size.tokenizer
+done
+cat <<'END'
+llama, gpt-2: engine and tokenizer built with what `thimble embed --needs` writes for such a model
 
 END
 printf "$second_line" board "f32: first" "at 200" slice "q8: first" "at 200" slice prefill "self-test"

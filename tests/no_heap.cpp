@@ -197,7 +197,7 @@ bool fail(const char* what) {
 // Every call of the API on one session, errors included; false if one gives what it should not.
 bool use_everything(thimble_session* s, thimble_model* model, const thimble_config& config,
                     void* arena, size_t arena_bytes) {
-  static int32_t tokens[256];
+  static int32_t tokens[256], turn[256];
   static char out[4096];
   const char text[] = "one or  two words, \xc3\xa9\xff and more of them than a batch can hold";
   const thimble_sampling samplings[] = {
@@ -210,6 +210,14 @@ bool use_everything(thimble_session* s, thimble_model* model, const thimble_conf
   if (thimble_encode(s, text, sizeof text - 1, 0, tokens + 200, 1) !=
       THIMBLE_ERROR_OUTPUT_TOO_SMALL) {
     return fail("thimble_encode into too little");
+  }
+  const int32_t n_turn =
+      thimble_encode_turn(s, THIMBLE_ROLE_USER, text, sizeof text - 1,
+                          THIMBLE_TURN_ANSWER | THIMBLE_TURN_AFTER_ANSWER, turn, 256);
+  if (n_turn <= n) return fail("thimble_encode_turn");
+  if (thimble_encode_turn(s, THIMBLE_ROLE_SYSTEM, text, sizeof text - 1, 0, turn, 1) !=
+      THIMBLE_ERROR_OUTPUT_TOO_SMALL) {
+    return fail("thimble_encode_turn into too little");
   }
   const uint32_t room = thimble_context_size(s) - 8;
   const size_t prompt = static_cast<uint32_t>(n) < room ? static_cast<size_t>(n) : room;

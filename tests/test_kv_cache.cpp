@@ -24,11 +24,13 @@ struct CacheShape {
 struct TestCache {
   explicit TestCache(const CacheShape& s) : block(bytes(s), 0xa5) {
     Arena arena(block.data());
-    cache = kv_cache_take(&arena, model_of(s), s.n_ctx, kWeightQ8, s.tile);
+    cache = kv_cache_take(&arena, model_of(s), s.n_ctx, 1, kWeightQ8, s.tile);
     kv_cache_clear(cache, s.n_layers);
   }
   static thimble_model model_of(const CacheShape& s) {
+    static const FileHeader kAlike = {};  // without windows
     thimble_model m = {};
+    m.image = reinterpret_cast<const uint8_t*>(&kAlike);
     m.n_layers = s.n_layers;
     m.n_kv_heads = s.n_kv_heads;
     m.head_dim = s.head_dim;
@@ -36,13 +38,13 @@ struct TestCache {
   }
   static size_t bytes(const CacheShape& s) {
     Arena counter(nullptr);
-    kv_cache_take(&counter, model_of(s), s.n_ctx, kWeightQ8, s.tile);
+    kv_cache_take(&counter, model_of(s), s.n_ctx, 1, kWeightQ8, s.tile);
     return static_cast<size_t>(counter.used());
   }
 
   // As the cache has it, in double.
   double key(uint32_t layer, uint32_t head, uint32_t position, uint32_t d) const {
-    const Matrix m = kv_cache_keys(cache, layer, head, position + 1);
+    const Matrix m = kv_cache_keys(cache, layer, head, 0, position + 1);
     const uint32_t tile = m.row_tile, in = position % tile;
     const int8_t* data = static_cast<const int8_t*>(m.data) +
                          size_t{position / tile} * tile * m.padded_cols + in * 4;
@@ -142,8 +144,8 @@ TEST_CASE("q8 cache: attention over it is that of the numbers it stores") {
       for (uint32_t n : {1u, s.n_ctx / 2, s.n_ctx}) {
         const size_t stride = round_up(s.n_ctx, kLanes);
         std::vector<float> weights(n_heads * stride), context(size_t{n_heads} * s.head_dim);
-        const Look look = {t.cache, layer,          0,      s.n_kv_heads,  shared, n, q.data(),
-                           q8,      weights.data(), stride, context.data()};
+        const Look look = {t.cache, layer,    0,  s.n_kv_heads,   shared, 0,
+                           n,       q.data(), q8, weights.data(), stride, context.data()};
         attend_heads(
             *kernels, look, [] {}, [] {});
         for (uint32_t h = 0; h < n_heads; ++h) {
@@ -212,7 +214,12 @@ TEST_CASE("q8 cache: bytes are those of the parts, and nothing beyond them is to
     for (uint32_t n_ctx : {1u, 16u, 33u, 48u}) {
       const thimble_config f32 = {n_ctx, 1, nullptr, THIMBLE_KV_F32, 0};
       const thimble_config q8 = q8_config(n_ctx, 1, nullptr);
-      const uint64_t positions = (n_ctx + 15) / 16 * 16 * uint64_t{m.view.n_layers};
+      uint64_t positions = 0;
+      for (uint32_t l = 0; l < m.view.n_layers; ++l) {
+        const uint32_t window = named.shape.layers.empty() ? 0 : named.shape.layers[l].window;
+        const uint32_t kept = window ? std::min(window + 1 + 14, n_ctx) : n_ctx;
+        positions += (kept + 15) / 16 * 16;
+      }
       const uint64_t heads = positions * m.view.n_kv_heads, head_dim = m.view.head_dim;
       const uint64_t together = (31 + head_dim) / head_dim;
       const uint64_t scales = (m.view.n_kv_heads + together - 1) / together;

@@ -150,6 +150,26 @@ void encode_and_decode(const thimble_model& model) {
 
 // ---- Good images -----------------------------------------------------------------------------
 
+namespace {
+
+// Written down apart from count_parameters and the section table.
+uint64_t parameters_of(const tools::ModelShape& s) {
+  const uint64_t q = s.n_heads * s.head_dim, kv = s.n_kv_heads * s.head_dim;
+  const uint64_t up = s.hidden_dim * (s.gated ? 2 : 1);
+  const uint64_t norm = s.dim * (s.norm == kNormLayer ? 2 : 1);
+  const auto bias = [&](uint32_t bit, uint64_t n) { return s.biases & bit ? n : 0; };
+  const uint64_t attention = (q + 2 * kv) * s.dim + bias(kBiasQkv, q + 2 * kv) + q * s.dim +
+                             bias(kBiasAttentionOutput, s.dim) + (s.qk_norm ? 2 * s.head_dim : 0);
+  const uint64_t feed_forward = up * s.dim + bias(kBiasFeedForwardIn, up) + s.hidden_dim * s.dim +
+                                bias(kBiasFeedForwardDown, s.dim);
+  const uint64_t layer = attention + feed_forward + norm * (s.norm_after ? 4 : 2);
+  const uint64_t embeddings =
+      s.vocab_size * s.dim * (s.tied_head ? 1 : 2) + (s.learned_positions ? s.n_ctx * s.dim : 0);
+  return embeddings + s.n_layers * layer + norm;
+}
+
+}  // namespace
+
 TEST_CASE("open: the view says what the header says, for every shape and layout") {
   for (const NamedShape& named : tiny_shapes()) {
     for (uint32_t tile : {1u, 2u, 4u, 8u, 16u}) {
@@ -158,7 +178,6 @@ TEST_CASE("open: the view says what the header says, for every shape and layout"
         CAPTURE(layout_name(layout));
         TinyModel m(named.shape, layout, true);
         const tools::ModelShape& s = named.shape;
-        const uint64_t q = s.n_heads * s.head_dim, kv = s.n_kv_heads * s.head_dim;
         CHECK(m.view.image == m.image.data());
         CHECK(m.view.image_bytes == m.image.size());
         CHECK(m.view.dim == s.dim);
@@ -175,9 +194,7 @@ TEST_CASE("open: the view says what the header says, for every shape and layout"
         CHECK(m.view.bos_id == 1);
         CHECK(m.view.eos_id == 2);
         CHECK(m.view.fault.what == nullptr);
-        CHECK(m.view.n_params == s.vocab_size * s.dim * (s.tied_head ? 1 : 2) + s.dim +
-                                     s.n_layers * (2 * s.dim + (q + 2 * kv) * s.dim + q * s.dim +
-                                                   uint64_t{3} * s.hidden_dim * s.dim));
+        CHECK(m.view.n_params == parameters_of(s));
         CHECK(thimble_model_verify(&m.view) == THIMBLE_OK);
         CHECK(thimble_is_end(&m.view, 1) == 1);
         CHECK(thimble_is_end(&m.view, 2) == 1);
@@ -290,7 +307,7 @@ TEST_CASE("open: not a model at all") {
 
 TEST_CASE("open: another version, the other byte order") {
   TinyModel m = smallest_model();
-  for (uint32_t version : {0u, 2u, 3u, 0x01000000u, 0xffffffffu}) {
+  for (uint32_t version : {0u, 1u, 3u, 0x01000000u, 0xffffffffu}) {
     AlignedBlock image = copy_of(m);
     header(image)->version = version;
     fix_header_crc(image);
@@ -298,12 +315,12 @@ TEST_CASE("open: another version, the other byte order") {
     const thimble_status status = open(&model, image);
     REQUIRE_MESSAGE(is_refused(model, status, THIMBLE_ERROR_VERSION), describe(status, model));
     CHECK(model.fault.found == version);
-    CHECK(model.fault.expected == 1);
+    CHECK(model.fault.expected == 2);
     CHECK(model.fault.offset == 8);
   }
   // As a big-endian machine would write it: every number of the header swapped.
   AlignedBlock image = copy_of(m);
-  for (size_t at = 8; at < 152; at += 4) std::reverse(image.data() + at, image.data() + at + 4);
+  for (size_t at = 8; at < 208; at += 4) std::reverse(image.data() + at, image.data() + at + 4);
   thimble_model model;
   const thimble_status status = open(&model, image);
   REQUIRE_MESSAGE(is_refused(model, status, THIMBLE_ERROR_BYTE_ORDER), describe(status, model));
@@ -336,7 +353,6 @@ TEST_CASE("open: header fields outside their range, with a right checksum") {
 #define AT(field) offsetof(FileHeader, field)
   const std::vector<Case> cases = {
       {AT(flags), kUnsupported, {1, 2, 0x80000000}},
-      {AT(architecture), kUnsupported, {0, 2, kMost}},
       {AT(dim), kHeader, {0, kMaxDim + 1, kMost}},
       {AT(hidden_dim), kHeader, {0, kMaxHiddenDim + 1, kMost}},
       {AT(n_layers), kHeader, {0, kMaxLayers + 1, kMost}},
@@ -345,16 +361,26 @@ TEST_CASE("open: header fields outside their range, with a right checksum") {
       {AT(head_dim), kHeader, {0, 1, 3, kMaxHeadDim + 1, kMaxHeadDim + 2, kMost}},
       {AT(vocab_size), kHeader, {0, kMaxVocab + 1, kMost}},
       {AT(n_ctx), kHeader, {0, kMaxContext + 1, kMost}},
-      {AT(norm), kUnsupported, {0, 2, kMost}},
-      {AT(activation), kUnsupported, {0, 2, kMost}},
-      {AT(position), kUnsupported, {0, 2, kMost}},
+      {AT(norm), kUnsupported, {2, kMost}},
+      {AT(norm_after), kUnsupported, {2, kMost}},
+      {AT(parallel), kUnsupported, {2, kMost}},
+      {AT(qk_norm), kUnsupported, {2, kMost}},
+      {AT(learned_positions), kUnsupported, {2, kMost}},
+      {AT(activation), kUnsupported, {4, kMost}},
+      {AT(gated), kUnsupported, {2, kMost}},
+      {AT(n_ropes), kUnsupported, {0, kMaxRopes + 1, kMost}},
+      {AT(has_windows), kUnsupported, {2, kMost}},
       {AT(tied_head), kUnsupported, {2, kMost}},
-      {AT(biases), kUnsupported, {1, 0x80000000}},
+      {AT(biases), kUnsupported, {16, 0x80000000}},
       {AT(weight_type), kUnsupported, {2, kMost}},
       {AT(row_tile), kHeader, {0, 3, 5, 12, 17, 32, kMost}},
       {AT(group), kHeader, {1, 4, 16, 31, 33, 96, 256, kMost}},
-      {AT(tokenizer), kUnsupported, {2, kMost}},
-      {AT(tokenizer_flags), kUnsupported, {4, 0x80000000}},
+      {AT(tokenizer), kUnsupported, {3, kMost}},
+      {AT(tokenizer_flags), kUnsupported, {16, 0x80000000}},
+      {AT(pre_tokenizer), kUnsupported, {5, kMost}},
+      {AT(pre_tokenizer), kHeader, {1, 4}},
+      {AT(n_tokens), kHeader, {0, 13, kMaxVocab + 1, kMost}},
+      {AT(turn_bytes), kHeader, {kMaxTurnBytes + 1, kMost}},
       {AT(token_bytes), kHeader, {0, kMaxVocab * 64 + 1, kMost}},
       {AT(max_token_bytes), kHeader, {0, kMaxTokenBytes + 1, kMost}},
       // 0, a denormal, just below, just above, -0, negative, infinities, NaN
@@ -364,6 +390,10 @@ TEST_CASE("open: header fields outside their range, with a right checksum") {
       {AT(rope_theta),
        kHeader,
        {0, 1, 0x3f7fffff, 0x5368d4a6, 0x80000000, 0xc6000000, 0x7f800000, 0xff800000, 0xffc00000}},
+      {AT(score_scale), kHeader, {0, 1, 0x49742401, 0xbf800000, 0x7f800000, 0x7fc00000}},
+      {AT(embedding_scale), kHeader, {0, 1, 0x49742401, 0xbf800000, 0x7f800000, 0x7fc00000}},
+      {AT(logit_scale), kHeader, {0, 1, 0x49742401, 0xbf800000, 0x7f800000, 0x7fc00000}},
+      {AT(logit_cap), kHeader, {0x49742401, 0xbf800000, 0x7f800000, 0x7fc00000}},
   };
   for (const tools::WeightLayout& layout :
        {tools::WeightLayout{kWeightF32, 0, 4}, tools::WeightLayout{kWeightQ8, 32, 16}}) {
@@ -394,7 +424,8 @@ TEST_CASE("open: header fields outside their range, with a right checksum") {
 
 TEST_CASE("open: beginning and end tokens outside the vocabulary") {
   TinyModel m = smallest_model();
-  for (size_t offset : {offsetof(FileHeader, bos_id), offsetof(FileHeader, eos_id)}) {
+  for (size_t offset : {offsetof(FileHeader, bos_id), offsetof(FileHeader, eos_id),
+                        offsetof(FileHeader, end_of_turn_id)}) {
     for (int32_t id : {-1, 0, 11, -2, 12, 13, INT32_MAX, INT32_MIN}) {
       AlignedBlock image = copy_of(m);
       std::memcpy(image.data() + offset, &id, sizeof id);
@@ -453,6 +484,12 @@ TEST_CASE("open: header fields that contradict each other or the sections") {
   refused(kHeader, [](FileHeader* h) { h->n_kv_heads += 1; });
   refused(kHeader, [](FileHeader* h) { h->head_dim += 2; });
   refused(kHeader, [](FileHeader* h) { h->vocab_size += 1; });
+  refused(kHeader, [](FileHeader* h) { h->norm = kNormLayer; });
+  refused(kHeader, [](FileHeader* h) { h->norm_after = 1; });
+  refused(kHeader, [](FileHeader* h) { h->biases = kBiasQkv; });
+  refused(kHeader, [](FileHeader* h) { h->qk_norm = 1; });
+  refused(kHeader, [](FileHeader* h) { h->learned_positions = 1; });
+  refused(kHeader, [](FileHeader* h) { h->gated = 0; });
   refused(kHeader, [](FileHeader* h) { h->tied_head = 1; });
   refused(kHeader, [](FileHeader* h) { h->n_params += 1; });
   refused(kHeader, [](FileHeader* h) { h->n_params = UINT64_MAX; });
@@ -468,6 +505,9 @@ TEST_CASE("open: header fields that contradict each other or the sections") {
   refused(kSection, [](FileHeader* h) { h->tied_head = 1, h->n_params -= h->vocab_size * h->dim; });
   // Wider heads, but fewer: queries stay as wide, keys and values gain 2 rows of 4 weights each.
   refused(kSection, [](FileHeader* h) { h->n_heads = 1, h->head_dim = 4, h->n_params += 16; });
+  // Tables that are not there.
+  refused(kSection, [](FileHeader* h) { h->has_windows = 1; });
+  refused(kSection, [](FileHeader* h) { h->n_ropes = 2; });
   // Storage.
   refused(kSection, [](FileHeader* h) { h->row_tile = 8; });
   refused(kSection, [](FileHeader* h) { h->group = 64; });
@@ -482,15 +522,21 @@ TEST_CASE("open: header fields that contradict each other or the sections") {
   refused(kHeader, [](FileHeader* h) { h->header_bytes = 0; });
   refused(kHeader, [](FileHeader* h) { h->header_bytes = 255; });
   refused(kHeader, [](FileHeader* h) { h->header_bytes = 0xffffffff; });
-  refused(kHeader, [](FileHeader* h) { h->header_bytes = 256, h->n_sections = 1u << 26; });
+  refused(kHeader, [](FileHeader* h) { h->header_bytes = 320, h->n_sections = 1u << 26; });
   refused(kSection, [](FileHeader* h) { h->n_sections -= 1, h->header_bytes -= 64; });
   refused(kSection, [](FileHeader* h) { h->n_sections += 1, h->header_bytes += 64; });
-  refused(kSection, [](FileHeader* h) { h->n_sections = 0, h->header_bytes = 256; });
+  refused(kSection, [](FileHeader* h) { h->n_sections = 0, h->header_bytes = 320; });
   // The tokenizer's fields.
   refused(kHeader, [](FileHeader* h) { h->tokenizer = kTokenizerNone; });
   refused(kSection, [](FileHeader* h) {
     h->tokenizer = kTokenizerNone, h->tokenizer_flags = h->token_bytes = h->max_token_bytes = 0;
+    h->turn_bytes = 0;
   });
+  refused(kHeader, [](FileHeader* h) {
+    h->tokenizer = kTokenizerNone, h->tokenizer_flags = h->token_bytes = h->max_token_bytes = 0;
+  });
+  refused(kSection, [](FileHeader* h) { h->turn_bytes = 0; });
+  refused(kSection, [](FileHeader* h) { h->turn_bytes += 1; });
   refused(kSection, [](FileHeader* h) { h->token_bytes += 1; });
   refused(kSection, [](FileHeader* h) { h->token_bytes -= 1; });
   refused(THIMBLE_ERROR_TOKENIZER, [](FileHeader* h) { h->max_token_bytes += 1; });
@@ -620,7 +666,7 @@ TEST_CASE("fuzz: random header mutations with a right checksum are refused or ru
       for (uint32_t i = 0; i < changes; ++i) {
         // Mostly hyper-parameters, since most of what lies around them leaves no choice.
         const bool anywhere = random.below(4) == 0;
-        const uint32_t word = anywhere ? random.below(header_bytes / 4) : 10 + random.below(28);
+        const uint32_t word = anywhere ? random.below(header_bytes / 4) : 10 + random.below(40);
         const uint32_t kinds[] = {random.below(8), static_cast<uint32_t>(random.next()),
                                   1u << random.below(32), 0u};
         uint32_t value;
@@ -662,11 +708,27 @@ TEST_CASE("fuzz: any legal header over random bytes runs, with the same bits on 
     h.vocab_size = 1 + random.below(100);
     h.n_ctx = 1 + random.below(40);
     h.tied_head = random.below(2);
+    h.norm = random.below(2);
+    h.norm_after = random.below(2);
+    h.parallel = random.below(2);
+    h.biases = random.below(kKnownBiases + 1);
+    h.qk_norm = random.below(2);
+    h.learned_positions = random.below(2);
+    h.activation = random.below(4);
+    h.gated = random.below(2);
+    h.n_ropes = 1 + random.below(2);
+    h.has_windows = random.below(2);
+    h.embedding_scale = random.below(2) ? 1.0f : 3.0f;
+    h.logit_scale = random.below(2) ? 1.0f : 0.5f;
+    h.logit_cap = random.below(2) ? 0.0f : 5.0f;
+    h.n_tokens = 1 + random.below(h.vocab_size);
     h.weight_type = random.below(2);
     h.group = 0;
     if (h.weight_type == kWeightQ8 && random.below(2)) h.group = 32u << random.below(3);
     h.row_tile = 1u << random.below(5);
     h.self_test_tokens = 0;
+    h.pre_tokenizer = h.turn_bytes = 0;
+    h.end_of_turn_id = -1;
     h.tokenizer = h.tokenizer_flags = h.token_bytes = h.max_token_bytes = 0;
     h.bos_id = h.eos_id = -1;
     thimble_fault fault;
@@ -677,7 +739,7 @@ TEST_CASE("fuzz: any legal header over random bytes runs, with the same bits on 
     std::vector<SectionEntry> table;
     h.n_sections = section_count(h);
     for (uint32_t i = 0; i < h.n_sections; ++i) {
-      const SectionEntry entry = expected_section(h, i, table.empty() ? nullptr : &table.back());
+      const SectionEntry entry = expected_section(h, table.empty() ? nullptr : &table.back());
       table.push_back(entry);
     }
     h.header_bytes = static_cast<uint32_t>(sizeof h + table.size() * sizeof table[0]);
@@ -686,6 +748,14 @@ TEST_CASE("fuzz: any legal header over random bytes runs, with the same bits on 
     AlignedBlock image(static_cast<size_t>(h.file_bytes));
     for (size_t i = h.header_bytes; i < image.size(); ++i) {
       image.data()[i] = static_cast<uint8_t>(random.next() >> 56);
+    }
+    for (const SectionEntry& entry : table) {
+      if (entry.kind != kLayerKinds) continue;
+      uint32_t* kinds = reinterpret_cast<uint32_t*>(image.data() + entry.offset);
+      for (uint32_t i = 0; i < h.n_layers; ++i) {
+        kinds[2 * i] = h.has_windows ? random.below(h.n_ctx + 1) : 0;
+        kinds[2 * i + 1] = random.below(h.n_ropes);
+      }
     }
     std::memcpy(image.data(), &h, sizeof h);
     std::memcpy(image.data() + sizeof h, table.data(), table.size() * sizeof table[0]);

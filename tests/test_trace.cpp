@@ -121,7 +121,7 @@ TEST_CASE("trace: rows of weights are shares") {
 }
 
 TEST_CASE("trace: the first layer's weights are those of a computation in double") {
-  for (const NamedShape& named : tiny_shapes()) {
+  for (const NamedShape& named : llama_shapes()) {
     CAPTURE(named.name);
     const TinyModel model(named.shape, {kWeightF32, 0, 16});
     const std::vector<int32_t> tokens = random_tokens(5, 33, model.view.vocab_size);
@@ -187,12 +187,13 @@ TEST_CASE("trace: what is appended is the likeliest, up to the context") {
 
 using Calls = std::map<std::tuple<uint32_t, uint32_t, uint32_t>, std::vector<std::vector<float>>>;
 
-void record(void* user, uint32_t layer, uint32_t position, uint32_t first_head, uint32_t n_heads,
-            const float* weights, size_t stride) {
+void record(void* user, uint32_t layer, uint32_t position, uint32_t first, uint32_t first_head,
+            uint32_t n_heads, const float* weights, size_t stride) {
   for (uint32_t i = 0; i < n_heads; ++i) {
     const float* row = weights + i * stride;
-    (*static_cast<Calls*>(user))[{layer, position, first_head + i}].emplace_back(
-        row, row + position + 1);
+    std::vector<float> all(first);  // what a window leaves out weighs nothing
+    all.insert(all.end(), row, row + position + 1 - first);
+    (*static_cast<Calls*>(user))[{layer, position, first_head + i}].push_back(std::move(all));
   }
 }
 

@@ -71,15 +71,77 @@ inline tools::ModelShape tiny_shape(uint32_t dim, uint32_t hidden_dim, uint32_t 
   return s;
 }
 
+// Rotary frequencies over the first `rotary_dim` dimensions of a head; the rest stays.
+inline std::vector<uint64_t> tiny_rope(uint32_t head_dim, uint32_t rotary_dim) {
+  std::vector<uint64_t> table(head_dim / 2);
+  for (uint32_t i = 0; i < rotary_dim / 2; ++i) {
+    table[i] =
+        (uint64_t{0x28be60db93910} << 12) >> (2 * i);  // 1 / 2 pi turns, then 1 / 4 of it ...
+  }
+  return table;
+}
+
+// One of each family that differs from Llama: what their shapes have that others have not.
+inline std::vector<NamedShape> family_shapes() {
+  tools::ModelShape mistral = tiny_shape(32, 40, 2, 4, 2, 8, 64, 64, false);
+  mistral.layers = {{8, 0}, {8, 0}};
+  tools::ModelShape qwen2 = tiny_shape(24, 36, 2, 4, 2, 6, 64, 61, true);
+  qwen2.biases = kBiasQkv;
+  tools::ModelShape qwen3 = tiny_shape(24, 36, 2, 4, 2, 8, 64, 61, true);
+  qwen3.qk_norm = true;
+  tools::ModelShape gpt2 = tiny_shape(24, 96, 2, 3, 3, 8, 64, 61, true);
+  gpt2.norm = kNormLayer;
+  gpt2.biases = kKnownBiases;
+  gpt2.learned_positions = true;
+  gpt2.activation = kActivationGeluTanh;
+  gpt2.gated = false;
+  gpt2.ropes = {tiny_rope(8, 0)};
+  tools::ModelShape gpt_neo = gpt2;
+  gpt_neo.biases &= ~uint32_t{kBiasQkv};
+  gpt_neo.score_scale = 1.0f;
+  gpt_neo.layers = {{0, 0}, {5, 0}};
+  tools::ModelShape gpt_neox = tiny_shape(32, 72, 2, 2, 2, 16, 64, 61, false);
+  gpt_neox.norm = kNormLayer;
+  gpt_neox.biases = kKnownBiases;
+  gpt_neox.parallel = true;
+  gpt_neox.activation = kActivationGelu;
+  gpt_neox.gated = false;
+  gpt_neox.ropes = {tiny_rope(16, 4)};
+  tools::ModelShape gemma3 = tiny_shape(20, 44, 3, 4, 1, 10, 64, 61, true);
+  gemma3.norm_after = true;
+  gemma3.qk_norm = true;
+  gemma3.activation = kActivationGeluTanh;
+  gemma3.embedding_scale = 4.47213602f;
+  gemma3.logit_cap = 3.0f;
+  gemma3.logit_scale = 0.75f;
+  gemma3.ropes = {tiny_rope(10, 10), tiny_rope(10, 6)};
+  gemma3.layers = {{7, 1}, {17, 1}, {0, 0}};
+  tools::ModelShape relu = tiny_shape(24, 36, 2, 4, 2, 8, 64, 61, true);
+  relu.activation = kActivationRelu;
+  relu.biases = kBiasFeedForwardIn | kBiasAttentionOutput;
+  tools::ModelShape silu = relu;
+  silu.activation = kActivationSilu;
+  silu.gated = false;
+  return {{"Mistral", mistral}, {"Qwen 2", qwen2},     {"Qwen 3", qwen3},
+          {"GPT-2", gpt2},      {"GPT-Neo", gpt_neo},  {"GPT-NeoX", gpt_neox},
+          {"Gemma 3", gemma3},  {"ReLU, gated", relu}, {"SiLU, not gated", silu}};
+}
+
 // What the real ones are not: no multiple of 16 or 32, one KV head for all, heads that are wider or
 // narrower together than the model, a single layer, several groups of 32, 64 and 128 in a row.
-inline std::vector<NamedShape> tiny_shapes() {
+inline std::vector<NamedShape> llama_shapes() {
   return {
       {"plain", tiny_shape(32, 64, 2, 4, 2, 8, 64, 64, true)},
       {"one KV head", tiny_shape(24, 20, 2, 3, 1, 8, 97, 61, true)},
       {"head_dim 6, untied", tiny_shape(18, 172, 1, 5, 5, 6, 97, 50, false)},
       {"several groups", tiny_shape(144, 172, 1, 2, 1, 22, 50, 48, false)},
   };
+}
+
+inline std::vector<NamedShape> tiny_shapes() {
+  std::vector<NamedShape> shapes = llama_shapes();
+  for (const NamedShape& family : family_shapes()) shapes.push_back(family);
+  return shapes;
 }
 
 inline std::vector<tools::WeightLayout> all_weight_types(uint32_t row_tile = 16) {
@@ -95,18 +157,41 @@ inline std::string layout_name(const tools::WeightLayout& layout) {
 
 // ---- Weights -----------------------------------------------------------------------------------
 
+// Random weights do not depend on how the format numbers its sections.
+inline uint32_t weights_number(SectionKind kind) {
+  constexpr SectionKind kOrder[] = {
+      kTokenEmbedding,      kAttentionNorm,     kAttentionQkv,          kAttentionOutput,
+      kFeedForwardNorm,     kFeedForwardGateUp, kFeedForwardDown,       kFinalNorm,
+      kOutputHead,          kPositionEmbedding, kAttentionQkvBias,      kQkNorm,
+      kAttentionOutputBias, kAttentionPostNorm, kFeedForwardGateUpBias, kFeedForwardDownBias,
+      kFeedForwardPostNorm};
+  uint32_t number = 1;
+  for (SectionKind other : kOrder) {
+    if (other == kind) return number;
+    ++number;
+  }
+  return 0;
+}
+
 // Row `row` of a section, the same whenever it is asked for and with every standard library.
 // Matrices keep the size of what they multiply: their elements have variance 1 / cols.
 inline void random_row(uint64_t seed, SectionKind kind, uint32_t layer, uint32_t row, uint32_t cols,
                        float* out) {
-  Random random((((seed * 32 + kind) << 13) + layer) * (uint64_t{1} << 20) + row);
+  Random random((((seed * 32 + weights_number(kind)) << 13) + layer) * (uint64_t{1} << 20) + row);
   for (int i = 0; i < 4; ++i) random.next();  // seeds that are alike start alike
-  const bool is_norm = kind == kAttentionNorm || kind == kFeedForwardNorm || kind == kFinalNorm;
+  const bool is_norm = kind == kAttentionNorm || kind == kFeedForwardNorm || kind == kFinalNorm ||
+                       kind == kAttentionPostNorm || kind == kFeedForwardPostNorm ||
+                       kind == kQkNorm;
+  const bool is_bias = kind == kAttentionQkvBias || kind == kAttentionOutputBias ||
+                       kind == kFeedForwardGateUpBias || kind == kFeedForwardDownBias ||
+                       (is_norm && row == 1 && kind != kQkNorm);
   const float size = std::sqrt(3.0f / static_cast<float>(cols));
   for (uint32_t c = 0; c < cols; ++c) {
-    if (is_norm) {
+    if (is_bias) {
+      out[c] = random.uniform(-0.5f, 0.5f);
+    } else if (is_norm) {
       out[c] = random.uniform(0.5f, 1.5f);
-    } else if (kind == kTokenEmbedding) {
+    } else if (kind == kTokenEmbedding || kind == kPositionEmbedding) {
       out[c] = random.uniform(-1.0f, 1.0f);
     } else {
       out[c] = random.uniform(-size, size);
@@ -140,6 +225,8 @@ inline tools::Vocabulary tiny_vocabulary(uint32_t vocab_size) {
   v.bos_id = vocab_size > 1 ? 1 : -1;
   v.eos_id = vocab_size > 2 ? 2 : -1;
   v.add_space_prefix = true;
+  v.turns = {"<s>be ", "</s>", "<s>ask ", "</s>", "<s>say", "</s> "};
+  v.end_of_turn_id = v.eos_id;
   return v;
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "args.h"
+#include "chat_template.h"
 #include "error.h"
 #include "files.h"
 #include "image.h"
@@ -15,6 +16,7 @@
 #include "size_text.h"
 #include "targets.h"
 #include "verbs.h"
+#include "vocabulary.h"
 
 namespace thimble::tools {
 
@@ -22,16 +24,40 @@ const char kConvertHelp[] =
     R"(usage: thimble convert INPUT -o OUT [options]
 
 Converts a trained checkpoint to one flat model file, ready to be linked into firmware. The input is
-read in pieces; OUT appears when it is complete. INPUT is a llama2.c checkpoint (.bin, version 0, 1
-or 2). The finished model is run once on a few tokens, and the file carries what it gave: the
-self-test, by which a chip proves that it computes the same.
+read in pieces; OUT appears when it is complete. The finished model is run once on a few tokens, and
+the file carries what it gave: the self-test, by which a chip proves that it computes the same.
+
+INPUT is recognised by its content:
+  a Hugging Face folder (config.json with safetensors, shards, or pytorch_model.bin) or one of its
+    safetensors: Llama, Mistral, Qwen 2 and 3, GPT-2, GPT-Neo, GPT-NeoX, Gemma 3 (text)
+  a PyTorch checkpoint (.pth, .pt): a state dict, alone or in a training checkpoint, of the book's
+    GPTModel, nanoGPT, minGPT, llama2.c or Meta's Llama
+  a GGUF file: llama, qwen2, qwen3, gpt2, gptneox, gemma3, in any of 15 types
+  a llama2.c checkpoint (.bin, version 0, 1 or 2)
 
 What goes in
   -o OUT               the model file to write
-  --tokenizer FILE     the vocabulary: llama2.c's tokenizer.bin; default: none, token ids only
+  --tokenizer FILE     the vocabulary, or a folder with it: tokenizer.json, tokenizer.model, vocab.json
+                       with merges.txt, .tiktoken, tokenizer.bin, meta.pkl, a GGUF file, a list of
+                       characters; 'none' for a model of token ids only; default: the input's own
   --ctx N              longest context, 1 to the checkpoint's; default: the checkpoint's
+
+What a checkpoint leaves out or gets wrong
+  --heads N            query heads
+  --kv-heads N         key/value heads
+  --activation NAME    silu, gelu (by erf), gelu_new (by tanh) or relu
   --rope-pairs WHICH   dimensions that the checkpoint rotates together: neighbours (2i, 2i+1) or
-                       halves (i, i + half a head; Hugging Face); default: what its format says
+                       halves (i, i + half of what is rotated); default: what its format says
+  --bos ID, --eos ID   beginning and end of a text; -1: none
+  --space-prefix WHICH yes or no: whether a text is encoded with a space before it
+
+What a chat is made of; default: as the model's own chat template, if that is one of these
+  --turns NAME         chatml, llama3, gemma, zephyr, mistral, llama2, or none
+  --user-open TEXT, --user-close TEXT, --assistant-open TEXT, --assistant-close TEXT,
+  --system-open TEXT, --system-close TEXT
+                       what stands around a turn, instead of the template's; \n is a line break.
+                       Tokens such as <|im_start|> are meant where they are spelled out
+  --end-of-turn TOKEN  the text of the token that ends an answer; default: the end of a text
 
 How weights are stored
   --weights f32|q8     float32, or int8 in groups that share a scale; default q8
@@ -45,6 +71,8 @@ What it is made for; neither changes one bit of a result
   --tile N             the rows themselves: 1, 2, 4, 8 or 16
 
 Examples
+  thimble convert SmolLM2-135M-Instruct/ -o smollm2.thimble
+  thimble convert model.pth --heads 12 --tokenizer gpt2/ -o model.thimble
   thimble convert stories15M.bin --tokenizer tokenizer.bin -o stories15M.thimble
   thimble convert story.bin --tokenizer tokenizer.bin --for cortex-m4 --ctx 128 -o story-m4.thimble
   thimble convert model.bin --weights f32 -o model-f32.thimble
@@ -57,6 +85,9 @@ struct ConvertOptions {
   WeightLayout layout;
   uint32_t n_ctx = 0;  // 0: the checkpoint's
   ReadOptions read;
+  std::optional<int32_t> bos_id, eos_id;
+  std::optional<bool> space_prefix;
+  TurnOptions turns;
 };
 
 [[noreturn]] void wrong_value(const char* option, const std::string& found, const char* expected) {
@@ -91,6 +122,62 @@ WeightLayout parse_layout(const Args& args) {
   return layout;
 }
 
+ActivationType parse_activation(const std::string& name) {
+  if (name == "silu") return kActivationSilu;
+  if (name == "gelu") return kActivationGelu;
+  if (name == "gelu_new") return kActivationGeluTanh;
+  if (name == "relu") return kActivationRelu;
+  wrong_value("--activation", name, "silu, gelu, gelu_new or relu");
+}
+
+// A token id, or -1 for none.
+std::optional<int32_t> parse_id(const Args& args, const char* option) {
+  if (!args.has(option)) return std::nullopt;
+  if (args.text(option, "") == "-1") return -1;
+  return static_cast<int32_t>(args.count(option, 0, 0, kMaxVocab - 1));
+}
+
+void parse_reading(const Args& args, ConvertOptions* to) {
+  ReadOptions& read = to->read;
+  read.n_heads = static_cast<uint32_t>(args.count("--heads", 0, args.has("--heads"), kMaxHeads));
+  read.n_kv_heads =
+      static_cast<uint32_t>(args.count("--kv-heads", 0, args.has("--kv-heads"), kMaxHeads));
+  read.n_ctx = to->n_ctx;
+  if (args.has("--activation")) read.activation = parse_activation(args.text("--activation", ""));
+  if (args.has("--rope-pairs")) {
+    const std::string pairs = args.text("--rope-pairs", "");
+    if (pairs != "neighbours" && pairs != "halves") {
+      wrong_value("--rope-pairs", pairs, "neighbours or halves");
+    }
+    read.rope_pairs = pairs == "halves" ? RopePairs::kHalves : RopePairs::kNeighbours;
+  }
+  to->bos_id = parse_id(args, "--bos");
+  to->eos_id = parse_id(args, "--eos");
+  if (args.has("--space-prefix")) {
+    const std::string is = args.text("--space-prefix", "");
+    if (is != "yes" && is != "no") wrong_value("--space-prefix", is, "yes or no");
+    to->space_prefix = is == "yes";
+  }
+}
+
+constexpr const char* kTurnOptions[kTurnTextCount] = {"--system-open",    "--system-close",
+                                                      "--user-open",      "--user-close",
+                                                      "--assistant-open", "--assistant-close"};
+
+TurnOptions parse_turns(const Args& args) {
+  TurnOptions turns;
+  turns.name = args.text("--turns", "");
+  if (args.has("--turns") && turns.name != "none" &&
+      (", " + template_names() + ",").find(", " + turns.name + ",") == std::string::npos) {
+    wrong_value("--turns", turns.name, (template_names() + " or none").c_str());
+  }
+  for (size_t i = 0; i < kTurnTextCount; ++i) {
+    if (args.has(kTurnOptions[i])) turns.texts[i] = unescaped(args.text(kTurnOptions[i], ""));
+  }
+  if (args.has("--end-of-turn")) turns.end_of_turn = args.text("--end-of-turn", "");
+  return turns;
+}
+
 ConvertOptions parse(const Words& words) {
   const Args args(words, {{"-o", true},
                           {"--tokenizer", true},
@@ -99,7 +186,21 @@ ConvertOptions parse(const Words& words) {
                           {"--for", true},
                           {"--tile", true},
                           {"--ctx", true},
-                          {"--rope-pairs", true}});
+                          {"--rope-pairs", true},
+                          {"--heads", true},
+                          {"--kv-heads", true},
+                          {"--activation", true},
+                          {"--bos", true},
+                          {"--eos", true},
+                          {"--space-prefix", true},
+                          {"--turns", true},
+                          {"--system-open", true},
+                          {"--system-close", true},
+                          {"--user-open", true},
+                          {"--user-close", true},
+                          {"--assistant-open", true},
+                          {"--assistant-close", true},
+                          {"--end-of-turn", true}});
   ConvertOptions options;
   options.input = args.one_positional("a checkpoint to convert");
   options.output = args.text("-o", "");
@@ -117,23 +218,28 @@ ConvertOptions parse(const Words& words) {
   options.layout = parse_layout(args);
   options.n_ctx =
       static_cast<uint32_t>(args.count("--ctx", 0, args.has("--ctx") ? 1 : 0, kMaxContext));
-  if (args.has("--rope-pairs")) {
-    const std::string pairs = args.text("--rope-pairs", "");
-    if (pairs != "neighbours" && pairs != "halves") {
-      wrong_value("--rope-pairs", pairs, "neighbours or halves");
-    }
-    options.read.rope_pairs = pairs == "halves" ? RopePairs::kHalves : RopePairs::kNeighbours;
+  parse_reading(args, &options);
+  options.turns = parse_turns(args);
+  if (options.turns.any() && options.tokenizer == "none") {
+    throw WrongUsage("a chat needs a tokenizer, and '--tokenizer' is 'none'");
   }
   return options;
 }
 
 // ---- What it says about its work -----------------------------------------------------------
 
+std::string vocabulary_path(const ConvertOptions& options, const Checkpoint& checkpoint) {
+  if (options.tokenizer == "none") return "";
+  return options.tokenizer.empty() ? checkpoint.vocabulary_path : options.tokenizer;
+}
+
 void print_read(const ConvertOptions& options, const Checkpoint& checkpoint,
                 const VocabularyFile& vocabulary) {
   const ModelShape& s = checkpoint.shape;
-  std::fprintf(stderr, "read   %s: %s, %s\n", options.input.c_str(), checkpoint.description.c_str(),
-               size_text(std::filesystem::file_size(options.input)).c_str());
+  std::error_code error;  // a folder has no size
+  const uint64_t bytes = std::filesystem::file_size(options.input, error);
+  std::fprintf(stderr, "read   %s: %s%s%s\n", options.input.c_str(), checkpoint.description.c_str(),
+               error ? "" : ", ", error ? "" : size_text(bytes).c_str());
   std::fprintf(stderr,
                "       dim %u, hidden %u, %u layers, %u heads of %u (%u key/value), vocabulary %u, "
                "context %u, %s head\n",
@@ -142,8 +248,8 @@ void print_read(const ConvertOptions& options, const Checkpoint& checkpoint,
   std::fprintf(stderr, "       %llu parameters, rotary pairs: %s\n",
                static_cast<unsigned long long>(count_parameters(s)),
                checkpoint.rope_pairs == RopePairs::kHalves ? "halves" : "neighbours");
-  if (!options.tokenizer.empty()) {
-    std::fprintf(stderr, "       %s: %s\n", options.tokenizer.c_str(),
+  if (!vocabulary.description.empty()) {
+    std::fprintf(stderr, "       %s: %s\n", vocabulary_path(options, checkpoint).c_str(),
                  vocabulary.description.c_str());
   }
 }
@@ -157,6 +263,27 @@ void warn_without_tokenizer(const std::string& input) {
                "warning: without --tokenizer the model will have no tokenizer, so it cannot read "
                "or write text%s\n",
                exists ? ("; " + beside + " lies beside the input").c_str() : "");
+}
+
+// What the options say of the vocabulary.
+void amend(const ConvertOptions& options, uint32_t vocab_size, Vocabulary* v) {
+  for (const auto& id : {options.bos_id, options.eos_id}) {
+    if (id && *id >= static_cast<int32_t>(vocab_size)) {
+      throw WrongUsage(format("token %d is none of a vocabulary of %u", *id, vocab_size));
+    }
+  }
+  if (options.bos_id) v->bos_id = *options.bos_id;
+  if (options.eos_id) v->eos_id = *options.eos_id;
+  if (options.space_prefix) v->add_space_prefix = *options.space_prefix;
+}
+
+void warn_of_vocabulary(const Vocabulary& v) {
+  std::string why;
+  if (!spells_plainly(v, &why)) {
+    std::fprintf(stderr, "warning: the tokenizer cannot spell a plain English sentence: %s\n",
+                 why.c_str());
+  }
+  if (!v.note.empty()) std::fprintf(stderr, "note: %s\n", v.note.c_str());
 }
 
 // One line a layer; the tensors of a layer side by side.
@@ -197,13 +324,22 @@ int convert_verb(const Words& words) {
   const ConvertOptions options = parse(words);
   Checkpoint checkpoint = open_checkpoint(options.input, options.read);
   VocabularyFile vocabulary;
-  const Vocabulary* tokens = checkpoint.vocabulary ? &*checkpoint.vocabulary : nullptr;
-  if (!options.tokenizer.empty()) {
-    vocabulary = open_vocabulary(options.tokenizer, checkpoint.shape.vocab_size);
+  Vocabulary* tokens = nullptr;
+  if (checkpoint.vocabulary && options.tokenizer.empty()) tokens = &*checkpoint.vocabulary;
+  const std::string path = vocabulary_path(options, checkpoint);
+  if (!path.empty()) {
+    vocabulary = open_vocabulary(path, checkpoint.shape.vocab_size);
     tokens = &vocabulary.vocabulary;
   }
   print_read(options, checkpoint, vocabulary);
-  if (!tokens) warn_without_tokenizer(options.input);
+  if (tokens) {
+    amend(options, checkpoint.shape.vocab_size, tokens);
+    const std::string note = choose_turns(options.turns, tokens);
+    if (!note.empty()) std::fprintf(stderr, "note: %s\n", note.c_str());
+    warn_of_vocabulary(*tokens);
+  } else if (options.tokenizer != "none") {
+    warn_without_tokenizer(options.input);
+  }
   if (options.n_ctx > checkpoint.shape.n_ctx) {
     throw Refused(format(
         "%s: --ctx %u is more than the %u positions that the model was trained "
@@ -224,7 +360,8 @@ int convert_verb(const Words& words) {
   self_test.tokens = self_test_prompt(checkpoint.shape, tokens);
   self_test.hashes = [&] {
     const MappedFile written(output.flush());
-    return self_test_hashes(open_model(written));
+    const thimble_model model = open_model(written.path(), written.data(), written.size(), false);
+    return self_test_hashes(model, [&] { written.forget(); });
   };
   std::vector<SectionReport> reports;
   try {

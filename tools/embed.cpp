@@ -6,10 +6,12 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "args.h"
 #include "error.h"
 #include "files.h"
+#include "needs.h"
 #include "size_text.h"
 #include "targets.h"
 #include "thimble/thimble.h"
@@ -19,6 +21,7 @@ namespace thimble::tools {
 
 const char kEmbedHelp[] =
     R"(usage: thimble embed MODEL -o OUT [options]
+       thimble embed MODEL --needs FILE
 
 Turns a model file into something that links into a program: read-only data, aligned to 64 bytes as
 the engine wants it. The model is checked first. In C, with every kind of OUT:
@@ -37,6 +40,8 @@ Options
   -o OUT               the file to write
   --as c|h|S|o         what to write, if OUT's suffix does not say so
   --header FILE        writes the header, too
+  --needs FILE         writes the defines that leave out of the engine what this model never asks
+                       for; the engine is then compiled with -DTHIMBLE_NEEDS='"FILE"'
   --for TARGET         of an object file: host, x86, x86-64, avx2, avx512, aarch64, neon, arm (bare
                        metal), arm-linux, cortex-m0, cortex-m3, cortex-m4, cortex-m7, cortex-m33,
                        cortex-m55, riscv32 or riscv64. It links with hard and with soft floats; only ld.lld for
@@ -52,6 +57,7 @@ Examples
   thimble embed story.thimble -o story_model.o --for cortex-m4 --header story_model.h
   thimble embed story.thimble -o story_model.S --section .external_flash
   thimble embed story.thimble -o story_model.c --name story_image
+  thimble embed story.thimble --needs model_needs.h
 )";
 
 namespace {
@@ -66,7 +72,7 @@ constexpr KindName kKinds[] = {
     {"c", Kind::kC}, {"h", Kind::kHeader}, {"S", Kind::kAssembler}, {"o", Kind::kObject}};
 
 struct EmbedOptions {
-  std::string model, output, header;
+  std::string model, output, header, needs;
   Kind kind = Kind::kC;
   const Target* target = nullptr;  // of an object file
   std::string name, section;
@@ -116,14 +122,17 @@ const Target* parse_target(const Args& args, Kind kind) {
 }
 
 void check_file_names(const EmbedOptions& o) {
-  for (const std::string& output : {o.output, o.header}) {
+  for (const std::string& output : {o.output, o.header, o.needs}) {
     if (same_file(output, o.model)) {
       throw WrongUsage("'" + output + "' would overwrite the model '" + o.model +
                        "', expected another name");
     }
   }
-  if (same_file(o.output, o.header)) {
-    throw WrongUsage("two outputs go to '" + o.output + "', expected two names");
+  for (const auto& [one, other] : {std::pair(o.output, o.header), std::pair(o.output, o.needs),
+                                   std::pair(o.header, o.needs)}) {
+    if (same_file(one, other)) {
+      throw WrongUsage("two outputs go to '" + one + "', expected two names");
+    }
   }
 }
 
@@ -131,11 +140,28 @@ EmbedOptions parse(const Words& words) {
   const Args args(words, {{"-o", true},
                           {"--as", true},
                           {"--header", true},
+                          {"--needs", true},
                           {"--for", true},
                           {"--name", true},
                           {"--section", true}});
   EmbedOptions o;
   o.model = args.one_positional("a model file");
+  o.needs = args.text("--needs", "");
+  if (args.has("--needs")) {
+    if (o.needs.empty() || o.needs == "-") {
+      wrong_value("--needs", o.needs, "expected the name of a file");
+    }
+    if (!args.has("-o")) {
+      for (const char* option : {"--as", "--header", "--for", "--name", "--section"}) {
+        if (args.has(option)) {
+          throw WrongUsage(std::string("option '") + option +
+                           "' says what -o OUT is, expected one");
+        }
+      }
+      check_file_names(o);
+      return o;
+    }
+  }
   o.output = args.text("-o", "");
   if (o.output.empty()) {
     throw WrongUsage("expected -o OUT, the file to write; its name ends in .c, .h, .S or .o");
@@ -204,30 +230,47 @@ int embed_verb(const Words& words) {
   const Embedding embedding{o.model, o.name, o.section, file.data(), file.size()};
   uint64_t bytes = 0;
 
-  // Both or neither: the one that is refused must not come after the one that is there.
-  OutputFile output(o.output);
-  std::optional<OutputFile> header;
+  // All or none: one that is refused must not come after one that is there.
+  std::optional<OutputFile> output, header, needs;
+  if (!o.output.empty()) output.emplace(o.output);
   if (!o.header.empty()) header.emplace(o.header);
-  write(o, embedding, [&](const void* data, size_t n) {
-    output.write(data, n);
-    bytes += n;
-  });
+  if (!o.needs.empty()) needs.emplace(o.needs);
+  if (output) {
+    write(o, embedding, [&](const void* data, size_t n) {
+      output->write(data, n);
+      bytes += n;
+    });
+  }
   if (header) {
     write_c_header(embedding, [&](const void* data, size_t n) { header->write(data, n); });
   }
-  output.commit();
-  if (header) header->commit();
+  if (needs) {
+    const std::string text = needs_header(model, o.model);
+    needs->write(text.data(), text.size());
+  }
+  for (std::optional<OutputFile>* file_of : {&output, &header, &needs}) {
+    if (*file_of) (*file_of)->commit();
+  }
 
   std::fprintf(stderr, "read   %s: %llu parameters, tiles of %u rows, %s, intact\n",
                o.model.c_str(), static_cast<unsigned long long>(model.n_params), model.row_tile,
                size_text(file.size()).c_str());
-  std::fprintf(stderr, "wrote  %s: %s, %s\n", o.output.c_str(), description(o).c_str(),
-               size_text(bytes).c_str());
+  if (output) {
+    std::fprintf(stderr, "wrote  %s: %s, %s\n", o.output.c_str(), description(o).c_str(),
+                 size_text(bytes).c_str());
+  }
   if (header) std::fprintf(stderr, "wrote  %s: header\n", o.header.c_str());
-  std::fprintf(stderr,
-               "in C   extern const uint8_t %s[];\n"
-               "       extern const size_t %s_bytes;\n",
-               o.name.c_str(), o.name.c_str());
+  if (needs) {
+    std::fprintf(stderr,
+                 "wrote  %s: what the engine may leave out, with -DTHIMBLE_NEEDS='\"%s\"'\n",
+                 o.needs.c_str(), std::filesystem::path(o.needs).filename().string().c_str());
+  }
+  if (output) {
+    std::fprintf(stderr,
+                 "in C   extern const uint8_t %s[];\n"
+                 "       extern const size_t %s_bytes;\n",
+                 o.name.c_str(), o.name.c_str());
+  }
   return 0;
 }
 

@@ -24,6 +24,9 @@ class MappedFile {
   size_t size() const { return size_; }
   const std::string& path() const { return path_; }
 
+  // Gives back the memory of what was read so far; it is read again when it is wanted.
+  void forget() const;
+
  private:
   std::string path_;
   const uint8_t* data_ = nullptr;
@@ -62,7 +65,9 @@ class OutputFile {
 
 // Opens a model that lies at `data`, verifying its checksum too. Throws Refused, naming `path`,
 // with the status, the field, what was found and what was expected.
-thimble_model open_model(const std::string& path, const void* data, size_t bytes);
+// verify: with the checksum of all data, which reads all of it.
+thimble_model open_model(const std::string& path, const void* data, size_t bytes,
+                         bool verify = true);
 thimble_model open_model(const MappedFile& file);
 
 }  // namespace thimble::tools

@@ -2,6 +2,7 @@
 #include "image.h"
 
 #include <algorithm>
+#include <cfloat>
 #include <cmath>
 #include <cstring>
 #include <memory>
@@ -12,6 +13,8 @@
 #include "forward.h"
 #include "model.h"
 #include "quantize.h"
+#include "rope.h"
+#include "vocabulary.h"
 
 namespace thimble::tools {
 namespace {
@@ -38,14 +41,18 @@ void check_vocabulary(const Vocabulary& v, const ModelShape& shape) {
                "expects %u of each",
                n, v.scores.size(), v.types.size(), shape.vocab_size));
   }
+  if (v.kind == kTokenizerByteBpe && v.splits.size() != n) {
+    throw RefusedModel(
+        format("the tokenizer has %zu texts and %zu splits, expected as many", n, v.splits.size()));
+  }
   for (size_t i = 0; i < n; ++i) {
     if (!std::isfinite(v.scores[i])) {
       throw RefusedModel(format("token %zu: its score is %g, expected a finite number", i,
                                 static_cast<double>(v.scores[i])));
     }
-    if (v.types[i] > kTokenByte) {
+    if (v.types[i] > kTokenUser) {
       throw RefusedModel(format("token %zu: its type is %u, expected at most %u", i, v.types[i],
-                                static_cast<unsigned>(kTokenByte)));
+                                static_cast<unsigned>(kTokenUser)));
     }
     if (v.types[i] == kTokenByte && v.texts[i].size() != 1) {
       throw RefusedModel(
@@ -59,9 +66,14 @@ void check_vocabulary(const Vocabulary& v, const ModelShape& shape) {
 }
 
 void set_tokenizer_fields(const Vocabulary& v, FileHeader* h) {
-  h->tokenizer = kTokenizerScoredBpe;
-  h->tokenizer_flags = kTokenizerSplitsAtSpaces;
+  h->tokenizer = v.kind;
+  h->pre_tokenizer = v.pre_tokenizer;
+  h->tokenizer_flags = v.kind == kTokenizerScoredBpe ? uint32_t{kTokenizerSplitsAtSpaces} : 0u;
   if (v.add_space_prefix) h->tokenizer_flags |= kTokenizerAddSpacePrefix;
+  if (v.ignore_merges) h->tokenizer_flags |= kTokenizerIgnoresMerges;
+  if (v.add_bos && v.bos_id >= 0) h->tokenizer_flags |= kTokenizerAddsBos;
+  if (v.n_tokens > 0) h->n_tokens = v.n_tokens;
+  for (const std::string& text : v.turns) h->turn_bytes += static_cast<uint32_t>(text.size());
   uint64_t bytes = 0;
   for (size_t i = 0; i < v.texts.size(); ++i) {
     const size_t n = v.texts[i].size();
@@ -74,11 +86,13 @@ void set_tokenizer_fields(const Vocabulary& v, FileHeader* h) {
   h->token_bytes = static_cast<uint32_t>(std::min<uint64_t>(bytes, UINT32_MAX));
   h->bos_id = v.bos_id;
   h->eos_id = v.eos_id;
+  h->end_of_turn_id = v.end_of_turn_id;
 }
 
 [[noreturn]] void refuse_header(const thimble_fault& fault) {
   const bool is_float = fault.offset == offsetof(FileHeader, norm_eps) ||
-                        fault.offset == offsetof(FileHeader, rope_theta);
+                        (fault.offset >= offsetof(FileHeader, rope_theta) &&
+                         fault.offset <= offsetof(FileHeader, logit_cap));
   const auto number = [is_float](uint64_t value) {
     return is_float ? format("%g", static_cast<double>(float_of(static_cast<uint32_t>(value))))
                     : format("%lld", static_cast<long long>(value));
@@ -88,6 +102,59 @@ void set_tokenizer_fields(const Vocabulary& v, FileHeader* h) {
                      number(fault.expected));
 }
 
+bool has_windows(const ModelShape& shape) {
+  return std::any_of(shape.layers.begin(), shape.layers.end(), [&](const LayerShape& layer) {
+    return layer.window > 0 && layer.window < shape.n_ctx;
+  });
+}
+
+// The fields that a shape decides, all but those of weights, tokenizer and self-test.
+void set_shape_fields(const ModelShape& shape, FileHeader* header) {
+  FileHeader& h = *header;
+  h.dim = shape.dim;
+  h.hidden_dim = shape.hidden_dim;
+  h.n_layers = shape.n_layers;
+  h.n_heads = shape.n_heads;
+  h.n_kv_heads = shape.n_kv_heads;
+  h.head_dim = shape.head_dim;
+  h.vocab_size = h.n_tokens = shape.vocab_size;
+  h.n_ctx = shape.n_ctx;
+  h.norm = shape.norm;
+  h.norm_eps = shape.norm_eps;
+  h.norm_after = shape.norm_after ? 1 : 0;
+  h.parallel = shape.parallel ? 1 : 0;
+  h.biases = shape.biases;
+  h.qk_norm = shape.qk_norm ? 1 : 0;
+  h.learned_positions = shape.learned_positions ? 1 : 0;
+  h.activation = shape.activation;
+  h.gated = shape.gated ? 1 : 0;
+  h.n_ropes = static_cast<uint32_t>(std::max<size_t>(1, shape.ropes.size()));
+  h.has_windows = has_windows(shape) ? 1 : 0;
+  h.rope_theta = shape.rope_theta;
+  h.score_scale = shape.score_scale;
+  if (h.score_scale == 0.0f) {
+    h.score_scale = 1.0f / exact_sqrt(static_cast<float>(std::max(1u, shape.head_dim)));
+  }
+  h.embedding_scale = shape.embedding_scale;
+  h.logit_scale = shape.logit_scale;
+  h.logit_cap = shape.logit_cap;
+  h.tied_head = shape.tied_head ? 1 : 0;
+  h.n_params = count_parameters(shape);
+}
+
+void check_tables(const ModelShape& shape) {
+  for (const std::vector<uint64_t>& table : shape.ropes) {
+    if (table.size() != shape.head_dim / 2) {
+      throw RefusedModel(format("a table of rotary frequencies has %zu, expected %u", table.size(),
+                                shape.head_dim / 2));
+    }
+  }
+  if (!shape.layers.empty() && shape.layers.size() != shape.n_layers) {
+    throw RefusedModel(
+        format("there are kinds of %zu layers, expected %u", shape.layers.size(), shape.n_layers));
+  }
+}
+
 Plan make_plan(const ModelShape& shape, const WeightLayout& layout, const Vocabulary* vocabulary,
                const std::vector<int32_t>& self_test) {
   Plan plan;
@@ -95,26 +162,12 @@ Plan make_plan(const ModelShape& shape, const WeightLayout& layout, const Vocabu
   std::memcpy(h.magic, kMagic, sizeof kMagic);
   h.version = kFormatVersion;
   h.byte_order = kByteOrderMark;
-  h.architecture = kArchitectureLlama;
-  h.dim = shape.dim;
-  h.hidden_dim = shape.hidden_dim;
-  h.n_layers = shape.n_layers;
-  h.n_heads = shape.n_heads;
-  h.n_kv_heads = shape.n_kv_heads;
-  h.head_dim = shape.head_dim;
-  h.vocab_size = shape.vocab_size;
-  h.n_ctx = shape.n_ctx;
-  h.norm = kNormRms;
-  h.norm_eps = shape.norm_eps;
-  h.activation = kActivationSwiGlu;
-  h.position = kPositionRope;
-  h.rope_theta = shape.rope_theta;
-  h.tied_head = shape.tied_head ? 1 : 0;
+  check_tables(shape);
+  set_shape_fields(shape, &h);
   h.weight_type = layout.type;
   h.group = layout.group;
   h.row_tile = layout.row_tile;
-  h.n_params = count_parameters(shape);
-  h.bos_id = h.eos_id = -1;
+  h.bos_id = h.eos_id = h.end_of_turn_id = -1;
   if (vocabulary) {
     check_vocabulary(*vocabulary, shape);
     set_tokenizer_fields(*vocabulary, &h);
@@ -128,7 +181,7 @@ Plan make_plan(const ModelShape& shape, const WeightLayout& layout, const Vocabu
   plan.sections.reserve(h.n_sections);
   for (uint32_t i = 0; i < h.n_sections; ++i) {
     const SectionEntry* previous = i > 0 ? &plan.sections[i - 1] : nullptr;
-    plan.sections.push_back(expected_section(h, i, previous));
+    plan.sections.push_back(expected_section(h, previous));
   }
   h.file_bytes = expected_file_bytes(plan.sections.back());
   return plan;
@@ -136,29 +189,24 @@ Plan make_plan(const ModelShape& shape, const WeightLayout& layout, const Vocabu
 
 // ---- Tables --------------------------------------------------------------------------------
 
-// Turns a position of each pair, as a fraction of 2^64. The low 20 bits are cleared, since math
-// libraries (and what they call long double) differ there; the angle at position 2^20 moves by
-// 2^-24 turns at most.
-std::vector<uint64_t> rope_frequencies(const FileHeader& h) {
-  constexpr long double kTwoPi = 6.283185307179586476925286766559005768L;
-  std::vector<uint64_t> table(h.head_dim / 2);
-  for (size_t i = 0; i < table.size(); ++i) {
-    const long double exponent =
-        -2.0L * static_cast<long double>(i) / static_cast<long double>(h.head_dim);
-    const long double turns = std::pow(static_cast<long double>(h.rope_theta), exponent) / kTwoPi;
-    table[i] = static_cast<uint64_t>(std::ldexp(turns, 64)) & ~uint64_t{0xfffff};
+// Dense ranks: equal scores get equal ranks, and the order of the scores is kept. A score of
+// -FLT_MAX, of byte-level BPE (whose scores are ranks) any below 0: no merge makes it.
+std::vector<int32_t> ranks_of(const Vocabulary& v) {
+  const std::vector<float>& scores = v.scores;
+  if (v.kind == kTokenizerByteBpe) return {scores.begin(), scores.end()};
+  std::vector<float> sorted;
+  for (const float score : scores) {
+    if (score > -FLT_MAX) sorted.push_back(score);
   }
-  return table;
-}
-
-// Dense ranks: equal scores get equal ranks, and the order of the scores is kept.
-std::vector<int32_t> ranks_of(const std::vector<float>& scores) {
-  std::vector<float> sorted = scores;
   std::sort(sorted.begin(), sorted.end());
   sorted.erase(std::unique(sorted.begin(), sorted.end()), sorted.end());
   std::vector<int32_t> ranks;
   ranks.reserve(scores.size());
   for (float score : scores) {
+    if (score == -FLT_MAX) {
+      ranks.push_back(-1);
+      continue;
+    }
     const auto at = std::lower_bound(sorted.begin(), sorted.end(), score);
     ranks.push_back(static_cast<int32_t>(at - sorted.begin()));
   }
@@ -166,24 +214,28 @@ std::vector<int32_t> ranks_of(const std::vector<float>& scores) {
 }
 
 std::vector<int32_t> byte_tokens_of(const Vocabulary& v) {
+  const TokenType type = v.kind == kTokenizerByteBpe ? kTokenNormal : kTokenByte;
   std::vector<int32_t> table(256, -1);
   for (size_t i = v.texts.size(); i-- > 0;) {  // the lowest id of a byte stays
-    if (v.types[i] != kTokenByte) continue;
+    if (v.types[i] != type || v.texts[i].size() != 1) continue;
     table[static_cast<uint8_t>(v.texts[i][0])] = static_cast<int32_t>(i);
   }
   return table;
 }
 
-// Open addressing. Of tokens with equal texts only the lowest id is in it.
+// Open addressing. Of tokens with equal texts and types only the lowest id is in it.
 std::vector<int32_t> lookup_of(const Vocabulary& v, uint32_t slots) {
   std::vector<int32_t> table(slots, -1);
   for (size_t i = 0; i < v.texts.size(); ++i) {
     const std::string& text = v.texts[i];
-    if (v.types[i] != kTokenNormal || text.empty()) continue;
+    if (v.types[i] == kTokenByte || text.empty()) continue;
+    const auto is_same = [&](size_t id) {
+      return v.texts[id] == text && v.types[id] == v.types[i];
+    };
     uint32_t slot = fnv1a_32(reinterpret_cast<const uint8_t*>(text.data()),
                              static_cast<uint32_t>(text.size())) &
                     (slots - 1);
-    while (table[slot] >= 0 && v.texts[static_cast<size_t>(table[slot])] != text) {
+    while (table[slot] >= 0 && !is_same(static_cast<size_t>(table[slot]))) {
       slot = (slot + 1) & (slots - 1);
     }
     if (table[slot] < 0) table[slot] = static_cast<int32_t>(i);
@@ -195,9 +247,11 @@ std::vector<int32_t> lookup_of(const Vocabulary& v, uint32_t slots) {
 
 class ImageWriter {
  public:
-  ImageWriter(Plan plan, const Vocabulary* vocabulary, const RowSource& rows, const Sink& sink,
-              const std::function<void(double)>& progress, const SelfTestPlan& self_test)
+  ImageWriter(Plan plan, const ModelShape& shape, const Vocabulary* vocabulary,
+              const RowSource& rows, const Sink& sink, const std::function<void(double)>& progress,
+              const SelfTestPlan& self_test)
       : plan_(std::move(plan)),
+        shape_(shape),
         self_test_(self_test),
         vocabulary_(vocabulary),
         rows_(rows),
@@ -273,28 +327,57 @@ class ImageWriter {
         crc_before_hashes_ = crc_;
         return put(std::vector<uint64_t>(size_t{section.rows} * section.cols));
       case kRopeFrequencies:
-        return put(rope_frequencies(plan_.header));
+        return write_rope_frequencies();
+      case kLayerKinds:
+        return write_layer_kinds();
       case kTokenOffsets:
-        return write_token_offsets();
+        return write_offsets(vocabulary_->texts);
       case kTokenBytes:
         for (const std::string& text : vocabulary_->texts) put(text.data(), text.size());
         return;
       case kTokenRanks:
-        return put(ranks_of(vocabulary_->scores));
+        return put(ranks_of(*vocabulary_));
       case kTokenTypes:
-        return put(vocabulary_->types);
+        return put(vocabulary_->marks_whole ? types_with_whole(*vocabulary_) : vocabulary_->types);
       case kByteTokens:
         return put(byte_tokens_of(*vocabulary_));
       case kTokenLookup:
         return put(lookup_of(*vocabulary_, section.cols));
+      case kTokenSplits:
+        return put(vocabulary_->splits);
+      case kTurnOffsets:
+        return write_offsets(vocabulary_->turns);
+      case kTurnTexts:
+        for (const std::string& text : vocabulary_->turns) put(text.data(), text.size());
+        return;
       default:
         return section.type == kElementQ8 ? write_q8(section) : write_f32(section);
     }
   }
 
-  void write_token_offsets() {
+  void write_rope_frequencies() {
+    if (shape_.ropes.empty()) {
+      RopeSettings settings;
+      settings.theta = static_cast<double>(shape_.rope_theta);
+      settings.rotary_dim = shape_.head_dim;
+      return put(rope_turns(settings, shape_.head_dim));
+    }
+    for (const std::vector<uint64_t>& table : shape_.ropes) put(table);
+  }
+
+  void write_layer_kinds() {
+    std::vector<uint32_t> kinds(size_t{2} * shape_.n_layers);
+    for (size_t i = 0; i < shape_.layers.size(); ++i) {
+      // A window as long as the context sees everything.
+      kinds[2 * i] = shape_.layers[i].window < shape_.n_ctx ? shape_.layers[i].window : 0;
+      kinds[2 * i + 1] = shape_.layers[i].rope;
+    }
+    put(kinds);
+  }
+
+  void write_offsets(const std::vector<std::string>& texts) {
     std::vector<uint32_t> offsets{0};
-    for (const std::string& text : vocabulary_->texts) {
+    for (const std::string& text : texts) {
       offsets.push_back(offsets.back() + static_cast<uint32_t>(text.size()));
     }
     put(offsets);
@@ -314,7 +397,7 @@ class ImageWriter {
   }
 
   [[noreturn]] void refuse_weight(const SectionEntry& s, uint32_t row, uint32_t col, float found) {
-    const bool in_layer = s.kind >= kAttentionNorm && s.kind <= kFeedForwardDown;
+    const bool in_layer = is_layer_section(s.kind);
     throw RefusedModel(section_name(s.kind) +
                        (in_layer ? format(" of layer %u", s.layer) : std::string()) +
                        format(", row %u, column %u: found %g, expected a finite number", row, col,
@@ -384,6 +467,7 @@ class ImageWriter {
   };
 
   Plan plan_;
+  const ModelShape& shape_;
   const SelfTestPlan& self_test_;
   uint32_t crc_before_hashes_ = 0;
   const Vocabulary* vocabulary_;
@@ -401,24 +485,42 @@ const char* section_name(uint32_t kind) {
   switch (kind) {
     case kTokenEmbedding:
       return "token embedding";
+    case kPositionEmbedding:
+      return "position embedding";
     case kAttentionNorm:
       return "attention norm";
     case kAttentionQkv:
       return "attention q, k, v";
+    case kAttentionQkvBias:
+      return "bias of q, k, v";
+    case kQkNorm:
+      return "norms of q and k";
     case kAttentionOutput:
       return "attention output";
+    case kAttentionOutputBias:
+      return "attention output bias";
+    case kAttentionPostNorm:
+      return "norm after attention";
     case kFeedForwardNorm:
       return "feed-forward norm";
     case kFeedForwardGateUp:
       return "feed-forward gate, up";
+    case kFeedForwardGateUpBias:
+      return "bias of gate, up";
     case kFeedForwardDown:
       return "feed-forward down";
+    case kFeedForwardDownBias:
+      return "feed-forward down bias";
+    case kFeedForwardPostNorm:
+      return "norm after feed-forward";
     case kFinalNorm:
       return "final norm";
     case kOutputHead:
       return "output head";
     case kRopeFrequencies:
       return "rope frequencies";
+    case kLayerKinds:
+      return "layer kinds";
     case kTokenOffsets:
       return "token offsets";
     case kTokenBytes:
@@ -431,6 +533,12 @@ const char* section_name(uint32_t kind) {
       return "byte tokens";
     case kTokenLookup:
       return "token lookup";
+    case kTokenSplits:
+      return "token splits";
+    case kTurnOffsets:
+      return "turn offsets";
+    case kTurnTexts:
+      return "turn texts";
     case kSelfTestTokens:
       return "self-test tokens";
     case kSelfTestHashes:
@@ -441,10 +549,18 @@ const char* section_name(uint32_t kind) {
 }
 
 uint64_t count_parameters(const ModelShape& s) {
-  const uint64_t dim = s.dim, q = uint64_t{s.n_heads} * s.head_dim,
-                 kv = uint64_t{s.n_kv_heads} * s.head_dim;
-  const uint64_t layer = dim * (q + 2 * kv) + q * dim + 3 * dim * s.hidden_dim + 2 * dim;
-  return s.vocab_size * dim * (s.tied_head ? 1 : 2) + s.n_layers * layer + dim;
+  const uint64_t dim = s.dim, hidden = s.hidden_dim, q = uint64_t{s.n_heads} * s.head_dim,
+                 kv = uint64_t{s.n_kv_heads} * s.head_dim, up = (s.gated ? 2 : 1) * hidden;
+  const uint64_t norm = s.norm == kNormLayer ? 2 * dim : dim;
+  uint64_t layer = dim * (q + 2 * kv) + q * dim + dim * (up + hidden) + 2 * norm;
+  if (s.norm_after) layer += 2 * norm;
+  if (s.qk_norm) layer += 2 * s.head_dim;
+  if (s.biases & kBiasQkv) layer += q + 2 * kv;
+  if (s.biases & kBiasAttentionOutput) layer += dim;
+  if (s.biases & kBiasFeedForwardIn) layer += up;
+  if (s.biases & kBiasFeedForwardDown) layer += dim;
+  const uint64_t positions = s.learned_positions ? s.n_ctx * dim : 0;
+  return s.vocab_size * dim * (s.tied_head ? 1 : 2) + positions + s.n_layers * layer + norm;
 }
 
 std::vector<SectionReport> build_image(const ModelShape& shape, const WeightLayout& layout,
@@ -452,8 +568,8 @@ std::vector<SectionReport> build_image(const ModelShape& shape, const WeightLayo
                                        const Sink& sink,
                                        const std::function<void(double)>& progress,
                                        const SelfTestPlan& self_test) {
-  return ImageWriter(make_plan(shape, layout, vocabulary, self_test.tokens), vocabulary, rows, sink,
-                     progress, self_test)
+  return ImageWriter(make_plan(shape, layout, vocabulary, self_test.tokens), shape, vocabulary,
+                     rows, sink, progress, self_test)
       .write();
 }
 
@@ -468,19 +584,26 @@ std::vector<int32_t> self_test_prompt(const ModelShape& shape, const Vocabulary*
   return tokens;
 }
 
-std::vector<uint64_t> self_test_hashes(const thimble_model& model) {
+std::vector<uint64_t> self_test_hashes(const thimble_model& model,
+                                       const std::function<void()>& between) {
+  constexpr uint64_t kLargeParams = 16u << 20;  // the reference would take seconds
+  constexpr uint64_t kSliceWeights = 8u << 20;  // at most 32 MiB of f32
+  const bool is_large = model.n_params > kLargeParams;
   const size_t n = size_t{model.n_layers} + 1;
   std::vector<uint64_t> hashes(2 * n);
   for (uint32_t kv_type : {THIMBLE_KV_F32, THIMBLE_KV_Q8}) {
     thimble_config config{};
     config.n_ctx = header_of(model).self_test_tokens;
     config.kv_type = kv_type;
-    config.isa = "reference";  // the definition, whatever this machine's kernels do
+    // The reference is the definition, whatever this machine's kernels do.
+    config.isa = is_large ? nullptr : "reference";
+    if (is_large) config.n_batch = config.n_ctx;  // one pass over the weights
     const AlignedBlock arena(thimble_session_bytes(&model, &config));
     thimble_session* session = nullptr;
     checked(thimble_session_init(&session, &model, &config, arena.data(), arena.size()), "session");
     checked(forward_self_test(session, hashes.data() + kv_type * n), "self-test");
-    checked(thimble_step(session, 0), "step");
+    const uint64_t budget = between ? kSliceWeights : 0;
+    while (checked(thimble_step(session, budget), "step") == THIMBLE_MORE) between();
     forward_self_test_end(session, nullptr);
   }
   return hashes;
@@ -507,7 +630,7 @@ ImageInMemory build_image_in_memory(const ModelShape& shape, const WeightLayout&
       return self_test_hashes(model);
     };
   }
-  ImageWriter(std::move(plan), vocabulary, rows, sink, {}, self_test).write();
+  ImageWriter(std::move(plan), shape, vocabulary, rows, sink, {}, self_test).write();
   return image;
 }
 

@@ -15,11 +15,34 @@
 
 namespace thimble::tools {
 
-// The hyper-parameters of a Llama-family model.
+// What one layer does differently from others.
+struct LayerShape {
+  uint32_t window = 0;  // positions that a query sees, its own included; 0: all
+  uint32_t rope = 0;    // which of the tables of rotary frequencies it uses
+};
+
+// The hyper-parameters of a decoder. The defaults are Llama's.
 struct ModelShape {
   uint32_t dim = 0, hidden_dim = 0, n_layers = 0, n_heads = 0, n_kv_heads = 0, head_dim = 0;
   uint32_t vocab_size = 0, n_ctx = 0;
-  float norm_eps = 1e-5f, rope_theta = 10000.0f;
+  NormType norm = kNormRms;
+  float norm_eps = 1e-5f;
+  bool norm_after = false;  // a second norm on what each block gives, before it is added
+  bool parallel = false;    // both blocks of a layer start from the same residual stream
+  uint32_t biases = 0;      // bits of Biases
+  bool qk_norm = false;     // rms_norm over each head of q and k, before the rotation
+  bool learned_positions = false;
+  ActivationType activation = kActivationSilu;
+  bool gated = true;         // act(gate) * up instead of act(up)
+  float score_scale = 0.0f;  // of q . k; 0: 1 / sqrt(head_dim)
+  float embedding_scale = 1.0f;
+  float logit_scale = 1.0f;
+  float logit_cap = 0.0f;  // logits = cap * tanh(logits / cap); 0: as they are
+  float rope_theta = 10000.0f;
+  // Tables of rotary frequencies, each (head_dim / 2) turns a position as fractions of 2^64; 0
+  // where a pair is not rotated. Empty: one table of rope_theta over the whole head.
+  std::vector<std::vector<uint64_t>> ropes;
+  std::vector<LayerShape> layers;  // empty: all see everything and use the first table
   bool tied_head = true;
 };
 
@@ -41,11 +64,23 @@ using RowSource =
 
 // Tokens of a vocabulary, ready to become the file's tables.
 struct Vocabulary {
-  std::vector<std::string> texts;  // by token id
-  std::vector<float> scores;       // the higher, the earlier a pair merges into it
-  std::vector<uint8_t> types;      // TokenType
-  int32_t bos_id = -1, eos_id = -1;
+  TokenizerType kind = kTokenizerScoredBpe;
+  PreTokenizer pre_tokenizer = kPreTokenizerNone;
+  std::vector<std::string> texts;  // by token id; of padding empty
+  // The higher, the earlier a pair merges into it; -FLT_MAX: none does. Byte-level BPE: whole
+  // numbers, negative where none does.
+  std::vector<float> scores;
+  std::vector<uint8_t> types;    // TokenType
+  std::vector<uint16_t> splits;  // byte-level BPE: kTokenSplits
+  int32_t bos_id = -1, eos_id = -1, end_of_turn_id = -1;
+  uint32_t n_tokens = 0;  // those behind are padding; 0: all are tokens
   bool add_space_prefix = false;
+  bool ignore_merges = false;      // a word that is a token is taken as it is
+  bool add_bos = true;             // prompts start with bos_id
+  bool marks_whole = true;         // the file's types say kTokenWhole where that is so
+  std::vector<std::string> turns;  // none, or kTurnTextCount texts around turns
+  std::string chat_template;       // the tokenizer's own, in Jinja; where turns come from
+  std::string note;                // what differs from what the tokenizer's own program does
 };
 
 struct SectionReport {  // what became of one section of q8 weights
@@ -79,7 +114,10 @@ struct SelfTestPlan {
 std::vector<int32_t> self_test_prompt(const ModelShape& shape, const Vocabulary* vocabulary);
 
 // What a complete image gives, by running it on the reference kernels.
-std::vector<uint64_t> self_test_hashes(const thimble_model& model);
+// Of a large one on this machine's own kernels, which give the same bits. `between` (may be empty)
+// is called after every 32 MiB of weights at most: time to let go of what was mapped.
+std::vector<uint64_t> self_test_hashes(const thimble_model& model,
+                                       const std::function<void()>& between = {});
 
 // Writes the whole image to `sink`, holding one row tile of weights at a time. `vocabulary` may be
 // null. `progress` (may be empty) gets the share that is done, 0 to 1. Throws RefusedModel when

@@ -70,13 +70,43 @@ Fact fact(const char* name, float value) {
   return {name, text, ""};
 }
 
-// thimble_model_open refuses all but one value of each type, so that is what it is.
+const char* activation_name(uint32_t type) {
+  switch (type) {
+    case kActivationSilu:
+      return "silu";
+    case kActivationGeluTanh:
+      return "gelu_tanh";
+    case kActivationGelu:
+      return "gelu";
+    default:
+      return "relu";
+  }
+}
+
+// Which matrices have a bias.
+std::string bias_names(uint32_t biases) {
+  const char* const names[] = {"qkv", "attention_output", "feed_forward_in", "feed_forward_down"};
+  std::string text;
+  for (uint32_t bit = 0; bit < 4; ++bit) {
+    if (biases >> bit & 1) text += (text.empty() ? "" : " ") + std::string(names[bit]);
+  }
+  return text.empty() ? "none" : text;
+}
+
+const char* tokenizer_name(uint32_t type) {
+  return type == kTokenizerNone ? "none" : type == kTokenizerByteBpe ? "byte_bpe" : "scored_bpe";
+}
+
+const char* pre_tokenizer_name(uint32_t type) {
+  const char* const names[] = {"none", "gpt2", "llama3", "qwen2", "smollm"};
+  return names[type];
+}
+
 std::vector<Fact> header_facts(const FileHeader& h) {
   std::vector<Fact> facts = {
       fact("file_bytes", static_cast<int64_t>(h.file_bytes)),
       fact("format_version", int64_t{h.version}),
       fact("header_bytes", int64_t{h.header_bytes}),
-      fact("architecture", "llama"),
       fact("n_params", static_cast<int64_t>(h.n_params)),
       fact("dim", int64_t{h.dim}),
       fact("hidden_dim", int64_t{h.hidden_dim}),
@@ -86,26 +116,43 @@ std::vector<Fact> header_facts(const FileHeader& h) {
       fact("head_dim", int64_t{h.head_dim}),
       fact("vocab_size", int64_t{h.vocab_size}),
       fact("n_ctx", int64_t{h.n_ctx}),
-      fact("norm", "rms"),
+      fact("norm", h.norm == kNormLayer ? "layer" : "rms"),
       fact("norm_eps", h.norm_eps),
-      fact("activation", "swiglu"),
-      fact("position", "rope"),
+      fact("norm_after", h.norm_after != 0),
+      fact("parallel", h.parallel != 0),
+      fact("biases", bias_names(h.biases).c_str()),
+      fact("qk_norm", h.qk_norm != 0),
+      fact("learned_positions", h.learned_positions != 0),
+      fact("activation", activation_name(h.activation)),
+      fact("gated", h.gated != 0),
+      fact("n_ropes", int64_t{h.n_ropes}),
+      fact("has_windows", h.has_windows != 0),
       fact("rope_theta", h.rope_theta),
+      fact("score_scale", h.score_scale),
+      fact("embedding_scale", h.embedding_scale),
+      fact("logit_scale", h.logit_scale),
+      fact("logit_cap", h.logit_cap),
       fact("tied_head", h.tied_head != 0),
       fact("weight_type", h.weight_type == kWeightQ8 ? "q8" : "f32"),
       fact("group", int64_t{h.group},
            h.weight_type == kWeightQ8 && h.group == 0 ? "a scale for each row" : ""),
       fact("row_tile", int64_t{h.row_tile}),
-      fact("tokenizer", h.tokenizer == kTokenizerNone ? "none" : "scored_bpe"),
+      fact("tokenizer", tokenizer_name(h.tokenizer)),
   };
   if (h.tokenizer != kTokenizerNone) {
     facts.push_back(fact("add_space_prefix", (h.tokenizer_flags & kTokenizerAddSpacePrefix) != 0));
     facts.push_back(fact("splits_at_spaces", (h.tokenizer_flags & kTokenizerSplitsAtSpaces) != 0));
+    facts.push_back(fact("ignore_merges", (h.tokenizer_flags & kTokenizerIgnoresMerges) != 0));
+    facts.push_back(fact("add_bos", (h.tokenizer_flags & kTokenizerAddsBos) != 0));
+    facts.push_back(fact("pre_tokenizer", pre_tokenizer_name(h.pre_tokenizer)));
+    facts.push_back(fact("n_tokens", int64_t{h.n_tokens}));
     facts.push_back(fact("token_bytes", int64_t{h.token_bytes}));
     facts.push_back(fact("max_token_bytes", int64_t{h.max_token_bytes}));
   }
   facts.push_back(fact("bos_id", int64_t{h.bos_id}));
   facts.push_back(fact("eos_id", int64_t{h.eos_id}));
+  facts.push_back(fact("end_of_turn_id", int64_t{h.end_of_turn_id}));
+  facts.push_back(fact("turn_bytes", int64_t{h.turn_bytes}));
   facts.push_back(fact("self_test_tokens", int64_t{h.self_test_tokens}));
   return facts;
 }

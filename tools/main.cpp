@@ -28,12 +28,16 @@ struct Verb {
 
 const Verb kVerbs[] = {
     {"run", run_verb, kRunHelp, "continue a text"},
+    {"chat", chat_verb, kChatHelp, "talk with an instruction model in turns"},
     {"convert", convert_verb, kConvertHelp, "turn a checkpoint into a model file"},
     {"embed", embed_verb, kEmbedHelp, "turn a model file into C, assembler or an object to link"},
+    {"export", export_verb, kExportHelp, "write a model as GGUF, for larger machines"},
     {"inspect", inspect_verb, kInspectHelp, "show what a model file holds"},
     {"plan", plan_verb, kPlanHelp, "tell the flash and RAM that a model takes"},
     {"eval", eval_verb, kEvalHelp, "measure how well a model predicts a text"},
     {"bench", bench_verb, kBenchHelp, "measure speed beside this machine's limits"},
+    {"tokens", tokens_verb, kTokensHelp, "show what a tokenizer makes of a text"},
+    {"logits", logits_verb, kLogitsHelp, "show what a model says at every position"},
     {"trace", trace_verb, kTraceHelp, "show what a model attends to, as a page or numbers"},
 };
 

@@ -53,14 +53,18 @@ FlashPlan plan_flash(const thimble_model& model) {
     const SectionEntry& s = sections[i];
     uint64_t& part = s.kind >= kSelfTestTokens    ? plan.self_test
                      : s.kind >= kTokenOffsets    ? plan.tokenizer
-                     : s.kind == kRopeFrequencies ? plan.tables
+                     : s.kind >= kRopeFrequencies ? plan.tables
                                                   : plan.weights;
     part += s.bytes;
     plan.scales += s.scales_bytes;
   }
   plan.padding = h.file_bytes - plan.model();
   plan.support = kSupportCodeBytes;
-  plan.code = kEngineCodeBytes + (h.tokenizer == kTokenizerNone ? 0 : kTokenizerCodeBytes);
+  const bool is_whole = h.has_windows || h.n_ropes > 1 || h.norm_after || h.parallel ||
+                        h.embedding_scale < 1.0f || h.embedding_scale > 1.0f ||
+                        h.logit_scale < 1.0f || h.logit_scale > 1.0f || h.logit_cap > 0.0f;
+  plan.code = (is_whole ? kWholeEngineCodeBytes : kEngineCodeBytes) +
+              (h.tokenizer == kTokenizerNone ? 0 : kTokenizerCodeBytes);
   return plan;
 }
 

@@ -9,6 +9,7 @@
 #include "error.h"
 #include "files.h"
 #include "output.h"
+#include "sampling.h"
 #include "thimble/thimble.h"
 #include "verbs.h"
 
@@ -102,23 +103,23 @@ void check_candidates(const Args& args, const RunOptions& o) {
 }
 
 RunOptions parse(const Words& words) {
-  const Args args(words, {{"-p", true},      {"--prompt-file", true},    {"-n", true},
-                          {"-t", true},      {"--top-p", true},          {"--top-k", true},
-                          {"--min-p", true}, {"--repeat-penalty", true}, {"--repeat-window", true},
-                          {"--seed", true},  {"--stats", false},         {"--hash", false},
-                          {"--kv", true},    {"--candidates", true},     {"--ctx", true},
-                          {"--batch", true}, {"--feed", true},           {"--budget", true},
-                          {"--load", true},  {"--arena", true}});
+  const Args args(words, with_sampling_options({{"-p", true},
+                                                {"--prompt-file", true},
+                                                {"-n", true},
+                                                {"--stats", false},
+                                                {"--hash", false},
+                                                {"--kv", true},
+                                                {"--candidates", true},
+                                                {"--ctx", true},
+                                                {"--batch", true},
+                                                {"--feed", true},
+                                                {"--budget", true},
+                                                {"--load", true},
+                                                {"--arena", true}}));
   RunOptions o;
   o.model = args.one_positional("a model file");
   o.n = args.count("-n", 256, 0, UINT32_MAX);
-  o.sampling.temperature = static_cast<float>(args.real("-t", 0.8, 0, 100));
-  o.sampling.top_p = static_cast<float>(args.real("--top-p", 0.9, 0, 1));
-  o.sampling.top_k = static_cast<uint32_t>(args.count("--top-k", 0, 0, UINT32_MAX));
-  o.sampling.min_p = static_cast<float>(args.real("--min-p", 0, 0, 1));
-  o.sampling.repetition_penalty = static_cast<float>(args.real("--repeat-penalty", 1, 0.01, 100));
-  o.sampling.repetition_window = static_cast<uint32_t>(args.count("--repeat-window", 64, 1, 256));
-  o.sampling.seed = args.count("--seed", 0, 0, UINT64_MAX);
+  o.sampling = sampling_of(args);
   o.stats = args.has("--stats");
   o.hash = args.has("--hash");
   o.config.n_ctx = static_cast<uint32_t>(args.count("--ctx", 0, 1, UINT32_MAX));
@@ -139,31 +140,6 @@ RunOptions parse(const Words& words) {
   check_candidates(args, o);
   return o;
 }
-
-// Tokens to stdout as text; the buffer is there before the first one.
-class TextStream {
- public:
-  explicit TextStream(const thimble_model& model)
-      : model_(model), buffer_(3 * model.max_token_bytes + 3) {
-    // The C library would allocate one with the first byte.
-    static char stdout_buffer[4096];
-    std::setvbuf(stdout, stdout_buffer, _IOFBF, sizeof stdout_buffer);
-  }
-
-  void put(int32_t token) {
-    if (thimble_is_end(&model_, token)) return;
-    write(thimble_decode(&model_, &decoder_, token, buffer_.data(), buffer_.size()));
-  }
-  void end() { write(thimble_decode_end(&decoder_, buffer_.data(), buffer_.size())); }
-
- private:
-  void write(int32_t bytes) {
-    print_text(buffer_.data(), static_cast<size_t>(checked(bytes, "text of a token")));
-  }
-  const thimble_model& model_;
-  thimble_decoder decoder_{};
-  std::vector<char> buffer_;
-};
 
 double rate(double amount, double seconds) {
   return seconds > 0 ? amount / seconds : 0;

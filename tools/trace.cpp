@@ -69,13 +69,14 @@ class Collector {
   std::vector<float> weights;
 
  private:
-  static void on_attention(void* user, uint32_t layer, uint32_t position, uint32_t first_head,
-                           uint32_t n_heads, const float* weights, size_t stride) {
+  static void on_attention(void* user, uint32_t layer, uint32_t position, uint32_t first,
+                           uint32_t first_head, uint32_t n_heads, const float* weights,
+                           size_t stride) {
     Collector& c = *static_cast<Collector*>(user);
     for (uint32_t i = 0; i < n_heads; ++i) {
       float* to = c.weights.data() + (size_t{layer} * c.n_heads_ + first_head + i) * c.triangle_ +
                   size_t{position} * (position + 1) / 2;
-      std::copy_n(weights + i * stride, size_t{position} + 1, to);
+      std::copy_n(weights + i * stride, size_t{position} + 1 - first, to + first);
     }
   }
   thimble_session* session_;

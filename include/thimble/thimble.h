@@ -12,8 +12,8 @@
  *    move. The image is only read.
  *  - Strings that go in are (pointer, length) in bytes and need no terminating zero.
  *  - A call that fails changes nothing, but for what it is there to fill: thimble_model_open still
- *    sets the model (its image to NULL, its fault to the reason), thimble_encode may have written
- *    to tokens[], and a self-test that fails leaves the session empty.
+ *    sets the model (its image to NULL, its fault to the reason), thimble_encode and _encode_turn
+ * may have written to tokens[], and a self-test that fails leaves the session empty.
  *  - Counts are >= 0, errors are negative values of thimble_status.
  *  - Results are the same bits on every chip, kernel and compiler. They need the floating-point
  *    environment that C starts with: round to nearest, denormals kept.
@@ -60,7 +60,8 @@ typedef enum thimble_status {
   THIMBLE_ERROR_OUTPUT_TOO_SMALL = -20, /* the caller's buffer cannot hold the result */
   THIMBLE_ERROR_TEXT_TOO_LONG = -21,    /* one word is longer than the arena's scratch can merge */
   THIMBLE_ERROR_SELF_TEST = -22,        /* this chip does not give the file's own results */
-  THIMBLE_ERROR_NO_SELF_TEST = -23      /* the model file has no self-test */
+  THIMBLE_ERROR_NO_SELF_TEST = -23,     /* the model file has no self-test */
+  THIMBLE_ERROR_NO_TURNS = -24          /* the model file has no texts around turns */
 } thimble_status;
 
 /* One line of text for a status, without a full stop; never NULL. */
@@ -77,7 +78,7 @@ typedef struct thimble_fault {
 } thimble_fault;
 
 /* A checked, read-only view of a model image. All fields are for reading; thimble_model_open
- * fills them. 112 bytes (104 where pointers have 32 bits); may be copied. */
+ * fills them. 120 bytes (112 where pointers have 32 bits); may be copied. */
 typedef struct thimble_model {
   const uint8_t* image;     /* the flat file, in flash or memory-mapped */
   size_t image_bytes;       /* its length */
@@ -96,6 +97,8 @@ typedef struct thimble_model {
   uint32_t max_token_bytes; /* longest token text; 0 without a tokenizer */
   int32_t bos_id;           /* beginning-of-text token, -1 if there is none */
   int32_t eos_id;           /* end-of-text token, -1 if there is none */
+  int32_t end_of_turn_id;   /* ends an answer in a chat, -1 if there is none */
+  uint32_t n_tokens;        /* tokens that may be drawn; ids from here to vocab_size have no text */
   thimble_fault fault;      /* after a refusal: why */
 } thimble_model;
 
@@ -116,7 +119,8 @@ thimble_status thimble_model_open(thimble_model* model, const void* image, size_
  */
 thimble_status thimble_model_verify(thimble_model* model);
 
-/* True (1) if generation should stop at this token: end of text, or beginning of the next one. */
+/* True (1) if generation should stop at this token: end of text, beginning of the next one, or end
+ * of an answer in a chat (end_of_turn_id). */
 int thimble_is_end(const thimble_model* model, int32_t token);
 
 /* Stack that any call needs, with all that it calls, in bytes: a bound on what was measured by
@@ -245,13 +249,14 @@ const char* thimble_isa(const thimble_session* session);
 
 /*
  * What a session tells on the way, to look inside: the attention weights (after the softmax) of
- * `n_heads` query heads from `first_head` on, at one layer and one position. Head h's weights of
- * positions 0 to `position` are weights[(h - first_head) * stride + t], valid during the call only.
+ * `n_heads` query heads from `first_head` on, at one layer and one position, which looks at the
+ * positions from `first` (0 unless the layer has a window) to itself. Head h's weight of position t
+ * is weights[(h - first_head) * stride + t - first], valid during the call only.
  * The hook must not call the session. Costs nothing while no hook is set.
  */
 typedef void (*thimble_attention_hook)(void* user, uint32_t layer, uint32_t position,
-                                       uint32_t first_head, uint32_t n_heads, const float* weights,
-                                       size_t stride);
+                                       uint32_t first, uint32_t first_head, uint32_t n_heads,
+                                       const float* weights, size_t stride);
 
 /* Sets the hook of a session, NULL for none. Errors: ARGUMENT. */
 thimble_status thimble_on_attention(thimble_session* session, thimble_attention_hook hook,
@@ -286,14 +291,17 @@ int32_t thimble_sample(thimble_session* session, const thimble_sampling* samplin
 
 /* ---- Text --------------------------------------------------------------------------------- */
 
-#define THIMBLE_ENCODE_BOS 1u /* put the beginning-of-text token first */
+#define THIMBLE_ENCODE_BOS 1u     /* put the beginning-of-text token first */
+#define THIMBLE_ENCODE_SPECIAL 2u /* control tokens that are spelled out in the text are meant */
 
 /*
- * Text (UTF-8; other bytes become byte tokens) to at most `capacity` tokens. Uses the arena's
- * scratch, so no pass may be under way. Writes nothing past tokens[capacity - 1].
- * Returns the number of tokens, or an error: ARGUMENT, BUSY, NO_TOKENIZER, OUTPUT_TOO_SMALL (text
- * of n bytes never needs more than n + 2), TEXT_TOO_LONG (a word beyond a few hundred bytes; see
- * thimble_encode_word_bytes).
+ * Text (UTF-8; other bytes become byte tokens, or U+FFFD with a tokenizer of GPT-2's kind) to at
+ * most `capacity` tokens. Uses the arena's scratch, so no pass may be under way. Writes nothing
+ * past tokens[capacity - 1]. Tokens that users have added are recognised wherever they are spelled
+ * out, control tokens with THIMBLE_ENCODE_SPECIAL only: a text from outside can then not forge
+ * them. Returns the number of tokens, or an error: ARGUMENT, BUSY, NO_TOKENIZER, OUTPUT_TOO_SMALL
+ * (n bytes never need more than 3 * n + 2; n + 2 if they are valid UTF-8 without special tokens),
+ * TEXT_TOO_LONG (a word beyond a few hundred bytes; see thimble_encode_word_bytes).
  */
 int32_t thimble_encode(thimble_session* session, const char* text, size_t text_bytes,
                        uint32_t flags, int32_t* tokens, size_t capacity);
@@ -326,6 +334,44 @@ int32_t thimble_decode(const thimble_model* model, thimble_decoder* decoder, int
  * Returns the number of bytes, or an error: ARGUMENT, OUTPUT_TOO_SMALL.
  */
 int32_t thimble_decode_end(thimble_decoder* decoder, char* out, size_t capacity);
+
+/* ---- Chat --------------------------------------------------------------------------------- */
+
+typedef enum thimble_role {
+  THIMBLE_ROLE_SYSTEM = 0, /* what holds for the whole chat; its first turn, if any */
+  THIMBLE_ROLE_USER = 1,
+  THIMBLE_ROLE_ASSISTANT = 2 /* the model; only for answers that it did not generate itself */
+} thimble_role;
+
+#define THIMBLE_TURN_ANSWER 1u       /* open the model's answer behind this turn */
+#define THIMBLE_TURN_AFTER_ANSWER 2u /* the turn before was generated: close it first */
+#define THIMBLE_TURN_AFTER_SYSTEM 4u /* the turn before was the system's */
+
+/*
+ * One turn of a chat to at most `capacity` tokens: the text that opens a turn of that role, `text`,
+ * and the text that closes it, as the model was trained on them; `convert` has put these texts into
+ * the file. Control tokens count in them only: whatever `text` spells, it cannot end its turn or
+ * begin another. (Many models' own templates drop white space at both ends of it: do so before.) Is
+ * the session empty and does the model begin texts with one, the beginning-of-text token is first.
+ *
+ * A chat: encode and feed the system's turn, if wanted; then for each round encode the user's turn
+ * with THIMBLE_TURN_ANSWER, feed it, and sample and feed tokens until thimble_is_end says so of
+ * one, which needs no feeding: the next round, with THIMBLE_TURN_AFTER_ANSWER, begins with what
+ * ends an answer, however this one was ended. So earlier turns stay in the cache, and only new
+ * tokens are computed. Each turn must be fed before the next one is encoded.
+ * THIMBLE_TURN_AFTER_SYSTEM makes a difference with models that know no system (Gemma, Mistral):
+ * its text then goes into the turn of the user, who does not open another.
+ *
+ * The tokens are those that thimble_encode, with THIMBLE_ENCODE_SPECIAL, gives of the whole turn in
+ * one text. Uses the arena's scratch, so no pass may be under way; needs no other memory.
+ * Returns the number of tokens, or an error: ARGUMENT, BUSY, NO_TOKENIZER, NO_TURNS,
+ * OUTPUT_TOO_SMALL (with the templates that `convert` knows, text_bytes + 128 always suffice for a
+ * text that is valid UTF-8), TEXT_TOO_LONG (as thimble_encode; also a word at the very beginning or
+ * end of `text` of more than 200 bytes, if no control token stands between it and the turn's
+ * texts).
+ */
+int32_t thimble_encode_turn(thimble_session* session, thimble_role role, const char* text,
+                            size_t text_bytes, uint32_t flags, int32_t* tokens, size_t capacity);
 
 #ifdef __cplusplus
 }

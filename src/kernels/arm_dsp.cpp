@@ -540,12 +540,12 @@ constexpr Kernels make_table() {
   k.matmul_q8 = matmul_q8_dsp;
   k.matmul_f32 = matmul_f32_dsp;
   k.quantize_q8 = quantize_q8_dsp;
-  k.rms_norm = rms_norm_dsp;
+  k.rms_norm = kHasRmsNorm ? rms_norm_dsp : nullptr;
   k.rotate = rotate_dsp;
   k.softmax = softmax_dsp;
   k.mix_values = mix_values_dsp;
   k.mix_values_q8 = mix_values_q8_dsp;
-  k.swiglu = swiglu_dsp;
+  k.swiglu = kHasSwiglu ? swiglu_dsp : nullptr;
   k.add = add_dsp;
   k.odds = odds_dsp;
   return k;

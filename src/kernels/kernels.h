@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "../format.h"
+#include "../parts.h"
 
 namespace thimble {
 
@@ -88,6 +89,12 @@ struct Kernels {
   // to lane i mod 16 by fma, then lanes folded 8, 4, 2, 1. out may be x. (Zhang, Sennrich 2019)
   void (*rms_norm)(float* out, const float* x, const float* weight, uint32_t n, float eps);
 
+  // out[i] = fma((x[i] - mean) * r, weight[i], bias[i]), mean = sum(x) / n,
+  // r = 1 / sqrt(sum((x - mean)^2) / n + eps); sums in lanes as above. out may be x. (Ba et al.
+  // 2016)
+  void (*layer_norm)(float* out, const float* x, const float* weight, const float* bias, uint32_t n,
+                     float eps);
+
   // The rotation's table of one position, (2, head_dim): cosines, each twice, then sines as -sin,
   // +sin. frequencies: (head_dim / 2), turns a position as fractions of 2^64, so that whole turns
   // fall off the top and the angle is exact at every position.
@@ -125,6 +132,9 @@ struct Kernels {
   // out[i] = (g / (1 + exp(-g))) * up[i], g = gate[i]. out may be gate. (Shazeer 2020: SwiGLU)
   void (*swiglu)(float* out, const float* gate, const float* up, uint32_t n);
 
+  // out[i] = act(x[i]) * up[i], or act(x[i]) where up is null; act: exact_math.h. out may be x.
+  void (*activate)(float* out, const float* x, const float* up, uint32_t n, uint32_t type);
+
   // x[i] = x[i] + y[i].
   void (*add)(float* x, const float* y, uint32_t n);
 
@@ -135,6 +145,12 @@ struct Kernels {
   // -200 for a NaN: odds as integers, whose sums are exact in any order.
   void (*odds)(uint32_t* weights, const float* x, uint32_t n, float max, float inv_temperature);
 };
+
+// What a build leaves out (parts.h) is null in every table.
+constexpr bool kHasLayerNorm = THIMBLE_LAYER_NORM;
+constexpr bool kHasRmsNorm = THIMBLE_RMS_NORM || THIMBLE_QK_NORM;
+constexpr bool kHasSwiglu = THIMBLE_SILU;
+constexpr bool kHasActivations = THIMBLE_ACTIVATIONS;
 
 constexpr uint32_t kMixBlock = 256;  // 32767 * 127 * 256 < 2^31
 

@@ -15,6 +15,7 @@
 #define THIMBLE_SRC_KERNELS_LANES_H
 
 #include "../exact_math.h"
+#include "activation.h"
 #include "reference.h"
 
 #if defined(__clang__)
@@ -321,6 +322,25 @@ static void rms_norm_lanes(float* out, const float* x, const float* weight, uint
 }
 
 template <class F>
+static void layer_norm_lanes(float* out, const float* x, const float* weight, const float* bias,
+                             uint32_t n, float eps) {
+  const float count = static_cast<float>(n);
+  F sum = F::of(0.0f);
+  over_lanes<F>(n, [&](uint32_t i, auto memory) { sum = add(sum, memory.load(x + i)); });
+  const F mean = F::of(fold(sum) / count);
+  F squares = F::of(0.0f);
+  over_lanes<F>(n, [&](uint32_t i, auto memory) {
+    const F d = sub(memory.load_or(x + i, mean), mean);
+    squares = fma(d, d, squares);
+  });
+  const F r = F::of(1.0f / exact_sqrt(fold(squares) / count + eps));
+  over_lanes<F>(n, [&](uint32_t i, auto memory) {
+    const F scaled = mul(sub(memory.load(x + i), mean), r);
+    memory.store(out + i, fma(scaled, memory.load(weight + i), memory.load(bias + i)));
+  });
+}
+
+template <class F>
 static void rotate_lanes(float* x, const float* table, uint32_t n_heads, uint32_t head_dim,
                          float scale) {
   const float* sines = table + head_dim;
@@ -337,6 +357,16 @@ template <class F>
 static void swiglu_lanes(float* out, const float* gate, const float* up, uint32_t n) {
   over_lanes<F>(n, [&](uint32_t i, auto memory) {
     memory.store(out + i, mul(exact_silu(memory.load(gate + i)), memory.load(up + i)));
+  });
+}
+
+template <class F>
+static void activate_lanes(float* out, const float* x, const float* up, uint32_t n, uint32_t type) {
+  with_activation(type, [&](auto act) {
+    over_lanes<F>(n, [&](uint32_t i, auto memory) {
+      const F y = act(memory.load(x + i));
+      memory.store(out + i, up ? mul(y, memory.load(up + i)) : y);
+    });
   });
 }
 
@@ -663,13 +693,15 @@ static constexpr Kernels lanes_table(const char* name) {
           matmul_f32_lanes<F>,
           matmul_q8_lanes<F, Dot>,
           quantize_q8_lanes<F>,
-          rms_norm_lanes<F>,
+          kHasRmsNorm ? rms_norm_lanes<F> : nullptr,
+          kHasLayerNorm ? layer_norm_lanes<F> : nullptr,
           exact_rope_table,
           rotate_lanes<F>,
           softmax_lanes<F>,
           mix_values_lanes<F>,
           mix_values_q8_lanes<F, Rows, HalfRows>,
-          swiglu_lanes<F>,
+          kHasSwiglu ? swiglu_lanes<F> : nullptr,
+          kHasActivations ? activate_lanes<F> : nullptr,
           add_lanes<F>,
           argmax_lanes<F>,
           odds_lanes<F>};

@@ -3,6 +3,7 @@
 #include "reference.h"
 
 #include "../exact_math.h"
+#include "activation.h"
 
 namespace thimble {
 
@@ -95,6 +96,19 @@ void rms_norm_reference(float* out, const float* x, const float* weight, uint32_
   for (uint32_t i = 0; i < n; ++i) out[i] = (x[i] * r) * weight[i];
 }
 
+void layer_norm_reference(float* out, const float* x, const float* weight, const float* bias,
+                          uint32_t n, float eps) {
+  float sums[kLanes] = {}, squares[kLanes] = {};
+  for (uint32_t i = 0; i < n; ++i) sums[i % kLanes] = sums[i % kLanes] + x[i];
+  const float mean = fold_lanes(sums) / static_cast<float>(n);
+  for (uint32_t i = 0; i < n; ++i) {
+    const float d = x[i] - mean;
+    squares[i % kLanes] = exact_fma(d, d, squares[i % kLanes]);
+  }
+  const float r = 1.0f / exact_sqrt(fold_lanes(squares) / static_cast<float>(n) + eps);
+  for (uint32_t i = 0; i < n; ++i) out[i] = exact_fma((x[i] - mean) * r, weight[i], bias[i]);
+}
+
 void rope_table_reference(float* table, const uint64_t* frequencies, uint32_t head_dim,
                           uint32_t position) {
   exact_rope_table(table, frequencies, head_dim, position);
@@ -175,6 +189,15 @@ void mix_values_q8_reference(float* out, const float* weights, size_t weights_st
 
 void swiglu_reference(float* out, const float* gate, const float* up, uint32_t n) {
   for (uint32_t i = 0; i < n; ++i) out[i] = exact_silu(Scalar{gate[i]}).v * up[i];
+}
+
+void activate_reference(float* out, const float* x, const float* up, uint32_t n, uint32_t type) {
+  with_activation(type, [&](auto act) {
+    for (uint32_t i = 0; i < n; ++i) {
+      const float y = act(Scalar{x[i]}).v;
+      out[i] = up ? y * up[i] : y;
+    }
+  });
 }
 
 void add_reference(float* x, const float* y, uint32_t n) {

@@ -16,6 +16,8 @@ void matmul_q8_reference(float* out, size_t out_stride, const Matrix& w, uint32_
 void quantize_q8_reference(const QuantizedRows& out, const float* x, size_t x_stride, uint32_t cols,
                            uint32_t n);
 void rms_norm_reference(float* out, const float* x, const float* weight, uint32_t n, float eps);
+void layer_norm_reference(float* out, const float* x, const float* weight, const float* bias,
+                          uint32_t n, float eps);
 void rope_table_reference(float* table, const uint64_t* frequencies, uint32_t head_dim,
                           uint32_t position);
 void rotate_reference(float* x, const float* table, uint32_t n_heads, uint32_t head_dim,
@@ -28,6 +30,7 @@ void mix_values_q8_reference(float* out, const float* weights, size_t weights_st
                              const int8_t* values, const uint16_t* scales, uint32_t n,
                              uint32_t head_dim, uint32_t n_heads);
 void swiglu_reference(float* out, const float* gate, const float* up, uint32_t n);
+void activate_reference(float* out, const float* x, const float* up, uint32_t n, uint32_t type);
 void add_reference(float* x, const float* y, uint32_t n);
 uint32_t argmax_reference(const float* x, uint32_t n);
 void odds_reference(uint32_t* weights, const float* x, uint32_t n, float max,
@@ -42,13 +45,15 @@ static constexpr Kernels reference_table() {
           matmul_f32_reference,
           matmul_q8_reference,
           quantize_q8_reference,
-          rms_norm_reference,
+          kHasRmsNorm ? rms_norm_reference : nullptr,
+          kHasLayerNorm ? layer_norm_reference : nullptr,
           rope_table_reference,
           rotate_reference,
           softmax_reference,
           mix_values_reference,
           mix_values_q8_reference,
-          swiglu_reference,
+          kHasSwiglu ? swiglu_reference : nullptr,
+          kHasActivations ? activate_reference : nullptr,
           add_reference,
           argmax_reference,
           odds_reference};

@@ -353,7 +353,7 @@ constexpr Kernels make_table() {
   k.quantize_q8 = quantize_q8_scalar;
   k.softmax = softmax_scalar;
   k.mix_values_q8 = mix_values_q8_scalar;
-  k.swiglu = swiglu_scalar;
+  k.swiglu = kHasSwiglu ? swiglu_scalar : nullptr;
   k.argmax = argmax_scalar;
   k.odds = odds_scalar;
   return k;

@@ -94,14 +94,58 @@ build_board() {
   mv $dir/building $dir/built
 }
 
-# NAME ELF MODEL OBJECT...: a program with the model linked in, and its map beside it.
+# NAME ELF MODEL OBJECT...: a program with the model linked in, and its map beside it. MODEL may be
+# assembler that links in several. The engine is that of the folder $engine of the board's.
+engine=engine
 link_program() {
-  local dir=$work/$1 elf=$2 model=$3 object objects=""
+  local dir=$work/$1 elf=$2 source=$3 object objects=""
   shift 3
   for object in "$@" board text; do objects="$objects $dir/programs/$object.o"; done
-  $tools-gcc $flags -DMODEL="\"$model\"" -c tests/firmware/model.S -o $dir/$elf.model.o
+  set --
+  case $source in *.S) ;; *)
+    set -- "-DMODEL=\"$source\""
+    source=tests/firmware/model.S ;;
+  esac
+  $tools-gcc $flags "$@" -c $source -o $dir/$elf.model.o
   $tools-gcc $flags -nostartfiles -Wl,--gc-sections -Wl,-Map=$dir/$elf.map -Ltests/firmware \
-    -Ttests/firmware/$script $objects $dir/engine/*.o $dir/$elf.model.o -o $dir/$elf.elf $libraries
+    -Ttests/firmware/$script $objects $dir/$engine/*.o $dir/$elf.model.o -o $dir/$elf.elf $libraries
+}
+
+# The families that the engine is also built for alone, with `thimble embed --needs`.
+kinds="llama gpt-2"
+
+# One model of each family, in $families, and what the host tells of them, in $work/families.expected.
+families=$work/families
+write_families() {
+  mkdir -p $families
+  "$(dirname $program)/family_models" $families >$families/list
+  families_assembler $families $(cat $families/list) >$families/all.S
+  ${CC:-gcc} -std=c99 -O1 -no-pie -Iinclude tests/firmware/families.c tests/firmware/text.c \
+    tests/firmware/host.c $families/all.S "$(dirname $program)/libthimble.a" -o $families/host
+  $families/host >$work/families.expected
+  for kind in $kinds; do
+    families_assembler $families $(grep "^$kind-[fq]" $families/list) >$families/$kind.S
+    grep "^$kind-[fq]" $work/families.expected >$work/$kind.expected
+    $program embed $families/$kind-q8.thimble --needs $families/$kind.h 2>/dev/null
+  done
+}
+
+# NAME KIND: the engine with no more than what that family needs; its size, by hash.c, to
+# KIND.figure lines in the file sizes of the folder KIND.
+build_kind() {
+  local dir=$work/$1/$2 source
+  if [ ! -e $dir/built ] || [ $families/$2.h -nt $dir/built ] || [ $work/$1/built -nt $dir/built ]; then
+    rm -rf "$dir"
+    mkdir -p $dir/engine
+    for source in src/*.cpp src/kernels/*.cpp; do
+      $tools-g++ $flags $engine_flags "-DTHIMBLE_NEEDS=\"$PWD/$families/$2.h\"" -c $source \
+        -o $dir/engine/$(basename $source .cpp).o
+    done
+    touch $dir/built
+  fi
+  local engine=$2/engine
+  link_program $1 $2/hash $story hash
+  awk -f tests/firmware/sizes.awk $dir/hash.map | sed "s/^/$2./" >$dir/sizes
 }
 
 # NAME ELF OPTIONS...: runs it and prints what it tells; a program that hangs is ended.
@@ -185,4 +229,28 @@ show_finished() {
     [ "$(cat $work/$first.status)" = 0 ] || failed=1
   done
   waiting="$first $waiting"
+}
+
+# FOLDER FILE...: assembler that links models in, as families.c wants them, to the standard output.
+families_assembler() {
+  local folder=$1 file number=0
+  shift
+  echo '    .section .model, "a"'
+  for file in "$@"; do
+    printf '    .balign 64\nfamily_%d:\n    .incbin "%s"\nfamily_end_%d:\n' $number "$folder/$file" $number
+    number=$((number + 1))
+  done
+  number=0
+  printf '    .section .rodata, "a"\n    .balign 8\n    .globl families\nfamilies:\n'
+  for file in "$@"; do
+    printf '    .dc.a family_name_%d, family_%d, family_end_%d\n' $number $number $number
+    number=$((number + 1))
+  done
+  echo '    .dc.a 0, 0, 0'
+  number=0
+  for file in "$@"; do
+    printf 'family_name_%d: .asciz "%s"\n' $number "${file%.thimble}"
+    number=$((number + 1))
+  done
+  printf '#if defined(__linux__)\n    .section .note.GNU-stack, "", %%progbits\n#endif\n'
 }

@@ -14,8 +14,8 @@ enum {
   kVersionAt = 8,
   kHeaderBytesAt = 16,
   kHeaderCrcAt = 20,
-  kHeadsAt = 56,
-  kSectionsAt = 256
+  kHeadsAt = 52,
+  kSectionsAt = 320
 };
 static uint8_t copy[kCopyBytes] ALIGNED; /* room for an image and 64 bytes */
 static uint8_t arena[1024 * 1024] ALIGNED;
@@ -111,8 +111,8 @@ static void damaged_images(void) {
   try_flipped("a bit of the header flipped", THIMBLE_ERROR_HEADER_CHECKSUM, kHeadsAt, 0x01, 0);
   try_flipped("a bit of the header flipped, checksum right", THIMBLE_ERROR_HEADER, kHeadsAt, 0x01,
               1);
-  try_flipped("a reserved byte set", THIMBLE_ERROR_HEADER_CHECKSUM, 200, 0x80, 0);
-  try_flipped("a reserved byte set, checksum right", THIMBLE_ERROR_UNSUPPORTED, 200, 0x80, 1);
+  try_flipped("a reserved byte set", THIMBLE_ERROR_HEADER_CHECKSUM, 216, 0x80, 0);
+  try_flipped("a reserved byte set, checksum right", THIMBLE_ERROR_UNSUPPORTED, 216, 0x80, 1);
   try_flipped("a bit of the section table flipped", THIMBLE_ERROR_HEADER_CHECKSUM,
               kSectionsAt + 64 + 32, 0x40, 0);
   try_flipped("a section moved, checksum right", THIMBLE_ERROR_SECTION, kSectionsAt + 64 + 32, 0x40,
@@ -139,7 +139,7 @@ typedef struct Section {
   uint32_t kind, layer, type, rows, cols, row_tile, group, n_groups;
   uint64_t offset, bytes, scales_offset, scales_bytes;
 } Section;
-enum { kFeedForwardDown = 7 };
+enum { kFeedForwardDown = 18 };
 
 static const Section* find_section(uint32_t kind, uint32_t layer) {
   const Section* section = (const Section*)(copy + kSectionsAt);

@@ -32,6 +32,12 @@ InputFile::InputFile(const std::string& path) : path_(path) {
     throw Refused(path + ": " + why);
   }
   size_ = static_cast<uint64_t>(info.st_size);
+  try {
+    refuse_git_lfs_pointer(*this);
+  } catch (...) {
+    close(fd_);  // no destructor runs
+    throw;
+  }
 }
 
 InputFile::~InputFile() {
@@ -52,6 +58,39 @@ void InputFile::read(uint64_t offset, void* data, size_t bytes) const {
     offset += static_cast<uint64_t>(n);
     bytes -= static_cast<size_t>(n);
   }
+}
+
+void refuse_git_lfs_pointer(const InputFile& file) {
+  constexpr uint64_t kLargestPointer = 1024;
+  static const std::string kStart = "version https://git-lfs.github.com/spec/v1\n";
+  if (file.size() < kStart.size() || file.size() > kLargestPointer) return;
+  std::string text(static_cast<size_t>(file.size()), '\0');
+  file.read(0, text.data(), text.size());
+  if (text.compare(0, kStart.size(), kStart) != 0) return;
+  const size_t size = text.find("\nsize ");
+  const size_t digits = size + 6;
+  const size_t end = text.find_first_not_of("0123456789", digits);
+  std::string bytes = "an unknown number of";
+  if (size != std::string::npos && end != std::string::npos && end > digits && end < digits + 20) {
+    bytes = text.substr(digits, end - digits);
+  }
+  throw Refused(file.path() + ": is a Git LFS pointer (the file itself has " + bytes +
+                " bytes), expected the file: run git lfs pull");
+}
+
+std::string read_whole_file(const InputFile& file, uint64_t max_bytes) {
+  if (file.size() > max_bytes) {
+    throw Refused(format("%s: found %llu bytes, expected at most %llu", file.path().c_str(),
+                         static_cast<unsigned long long>(file.size()),
+                         static_cast<unsigned long long>(max_bytes)));
+  }
+  std::string text(static_cast<size_t>(file.size()), '\0');
+  file.read(0, text.data(), text.size());
+  return text;
+}
+
+std::string read_whole_file(const std::string& path, uint64_t max_bytes) {
+  return read_whole_file(InputFile(path), max_bytes);
 }
 
 }  // namespace thimble::tools

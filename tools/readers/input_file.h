@@ -11,7 +11,8 @@ namespace thimble::tools {
 
 class InputFile {
  public:
-  // Throws Refused (missing, a directory, not readable, no ordinary file, empty).
+  // Throws Refused (missing, a directory, not readable, no ordinary file, empty, a Git LFS
+  // pointer).
   explicit InputFile(const std::string& path);
   ~InputFile();
   InputFile(const InputFile&) = delete;
@@ -28,6 +29,14 @@ class InputFile {
   int fd_ = -1;
   uint64_t size_ = 0;
 };
+
+// Git without its LFS extension leaves a few lines of text in the place of a large file. Throws
+// Refused if that is what the file is; InputFile does so by itself.
+void refuse_git_lfs_pointer(const InputFile& file);
+
+// Throws Refused if the file has more bytes than that.
+std::string read_whole_file(const InputFile& file, uint64_t max_bytes);
+std::string read_whole_file(const std::string& path, uint64_t max_bytes);
 
 }  // namespace thimble::tools
 

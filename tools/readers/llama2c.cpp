@@ -58,9 +58,11 @@ class Llama2cFile {
       case kAttentionNorm:
         return read(attention_norm_, layer, 0, out);
       case kAttentionQkv:
-        if (row < q) return read(wq_, layer, rope_source_row(pairs, row, s.head_dim), out);
+        if (row < q)
+          return read(wq_, layer, rope_source_row(pairs, row, s.head_dim, s.head_dim), out);
         row -= q;
-        if (row < kv) return read(wk_, layer, rope_source_row(pairs, row, s.head_dim), out);
+        if (row < kv)
+          return read(wk_, layer, rope_source_row(pairs, row, s.head_dim, s.head_dim), out);
         return read(wv_, layer, row - kv, out);
       case kAttentionOutput:
         return read(wo_, layer, row, out);

@@ -8,6 +8,7 @@
 
 #include "error.h"
 #include "readers/llama2c.h"
+#include "vocabulary.h"
 
 namespace thimble::tools {
 namespace {
@@ -15,22 +16,6 @@ namespace {
 constexpr size_t kControlTokens = 3;
 constexpr int32_t kBosId = 1, kEosId = 2;
 constexpr uint64_t kMaxFileBytes = uint64_t{kMaxVocab} * 64;
-constexpr char kMetaSymbol[] = "\xe2\x96\x81";  // U+2581, SentencePiece's mark for a space
-
-int hex_digit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  return -1;
-}
-
-// The byte that a text like <0x0A> stands for, -1 if it is no such text.
-int named_byte(const std::string& text) {
-  if (text.size() != 6 || text.compare(0, 3, "<0x") != 0 || text[5] != '>') return -1;
-  const int high = hex_digit(text[3]), low = hex_digit(text[4]);
-  return high < 0 || low < 0 ? -1 : high * 16 + low;
-}
-
 class TokenReader {
  public:
   TokenReader(const InputFile& file, uint32_t vocab_size)
@@ -56,12 +41,13 @@ class TokenReader {
                  longest_, kMaxTokenBytes));
     }
     while (at_ < bytes_.size()) read_token();
-    if (v_.texts.size() != vocab_size_) {
+    // A smaller one is not padded: it may be what is left of a file that was cut.
+    if (vocab_size_ > 0 && v_.texts.size() != vocab_size_) {
       refuse(format("a tokenizer of another size: found %zu tokens, the model has %u",
                     v_.texts.size(), vocab_size_));
     }
-    if (vocab_size_ < kControlTokens) {
-      refuse(format("found %u tokens, expected at least the %zu control tokens", vocab_size_,
+    if (v_.texts.size() < kControlTokens) {
+      refuse(format("found %zu tokens, expected at least the %zu control tokens", v_.texts.size(),
                     kControlTokens));
     }
     name_spaces();
@@ -88,6 +74,7 @@ class TokenReader {
     const size_t id = v_.texts.size();
     float score;
     int32_t length;
+    if (id == kMaxVocab) refuse(format("found more than %u tokens", kMaxVocab));
     if (bytes_.size() - at_ < sizeof score + sizeof length) refuse_end(id);
     take(&score);
     take(&length);
@@ -106,8 +93,8 @@ class TokenReader {
   }
 
   [[noreturn]] void refuse_end(size_t id) const {
-    refuse(format("ends within token %zu, at byte %zu; the model has %u tokens", id, bytes_.size(),
-                  vocab_size_));
+    const std::string wanted = vocab_size_ ? format("; the model has %u tokens", vocab_size_) : "";
+    refuse(format("ends within token %zu, at byte %zu", id, bytes_.size()) + wanted);
   }
 
   // llama2.c's export writes spaces; other ones leave SentencePiece's meta symbol. A vocabulary
@@ -117,11 +104,9 @@ class TokenReader {
       if (text.find(' ') != std::string::npos) return;
     }
     for (std::string& text : v_.texts) {
-      size_t at = 0;
-      while ((at = text.find(kMetaSymbol, at)) != std::string::npos) {
-        text.replace(at, sizeof kMetaSymbol - 1, " ");
-        had_meta_symbols_ = true;
-      }
+      std::string spaced = with_spaces(text);
+      had_meta_symbols_ |= spaced != text;
+      text = std::move(spaced);
     }
   }
 
@@ -158,8 +143,9 @@ VocabularyFile open_llama2c_tokenizer(const InputFile& file, uint32_t vocab_size
   TokenReader reader(file, vocab_size);
   VocabularyFile result;
   result.vocabulary = reader.read();
-  result.description =
-      format("llama2.c tokenizer, %u tokens of up to %d bytes", vocab_size, reader.longest());
+  result.description = format("llama2.c tokenizer, %zu tokens of up to %d bytes",
+                              result.vocabulary.texts.size(), reader.longest());
+  pad_vocabulary(&result.vocabulary, vocab_size, file.path());
   if (reader.had_meta_symbols()) result.description += ", U+2581 taken as space";
   return result;
 }

@@ -4,11 +4,15 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <filesystem>
 #include <memory>
 
 #include "error.h"
+#include "readers/gguf.h"
+#include "readers/hugging_face.h"
 #include "readers/input_file.h"
 #include "readers/llama2c.h"
+#include "readers/safetensors.h"
 
 namespace thimble::tools {
 namespace {
@@ -19,36 +23,42 @@ bool starts_with(const Start& start, const void* magic, size_t bytes) {
   return std::memcmp(start.data(), magic, bytes) == 0;
 }
 
-// Formats that are known but not read. A safetensors file is the length of its header (8 bytes),
-// then JSON.
-const char* foreign_format(const Start& start) {
-  if (starts_with(start, kMagic, sizeof kMagic)) return "a Thimble model already";
-  if (starts_with(start, "GGUF", 4)) return "a GGUF file";
-  if (starts_with(start, "PK\3\4", 4)) return "a zip file (a PyTorch checkpoint?)";
-  if (starts_with(start, "\x80\x02", 2) && start[2] == 0x8a) return "an old PyTorch checkpoint";
-  const uint8_t length_end[5] = {0, 0, 0, 0, '{'};
-  if (std::memcmp(start.data() + 4, length_end, sizeof length_end) == 0) {
-    return "a safetensors file";
-  }
-  return nullptr;
+bool is_index(const std::string& path) {
+  const std::string end = ".safetensors.index.json";
+  return path.size() > end.size() && path.substr(path.size() - end.size()) == end;
+}
+
+// pytorch_model.bin.index.json stands for its folder.
+std::optional<std::string> folder_of_torch_index(const std::string& path) {
+  const std::filesystem::path file(path);
+  if (file.filename() != "pytorch_model.bin.index.json") return std::nullopt;
+  const std::string folder = file.parent_path().string();
+  return folder.empty() ? "." : folder;
+}
+
+// A zip file, or the pickle of a long integer (the magic number of the old form).
+bool is_pytorch(const Start& start) {
+  return starts_with(start, "PK\3\4", 4) || (starts_with(start, "\x80\x02", 2) && start[2] == 0x8a);
 }
 
 }  // namespace
 
 Checkpoint open_checkpoint(const std::string& path, const ReadOptions& options) {
+  std::error_code error;
+  if (std::filesystem::is_directory(path, error)) return open_hugging_face(path, options);
+  if (is_index(path)) return open_safetensors_checkpoint(path, options);
+  if (const auto folder = folder_of_torch_index(path)) return open_hugging_face(*folder, options);
   auto file = std::make_shared<InputFile>(path);
   Start start{};
   file->read(0, start.data(), static_cast<size_t>(std::min<uint64_t>(file->size(), start.size())));
-  if (const char* found = foreign_format(start)) {
-    throw Refused(path + ": is " + found +
-                  ", expected a llama2.c checkpoint (.bin, version 0, 1 or 2)");
+  if (starts_with(start, kMagic, sizeof kMagic)) {
+    throw Refused(path + ": is a Thimble model already, expected a checkpoint to convert");
   }
+  if (is_gguf(*file)) return open_gguf_checkpoint(path, options);
+  if (is_pytorch(start)) return open_pytorch_checkpoint(path, options);
+  if (is_safetensors(*file)) return open_safetensors_checkpoint(path, options);
   // Last, since llama2.c's version 0 has no mark to know it by.
   return open_llama2c(std::move(file), options);
-}
-
-VocabularyFile open_vocabulary(const std::string& path, uint32_t vocab_size) {
-  return open_llama2c_tokenizer(InputFile(path), vocab_size);
 }
 
 }  // namespace thimble::tools

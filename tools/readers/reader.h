@@ -18,10 +18,14 @@ struct Checkpoint {
   RowSource rows;                        // reads from the file, which it keeps open
   RopePairs rope_pairs;                  // how the file has them; `rows` gives neighbours
   std::optional<Vocabulary> vocabulary;  // of formats that carry one
+  std::string vocabulary_path;           // or where it lies beside the weights; may be empty
 };
 
+// What a file leaves out or gets wrong.
 struct ReadOptions {
-  std::optional<RopePairs> rope_pairs;  // instead of what the format implies
+  std::optional<RopePairs> rope_pairs;              // instead of what the format implies
+  uint32_t n_heads = 0, n_kv_heads = 0, n_ctx = 0;  // 0: as the file says
+  std::optional<ActivationType> activation;
 };
 
 // Finds out the format and reads all but the weights. Throws Refused, naming the file, what was

@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: MIT
+// thimble chat: turns of a person, turns of a model. What was said stays in the cache.
+#include <unistd.h>
+
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "args.h"
+#include "engine.h"
+#include "error.h"
+#include "model.h"
+#include "output.h"
+#include "sampling.h"
+#include "thimble/thimble.h"
+#include "verbs.h"
+
+namespace thimble::tools {
+
+const char kChatHelp[] =
+    R"(usage: thimble chat MODEL [options]
+
+Talks in turns with an instruction model. Each line of stdin is a turn of yours; answers go to
+stdout as they are computed, everything else to stderr. Earlier turns stay in the cache and are not
+computed again. It ends with the input, or when the context is full.
+
+The model file has the texts around turns, which `thimble convert` takes from the model's own chat
+template, or from --turns.
+
+The chat
+  --system TEXT        what holds for the whole chat; default: none
+  -n N                 tokens of an answer at most; default 0: until it ends
+
+How the next token is drawn
+  -t T                 temperature, 0 to 100; 0 always takes the likeliest; default 0.8
+  --top-p P            from the likeliest tokens that make up this share, 0 to 1; default 0.9
+  --top-k K            from the K likeliest tokens; default 0: all
+  --min-p M            from tokens at least M times as likely as the likeliest; default 0
+  --repeat-penalty R   above 1 makes recent tokens less likely; default 1: off
+  --repeat-window W    how many tokens are recent, 1 to 256; default 64
+  --seed S             the same seed gives the same text, on every machine; default 0
+
+How keys and values are cached
+  --kv f32|q8          float32, or int8 in about a quarter of the memory; default f32
+  --ctx C              positions of the cache; default: the model's
+
+What it shows
+  --stats              what each turn took and what the cache kept, on stderr
+
+Examples
+  thimble chat smollm2.thimble
+  thimble chat smollm2.thimble --system "Answer in one sentence." -t 0
+  printf 'Hello!\nWhat did I say?\n' | thimble chat smollm2.thimble --seed 7 --stats
+)";
+
+namespace {
+
+constexpr size_t kMaxLineBytes = 1 << 20;
+
+struct ChatOptions {
+  std::string model, system;
+  thimble_sampling sampling{};
+  thimble_config config{};
+  uint64_t n = 0;
+  bool stats = false;
+};
+
+ChatOptions parse(const Words& words) {
+  const Args args(
+      words,
+      with_sampling_options(
+          {{"--system", true}, {"-n", true}, {"--kv", true}, {"--ctx", true}, {"--stats", false}}));
+  ChatOptions o;
+  o.model = args.one_positional("a model file");
+  o.system = args.text("--system", "");
+  o.sampling = sampling_of(args);
+  o.n = args.count("-n", 0, 0, UINT32_MAX);
+  o.config.n_ctx = static_cast<uint32_t>(args.count("--ctx", 0, 1, UINT32_MAX));
+  o.config.n_batch = 32;
+  o.config.kv_type = kv_type_of(args);
+  o.stats = args.has("--stats");
+  return o;
+}
+
+std::string trimmed(const std::string& text) {
+  const char* const kSpaces = " \t\r\n";
+  const size_t begin = text.find_first_not_of(kSpaces);
+  return begin == std::string::npos
+             ? ""
+             : text.substr(begin, text.find_last_not_of(kSpaces) + 1 - begin);
+}
+
+// A line without white space around it; false at the end of the input.
+bool read_line(bool shows_prompt, std::string* line) {
+  if (shows_prompt) {
+    std::fprintf(stderr, "> ");
+    std::fflush(stderr);
+  }
+  line->clear();
+  int c;
+  while ((c = std::getc(stdin)) != EOF && c != '\n') {
+    if (line->size() == kMaxLineBytes) {
+      throw Refused(format("stdin: a line of more than %zu bytes", kMaxLineBytes));
+    }
+    line->push_back(static_cast<char>(c));
+  }
+  const bool is_there = c != EOF || !line->empty();
+  *line = trimmed(*line);
+  return is_there;
+}
+
+class Chat {
+ public:
+  Chat(const LoadedModel& loaded, const ChatOptions& options, const thimble_config& config)
+      : options_(options),
+        model_(loaded.model()),
+        session_(loaded, config),
+        text_(model_),
+        turn_bytes_(header_of(model_).turn_bytes) {}
+
+  // False if the context has no room for it.
+  bool say(thimble_role role, const std::string& text, uint32_t flags) {
+    std::vector<int32_t> tokens(3 * (text.size() + turn_bytes_) + 3);
+    const int32_t n = thimble_encode_turn(session_, role, text.data(), text.size(), flags | after_,
+                                          tokens.data(), tokens.size());
+    const size_t count = pending_.size() + static_cast<size_t>(checked(n, "turn"));
+    const uint32_t kept = thimble_position(session_);
+    if (count > thimble_context_size(session_) - kept) {
+      std::fprintf(stderr, "this turn of %zu tokens does not fit\n", count);
+      return false;
+    }
+    tokens.resize(static_cast<size_t>(n));
+    tokens.insert(tokens.begin(), pending_.begin(), pending_.end());
+    pending_.clear();
+    const Stopwatch watch;
+    if (!tokens.empty()) compute(session_, tokens.data(), tokens.size());
+    fed_ = tokens.size();
+    prefill_seconds_ = watch.seconds();
+    kept_ = kept;
+    after_ = role == THIMBLE_ROLE_SYSTEM ? THIMBLE_TURN_AFTER_SYSTEM : 0;
+    return true;
+  }
+
+  // The answer, to stdout. False if the context was full before it ended.
+  bool answer() {
+    const Stopwatch watch;
+    uint64_t n = 0;
+    bool is_whole = true;
+    for (;;) {
+      const int32_t token = checked(thimble_sample(session_, &options_.sampling), "sample");
+      if (thimble_is_end(&model_, token)) break;
+      text_.put(token);
+      flush_stdout();
+      if (++n == options_.n) {
+        pending_.push_back(token);
+        break;
+      }
+      if (thimble_position(session_) == thimble_context_size(session_)) {
+        is_whole = false;
+        break;
+      }
+      compute(session_, &token, 1);
+    }
+    text_.end();
+    print_text("\n");
+    flush_stdout();
+    after_ = THIMBLE_TURN_AFTER_ANSWER;
+    ++n_turns_;
+    if (options_.stats) print_stats(n, watch.seconds());
+    return is_whole;
+  }
+
+  void print_full() const {
+    std::fprintf(stderr, "stopped: context full (%u of %u positions used); begin a new chat%s\n",
+                 thimble_position(session_), thimble_context_size(session_),
+                 thimble_context_size(session_) < model_.n_ctx ? ", or give a larger --ctx" : "");
+  }
+
+ private:
+  void print_stats(uint64_t n, double decode_seconds) const {
+    const auto rate = [](double amount, double seconds) {
+      return seconds > 0 ? amount / seconds : 0;
+    };
+    std::fprintf(stderr,
+                 "turn %u: %u tokens kept in the cache, not computed again; %zu new ones, %.0f "
+                 "tokens/s; %llu generated, %.0f tokens/s\n",
+                 n_turns_, kept_, fed_, rate(static_cast<double>(fed_), prefill_seconds_),
+                 static_cast<unsigned long long>(n), rate(static_cast<double>(n), decode_seconds));
+  }
+
+  const ChatOptions& options_;
+  const thimble_model& model_;
+  const Session session_;
+  TextStream text_;
+  const uint32_t turn_bytes_;
+  std::vector<int32_t> pending_;  // shown, not fed yet
+  uint32_t after_ = 0;            // THIMBLE_TURN_AFTER_...: what came last
+  uint32_t kept_ = 0, n_turns_ = 0;
+  size_t fed_ = 0;
+  double prefill_seconds_ = 0;
+};
+
+}  // namespace
+
+int chat_verb(const Words& words) {
+  const ChatOptions o = parse(words);
+  const std::string isa = chosen_isa();
+  const LoadedModel loaded(o.model);
+  const FileHeader& h = header_of(loaded.model());
+  if (h.tokenizer == kTokenizerNone) {
+    throw Refused(o.model + ": has no tokenizer; convert it with --tokenizer FILE");
+  }
+  if (h.turn_bytes == 0) {
+    throw Refused(o.model +
+                  ": has no texts around turns, so it cannot chat; if it is an instruction model, "
+                  "convert it again with --turns NAME or --user-open TEXT ... (thimble convert "
+                  "--help), otherwise use thimble run");
+  }
+  thimble_config config = o.config;
+  config.isa = isa.c_str();
+  Chat chat(loaded, o, config);
+
+  const bool is_terminal = isatty(STDIN_FILENO) == 1;
+  const std::string system = trimmed(o.system);
+  if (!system.empty() && !chat.say(THIMBLE_ROLE_SYSTEM, system, 0)) return chat.print_full(), 0;
+  for (std::string line; read_line(is_terminal, &line);) {
+    if (line.empty()) continue;
+    if (!chat.say(THIMBLE_ROLE_USER, line, THIMBLE_TURN_ANSWER) || !chat.answer()) {
+      return chat.print_full(), 0;
+    }
+  }
+  if (is_terminal) std::fprintf(stderr, "\n");
+  return 0;
+}
+
+}  // namespace thimble::tools

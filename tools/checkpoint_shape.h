@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: MIT
+// From a configuration and its tensors to a model's shape. Configurations of all formats are
+// brought to the names of Hugging Face's config.json before.
+#ifndef THIMBLE_TOOLS_CHECKPOINT_SHAPE_H
+#define THIMBLE_TOOLS_CHECKPOINT_SHAPE_H
+
+#include "checkpoint_parts.h"
+#include "readers/reader.h"
+#include "value.h"
+
+namespace thimble::tools {
+
+struct CheckpointShape {
+  ModelShape shape;
+  uint32_t rotary_dim;  // dimensions of a head that are rotated
+  RopePairs rope_pairs;
+};
+
+// Throws Refused, naming the file, for what is missing, contradicts itself or is not supported.
+// A value that no file has is asked for by the name of its option.
+CheckpointShape checkpoint_shape(CheckpointParts* parts, const Value& config,
+                                 const ReadOptions& options);
+
+}  // namespace thimble::tools
+
+#endif
