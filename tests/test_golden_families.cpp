@@ -192,9 +192,9 @@ TEST_CASE("golden families: every form within 1e-4, and one hash a set of weight
     CHECK(seen.same_top == seen.positions);
     std::printf("%-52s f32  |error| <= %.2e  0x%016llx\n", form.weights, seen.worst,
                 static_cast<unsigned long long>(seen.hash));
-    const auto [at, is_first] = hashes.insert({form.group, {seen.hash, form.weights}});
-    CHECK_MESSAGE(at->second.first == seen.hash, std::string(form.weights),
-                  " has another hash than ", at->second.second);
+    const auto& known = hashes.insert({form.group, {seen.hash, form.weights}}).first->second;
+    CHECK_MESSAGE(known.first == seen.hash, std::string(form.weights), " has another hash than ",
+                  known.second);
   }
   // Other weights have other hashes.
   for (const auto& a : hashes) {
