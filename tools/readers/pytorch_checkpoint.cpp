@@ -64,7 +64,8 @@ std::string first_names(const Tensors& tensors) {
 
 Checkpoint open_pytorch_checkpoint(const std::string& path, const ReadOptions& options) {
   PyTorchFile file = open_pytorch(path);
-  return open_state_dict(std::move(file.tensors), file.rest, file.description, path, options);
+  return open_state_dict(std::move(file.tensors), file.rest,
+                         file.description.substr(0, file.description.find(',')), path, options);
 }
 
 Checkpoint open_state_dict(std::shared_ptr<const Tensors> tensors, const Value& rest,
