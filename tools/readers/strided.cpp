@@ -48,8 +48,10 @@ void StridedReader::read(const Tensor& tensor, const PlainType& type, const Stri
   const size_t rank = tensor.shape.size();
   const uint64_t row = tensor.shape[rank - 1];
   std::vector<uint64_t> index(rank, 0);
-  for (uint64_t rest = begin, i = rank; i-- > 0; rest /= tensor.shape[i]) {
+  uint64_t rest = begin;
+  for (size_t i = rank; i-- > 0;) {
     index[i] = rest % tensor.shape[i];
+    rest /= tensor.shape[i];
   }
   while (count > 0) {
     uint64_t at = place.offset;
@@ -84,10 +86,10 @@ void StridedReader::gather(const Tensor& tensor, const PlainType& type, const St
     kept_ = std::move(bytes);
     kept_storage_ = place.storage;
   }
-  if (stride == 1) return type.to_float(&kept_[at * type.bytes], count, out);
-  for (size_t i = 0; i < count; ++i) {
-    type.to_float(&kept_[(at + i * stride) * type.bytes], 1, &out[i]);
-  }
+  const uint8_t* from = kept_.data() + static_cast<size_t>(at * type.bytes);
+  if (stride == 1) return type.to_float(from, count, out);
+  const size_t step = static_cast<size_t>(stride * type.bytes);
+  for (size_t i = 0; i < count; ++i) type.to_float(from + i * step, 1, &out[i]);
 }
 
 }  // namespace thimble::tools
