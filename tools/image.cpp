@@ -390,6 +390,12 @@ class ImageWriter {
     for (uint32_t r = 0; r < n; ++r) {
       float* row = tile->data() + size_t{r} * s.cols;
       rows_(static_cast<SectionKind>(s.kind), s.layer, first + r, s.cols, row);
+      // All at once, since a test for each would cost as much as reading them.
+      uint32_t largest = 0;
+      for (uint32_t c = 0; c < s.cols; ++c) {
+        largest = std::max(largest, bits_of(row[c]) & 0x7fffffff);
+      }
+      if (largest < 0x7f800000) continue;
       for (uint32_t c = 0; c < s.cols; ++c) {
         if (!std::isfinite(row[c])) refuse_weight(s, first + r, c, row[c]);
       }
@@ -437,8 +443,8 @@ class ImageWriter {
           scales[tile_scales + size_t{g} * s.row_tile + r] = scale;
           errors.add(row + begin, values.data() + begin, n, from_bf16(scale));
         }
-        for (size_t c = 0; c < padded_cols; ++c) {
-          tile[c / 4 * s.row_tile * 4 + r * 4 + c % 4] = values[c];
+        for (size_t c = 0; c < padded_cols; c += 4) {
+          std::memcpy(&tile[c * s.row_tile + r * 4], &values[c], 4);
         }
       }
       put(tile);
@@ -451,15 +457,24 @@ class ImageWriter {
   struct Errors {
     double largest_error = 0, error_sum = 0, largest_weight = 0, weight_sum = 0;
 
+    // One group. Sums side by side, so that one does not wait for the other.
     void add(const float* w, const int8_t* values, uint32_t n, float scale) {
+      constexpr uint32_t kLanes = 8;
+      float most[kLanes] = {}, sums[kLanes] = {}, most_weight[kLanes] = {}, weights[kLanes] = {};
       for (uint32_t i = 0; i < n; ++i) {
-        const double weight = std::fabs(static_cast<double>(w[i]));
-        const double error = std::fabs(static_cast<double>(w[i]) -
-                                       static_cast<double>(values[i]) * static_cast<double>(scale));
-        largest_error = std::max(largest_error, error);
-        largest_weight = std::max(largest_weight, weight);
-        error_sum += error;
-        weight_sum += weight;
+        const uint32_t k = i % kLanes;
+        const float weight = std::fabs(w[i]);
+        const float error = std::fabs(w[i] - static_cast<float>(values[i]) * scale);
+        most[k] = std::max(most[k], error);
+        most_weight[k] = std::max(most_weight[k], weight);
+        sums[k] += error;
+        weights[k] += weight;
+      }
+      for (uint32_t k = 0; k < kLanes; ++k) {
+        largest_error = std::max(largest_error, static_cast<double>(most[k]));
+        largest_weight = std::max(largest_weight, static_cast<double>(most_weight[k]));
+        error_sum += static_cast<double>(sums[k]);
+        weight_sum += static_cast<double>(weights[k]);
       }
     }
     double worst() const { return largest_weight > 0 ? largest_error / largest_weight : 0; }

@@ -26,7 +26,8 @@ class RowReader {
             uint32_t cols);
 
   std::shared_ptr<const Tensors> tensors_;
-  std::vector<float> block_;  // (count_, cols), or (cols, count_) of a stripe
+  std::vector<float> block_;   // (count_, cols)
+  std::vector<float> stripe_;  // some columns of a transposed block, as they lie
   size_t tensor_ = SIZE_MAX;
   uint64_t first_ = 0, count_ = 0;
 };
