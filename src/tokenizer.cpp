@@ -5,101 +5,13 @@
 
 #include "characters.h"
 #include "pretokenizer.h"
+#include "token_tables.h"
 #include "unicode_classes.h"
 
 namespace thimble {
 namespace {
 
-// ---- Tables -------------------------------------------------------------------------------------
-
-struct Text {
-  const uint8_t* bytes;
-  uint32_t n;
-};
-
-// What a build leaves out is known when it is compiled.
-struct Tables {
-  explicit Tables(const thimble_model& model)
-      : offsets(table_of<uint32_t>(model, kTokenOffsets)),
-        bytes(table_of<uint8_t>(model, kTokenBytes)),
-        ranks(table_of<int32_t>(model, kTokenRanks)),
-        types(table_of<uint8_t>(model, kTokenTypes)),
-        byte_tokens(table_of<int32_t>(model, kByteTokens)),
-        lookup(table_of<int32_t>(model, kTokenLookup)),
-        lookup_mask(token_lookup_slots(header_of(model).vocab_size) - 1),
-        max_token_bytes(header_of(model).max_token_bytes),
-#if THIMBLE_BYTE_BPE && THIMBLE_SCORED_BPE
-        byte_level(header_of(model).tokenizer == kTokenizerByteBpe),
-#endif
-#if THIMBLE_SCORED_BPE
-        space_prefix((header_of(model).tokenizer_flags & kTokenizerAddSpacePrefix) != 0),
-#endif
-        splits(byte_level ? table_of<uint16_t>(model, kTokenSplits) : nullptr) {
-  }
-
-  const uint32_t* offsets;     // (vocab_size + 1)
-  const uint8_t* bytes;        // (token_bytes)
-  const int32_t* ranks;        // (vocab_size)
-  const uint8_t* types;        // (vocab_size), TokenType
-  const int32_t* byte_tokens;  // (256)
-  const int32_t* lookup;       // (lookup_mask + 1)
-  uint32_t lookup_mask;
-  uint32_t max_token_bytes;
-#if THIMBLE_BYTE_BPE && THIMBLE_SCORED_BPE
-  bool byte_level;
-#else
-  static constexpr bool byte_level = THIMBLE_BYTE_BPE;
-#endif
-#if THIMBLE_SCORED_BPE
-  bool space_prefix;  // a text is encoded with a space before it
-#endif
-  const uint16_t* splits;  // (vocab_size), of byte-level BPE
-};
-
-Text text_of(const Tables& t, int32_t token) {
-  return {t.bytes + t.offsets[token], t.offsets[token + 1] - t.offsets[token]};
-}
-
-// Not memcmp: clang turns its result's test into bcmp, which firmware may not have.
-bool equal(const uint8_t* bytes, Text text) {
-  for (uint32_t i = 0; i < text.n; ++i) {
-    if (bytes[i] != text.bytes[i]) return false;
-  }
-  return true;
-}
-
-constexpr uint32_t bit_of(TokenType type) {
-  return 1u << type;
-}
-
-TokenType type_of(const Tables& t, int32_t token) {
-  return static_cast<TokenType>(t.types[token] & ~kTokenWhole);
-}
-
-// The token of one of `types` (bits) whose text is a followed by b, -1 if there is none. `hash` is
-// that of the text, whose n is at least 1.
-int32_t find_hashed(const Tables& t, uint32_t hash, Text a, Text b, uint32_t types) {
-  const uint32_t n = a.n + b.n;
-  for (uint32_t slot = hash & t.lookup_mask;; slot = (slot + 1) & t.lookup_mask) {
-    const int32_t token = t.lookup[slot];
-    if (token < 0) return -1;
-    const Text text = text_of(t, token);
-    if (text.n == n && equal(text.bytes, a) && equal(text.bytes + a.n, b) &&
-        (types >> type_of(t, token) & 1)) {
-      return token;
-    }
-  }
-}
-
-int32_t find_token(const Tables& t, Text a, Text b) {
-  if (a.n + b.n > t.max_token_bytes) return -1;
-  const uint32_t hash = fnv1a_32(b.bytes, b.n, fnv1a_32(a.bytes, a.n));
-  return find_hashed(t, hash, a, b, bit_of(kTokenNormal));
-}
-
 // ---- Merging a word -----------------------------------------------------------------------------
-
-constexpr uint32_t kNone = 0xffffffff;
 
 // The symbols of one word over positions, and a winner tree (Knuth, TAOCP 3, 5.4.1) that has the
 // best pair at its root: a merge costs O(log n). A tree over n leaves has its inner nodes at [1, n)
@@ -137,9 +49,9 @@ uint32_t next_symbol(const Word& w, uint32_t at) {
   return next == w.n || w.merged[next] > kTaken ? next : static_cast<uint32_t>(w.token[next]);
 }
 
-// And the one before it; kNone if there is none.
+// And the one before it; the first one itself.
 uint32_t symbol_before(const Word& w, uint32_t at) {
-  if (at == 0) return kNone;
+  if (at == 0) return 0;
   const int32_t merged = w.merged[at - 1];
   return merged > kTaken ? at - 1 : static_cast<uint32_t>(kTaken - merged);
 }
@@ -161,6 +73,7 @@ int32_t merged_pair(const Tables& t, const Word& w, uint32_t at) {
 
 // The better one of two pairs: higher rank, then further left; any rank beats no token.
 uint32_t better_pair(const Tables& t, const Word& w, uint32_t a, uint32_t b) {
+  if (w.merged[a] == w.merged[b]) return a < b ? a : b;
   if (w.merged[b] < 0) return a;
   if (w.merged[a] < 0) return b;
   const int32_t rank_a = t.ranks[w.merged[a]], rank_b = t.ranks[w.merged[b]];
@@ -168,43 +81,48 @@ uint32_t better_pair(const Tables& t, const Word& w, uint32_t a, uint32_t b) {
   return a < b ? a : b;
 }
 
-uint32_t play(const Tables& t, const Word& w, uint32_t node) {
-  const uint32_t left = 2 * node, right = left + 1;
-  const uint32_t a = left < w.n ? w.winner[left] : left - w.n;
-  const uint32_t b = right < w.n ? w.winner[right] : right - w.n;
-  return better_pair(t, w, a, b);
+uint32_t winner_of(const Word& w, uint32_t node) {
+  return node < w.n ? w.winner[node] : node - w.n;
 }
 
-// Sets the pair at a position and plays its games again, as long as they can end differently.
-void set_pair(const Tables& t, const Word& w, uint32_t at, int32_t merged) {
-  w.merged[at] = merged;
-  for (uint32_t node = (w.n + at) / 2; node > 0; node /= 2) {
-    const uint32_t winner = play(t, w, node);
-    if (winner == w.winner[node] && winner != at) return;
-    w.winner[node] = winner;
+// Plays the games of a position's pair again, up to where they meet those of leaf `meets`, or to
+// the root.
+void play(const Tables& t, const Word& w, uint32_t at, uint32_t meets) {
+  uint32_t winner = at;
+  for (uint32_t node = w.n + at; node > 1; node /= 2) {
+    meets /= 2;
+    if (node / 2 == meets) return;
+    winner = better_pair(t, w, winner, winner_of(w, node ^ 1));
+    w.winner[node / 2] = winner;
   }
 }
 
 // Merges the best pair until none is left (Sennrich et al. 2016).
 void merge_word(const Tables& t, const Word& w) {
-  for (uint32_t i = 0; i < w.n; ++i) w.merged[i] = -1;
-  if (w.n < 2) return;
-  for (uint32_t i = 0; i < w.n; ++i) w.merged[i] = merged_pair(t, w, i);
-  for (uint32_t node = w.n - 1; node > 0; --node) w.winner[node] = play(t, w, node);
+  if (w.n == 0) return;
+  for (uint32_t i = w.n; i-- > 0;) w.merged[i] = merged_pair(t, w, i);
+  for (uint32_t node = w.n - 1; node > 0; --node) {
+    w.winner[node] = better_pair(t, w, winner_of(w, 2 * node), winner_of(w, 2 * node + 1));
+  }
 
-  for (;;) {
-    const uint32_t best = w.winner[1];
-    if (w.merged[best] < 0) return;
-    const uint32_t gone = next_symbol(w, best), end = next_symbol(w, gone);
-    const int32_t start_tag = kTaken - static_cast<int32_t>(best);
-    w.token[best] = w.merged[best];
-    // One at a time: set_pair relies on all other games being up to date.
-    set_pair(t, w, gone, start_tag);
+  uint32_t best = winner_of(w, 1);
+  while (w.merged[best] >= 0) {
+    const int32_t token = w.merged[best];
+    const uint32_t before = symbol_before(w, best), gone = next_symbol(w, best);
+    const uint32_t end = next_symbol(w, gone);
+    w.token[best] = token;
     w.token[best + 1] = w.token[end - 1] = static_cast<int32_t>(end);
-    w.merged[best + 1] = w.merged[end - 1] = start_tag;
-    set_pair(t, w, best, merged_pair(t, w, best));
-    const uint32_t before = symbol_before(w, best);
-    if (before != kNone) set_pair(t, w, before, merged_pair(t, w, before));
+    w.merged[best + 1] = w.merged[end - 1] = w.merged[gone] = kTaken - static_cast<int32_t>(best);
+    w.merged[before] = merged_pair(t, w, before);
+    w.merged[best] = merged_pair(t, w, best);
+    play(t, w, gone, w.n + best);
+    play(t, w, before, w.n + best);
+    // In a run of equal symbols the pair behind is the next one, unless a new one is better. What
+    // lies above both plays when the run has ended.
+    const bool is_run = end < w.n && w.merged[end] == token &&
+                        better_pair(t, w, better_pair(t, w, before, best), end) == end;
+    play(t, w, best, is_run ? w.n + end : 0);
+    best = is_run ? end : w.winner[1];
   }
 }
 
@@ -367,21 +285,13 @@ thimble_status put_plain(const Tables& t, const FileHeader& h, const uint8_t* by
 #endif
 }
 
-// Tokens that are recognised in a text, and which beginnings can be one of them: their first byte,
-// for those of several bytes a hash of the first two.
+// Tokens that are recognised in a text, and which beginnings can be one of them: a bit for the low
+// five bits of the first byte and the high three of the second.
 struct Specials {
   uint32_t types;  // bits of TokenType
   uint32_t longest;
-  uint32_t first[8], first_two[8];  // 256 bits each
+  uint8_t starts[32];
 };
-
-bool has_bit(const uint32_t* bits, uint32_t i) {
-  return bits[i / 32] >> i % 32 & 1;
-}
-
-uint32_t hash_two(const uint8_t* bytes) {
-  return (bytes[0] * 5u + bytes[1]) & 255;
-}
 
 Specials specials_of(const Tables& t, uint32_t n_tokens, uint32_t types) {
   Specials s = {};
@@ -391,17 +301,16 @@ Specials specials_of(const Tables& t, uint32_t n_tokens, uint32_t types) {
     const Text text = text_of(t, static_cast<int32_t>(i));
     if (text.n == 0) continue;
     if (text.n > s.longest) s.longest = text.n;
-    const uint32_t bit = text.n == 1 ? text.bytes[0] : hash_two(text.bytes);
-    (text.n == 1 ? s.first : s.first_two)[bit / 32] |= 1u << bit % 32;
+    const uint32_t seconds = text.n == 1 ? 255 : 1u << (text.bytes[1] >> 5);
+    s.starts[text.bytes[0] & 31] |= static_cast<uint8_t>(seconds);
   }
   return s;
 }
 
 // The longest special token at the start of a text of n >= 1 bytes, -1 if there is none.
 int32_t special_at(const Tables& t, const Specials& s, const uint8_t* bytes, size_t n) {
-  const bool longer = n > 1 && has_bit(s.first_two, hash_two(bytes));
-  if (!longer && !has_bit(s.first, bytes[0])) return -1;
-  const uint32_t most = !longer ? 1 : n < s.longest ? static_cast<uint32_t>(n) : s.longest;
+  if (n > 1 && !(s.starts[bytes[0] & 31] >> (bytes[1] >> 5) & 1)) return -1;
+  const uint32_t most = n < s.longest ? static_cast<uint32_t>(n) : s.longest;
   int32_t found = -1;
   uint32_t hash = kFnv32Start;
   for (uint32_t i = 0; i < most; ++i) {
@@ -577,131 +486,7 @@ CharacterStream put_text(const thimble_decoder& decoder, Text text, char* out) {
   return s;
 }
 
-// ---- Checking -----------------------------------------------------------------------------------
-
-// A table's entry that is refused; the entries have T's size.
-template <class T>
-thimble_status refuse(const thimble_model& model, SectionKind kind, uint32_t index,
-                      thimble_fault* fault, const char* what, int64_t found, int64_t expected) {
-  *fault = {what, static_cast<uint64_t>(found), static_cast<uint64_t>(expected),
-            section_of(model, kind).offset + uint64_t{index} * sizeof(T)};
-  return THIMBLE_ERROR_TOKENIZER;
-}
-
-thimble_status refuse_header(thimble_fault* fault, const char* what, uint32_t found,
-                             uint32_t expected, uint64_t offset) {
-  *fault = {what, found, expected, offset};
-  return THIMBLE_ERROR_TOKENIZER;
-}
-
-bool has_inner_space(Text text) {
-  for (uint32_t i = 1; i < text.n; ++i) {
-    if (text.bytes[i] == ' ' && text.bytes[i - 1] != ' ') return true;
-  }
-  return false;
-}
-
-// Token texts and their types.
-thimble_status check_texts(const thimble_model& model, thimble_fault* fault) {
-  const FileHeader& h = header_of(model);
-  const Tables t(model);
-  const auto refuse_offset = [&](uint32_t index, uint32_t expected) {
-    return refuse<uint32_t>(model, kTokenOffsets, index, fault, "token offset", t.offsets[index],
-                            expected);
-  };
-  if (t.offsets[0] != 0) return refuse_offset(0, 0);
-  uint32_t longest = 0;
-  for (uint32_t i = 0; i < h.vocab_size; ++i) {
-    const uint32_t begin = t.offsets[i], end = t.offsets[i + 1];
-    if (end < begin) return refuse_offset(i + 1, begin);
-    if (end > h.token_bytes) return refuse_offset(i + 1, h.token_bytes);
-    const Text text = text_of(t, static_cast<int32_t>(i));
-    if (text.n > longest) longest = text.n;
-    const TokenType type = type_of(t, static_cast<int32_t>(i));
-    if (type > kTokenUser || (t.types[i] > type && type != kTokenNormal)) {
-      return refuse<uint8_t>(model, kTokenTypes, i, fault, "token type", t.types[i], kTokenUser);
-    }
-    if (type == kTokenByte && text.n != 1) return refuse_offset(i + 1, begin + 1);
-    if ((h.tokenizer_flags & kTokenizerSplitsAtSpaces) && type == kTokenNormal &&
-        has_inner_space(text)) {
-      return refuse_header(fault, "tokenizer_flags (a token spans words)", h.tokenizer_flags,
-                           h.tokenizer_flags & ~uint32_t{kTokenizerSplitsAtSpaces},
-                           offsetof(FileHeader, tokenizer_flags));
-    }
-  }
-  if (t.offsets[h.vocab_size] != h.token_bytes) return refuse_offset(h.vocab_size, h.token_bytes);
-  if (longest != h.max_token_bytes) {
-    return refuse_header(fault, "max_token_bytes", h.max_token_bytes, longest,
-                         offsetof(FileHeader, max_token_bytes));
-  }
-  return THIMBLE_OK;
-}
-
-// The two tables that lead from text to tokens. The texts must have been checked.
-thimble_status check_ways_to_tokens(const thimble_model& model, thimble_fault* fault) {
-  const uint32_t vocab_size = header_of(model).vocab_size;
-  const Tables t(model);
-  const auto is_id = [&](int32_t id) { return id >= 0 && static_cast<uint32_t>(id) < vocab_size; };
-
-  for (uint32_t byte = 0; byte < 256; ++byte) {
-    const int32_t id = t.byte_tokens[byte];
-    // Byte-level BPE begins with ordinary tokens of one byte.
-    const TokenType type = t.byte_level ? kTokenNormal : kTokenByte;
-    if (id == -1) continue;
-    if (is_id(id) && type_of(t, id) == type && text_of(t, id).n == 1 &&
-        *text_of(t, id).bytes == byte) {
-      continue;
-    }
-    return refuse<int32_t>(model, kByteTokens, byte, fault, "token of a byte", id, -1);
-  }
-
-  bool any_empty = false;  // what ends a search
-  for (uint32_t slot = 0; slot <= t.lookup_mask; ++slot) {
-    const int32_t id = t.lookup[slot];
-    any_empty |= id == -1;
-    if (id == -1 || (is_id(id) && type_of(t, id) != kTokenByte)) continue;
-    return refuse<int32_t>(model, kTokenLookup, slot, fault, "token lookup slot", id, -1);
-  }
-  if (!any_empty) {
-    return refuse<int32_t>(model, kTokenLookup, 0, fault, "token lookup (no empty slot)",
-                           t.lookup[0], -1);
-  }
-  for (uint32_t i = 0; t.byte_level && i < vocab_size; ++i) {
-    const uint32_t n = text_of(t, static_cast<int32_t>(i)).n;
-    if (t.splits[i] == 0 || t.splits[i] < n || (t.splits[i] & kSplitMask)) continue;
-    return refuse<uint16_t>(model, kTokenSplits, i, fault, "token split", t.splits[i], 0);
-  }
-  return THIMBLE_OK;
-}
-
-#if THIMBLE_CHAT  // without it nobody reads them
-// The texts around turns.
-thimble_status check_turns(const thimble_model& model, thimble_fault* fault) {
-  const uint32_t turn_bytes = header_of(model).turn_bytes;
-  if (turn_bytes == 0) return THIMBLE_OK;
-  const uint32_t* offsets = table_of<uint32_t>(model, kTurnOffsets);
-  for (uint32_t i = 0; i <= kTurnTextCount; ++i) {
-    const uint32_t low = i == 0 ? 0 : i == kTurnTextCount ? turn_bytes : offsets[i - 1];
-    const uint32_t high = i == 0 ? 0 : turn_bytes;
-    if (offsets[i] >= low && offsets[i] <= high) continue;
-    return refuse<uint32_t>(model, kTurnOffsets, i, fault, "offset of a text around turns",
-                            offsets[i], offsets[i] < low ? low : high);
-  }
-  return THIMBLE_OK;
-}
-#endif
-
 }  // namespace
-
-thimble_status check_tokenizer(const thimble_model& model, thimble_fault* fault) {
-  if (header_of(model).tokenizer == kTokenizerNone) return THIMBLE_OK;
-  thimble_status status = check_texts(model, fault);
-  if (status == THIMBLE_OK) status = check_ways_to_tokens(model, fault);
-#if THIMBLE_CHAT
-  if (status == THIMBLE_OK) status = check_turns(model, fault);
-#endif
-  return status;
-}
 
 size_t encode_scratch_bytes(size_t word_bytes) {
   return (word_bytes < kMaxWordBytes ? word_bytes : kMaxWordBytes) * kScratchPerSymbol;

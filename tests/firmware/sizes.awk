@@ -16,7 +16,7 @@ function place(section, bytes, object,   from_engine) {
   if (section ~ /^\.(init_array|preinit_array|ctors|fini_array|dtors)/) {
     print "complaint static constructors: " bytes " bytes of " section " from " object
   } else if (section ~ /^\.(text|rodata|srodata)/) {
-    if (object ~ /\/engine\/(tokenizer|pretokenizer|unicode_classes)\.o/) tokenizer += bytes
+    if (object ~ /\/engine\/(tokenizer|tokenizer_check|pretokenizer|unicode_classes)\.o/) tokenizer += bytes
     else if (from_engine && section ~ /^\.text/) code += bytes
     else if (from_engine) constants += bytes
     else if (object ~ /\.a[(:]/) library += bytes
