@@ -303,7 +303,8 @@ std::string random_text(Dice* dice, size_t max_characters) {
       text += static_cast<char>(dice->below(256));
     } else {
       const std::string& c = dice->pick(kAlphabet);
-      text.append(dice->chance(20) ? c.substr(0, 1) : c);
+      const size_t times = dice->chance(8) ? dice->below(12) : 1;  // a run
+      for (size_t i = 0; i < times; ++i) text.append(dice->chance(20) ? c.substr(0, 1) : c);
     }
     if (dice->chance(8)) text.append(dice->below(4), ' ');
   }
