@@ -87,7 +87,7 @@ void store_q8(const KvCache& cache, uint32_t layer, uint32_t position, const flo
 KvCache kv_cache_take(Arena* arena, const thimble_model& model, uint32_t n_ctx, uint32_t n_batch,
                       WeightType type, uint32_t tile) {
   KvCache cache = {};
-  cache.n_ctx = static_cast<uint32_t>(round_up(n_ctx, kLanes));
+  cache.n_ctx = kv_positions(0, n_batch, n_ctx);
   cache.n_kv_heads = model.n_kv_heads;
   cache.head_dim = model.head_dim;
   cache.tile = tile;
@@ -101,17 +101,11 @@ KvCache kv_cache_take(Arena* arena, const thimble_model& model, uint32_t n_ctx, 
     const uint32_t* kinds = table_of<uint32_t>(model, kLayerKinds);
     cached = 0;
     for (uint32_t i = 0; i < model.n_layers; ++i) {
-      uint64_t size = cache.n_ctx;
-      if (kinds[2 * i] > 0) size = round_up(uint64_t{kinds[2 * i]} + n_batch + 14, kLanes);
-      size = size < cache.n_ctx ? size : cache.n_ctx;
-      if (cache.layers) {
-        cache.layers[i] = {static_cast<uint32_t>(cached), static_cast<uint32_t>(size), 0};
-      }
+      const uint32_t size = kv_positions(kinds[2 * i], n_batch, n_ctx);
+      if (cache.layers) cache.layers[i] = {static_cast<uint32_t>(cached), size, 0};
       cached += size;
     }
   }
-#else
-  (void)n_batch;
 #endif
   const uint64_t positions = cached * model.n_kv_heads;
   if (type == kWeightQ8) {

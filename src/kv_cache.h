@@ -20,8 +20,14 @@ struct KvLayer {
   uint32_t base;    // the first of them, a multiple of kLanes: it moves along with the text
 };
 
-// A layer that sees a window caches the window, n_batch - 1 positions that come with a batch, and
-// what it takes to move in steps of 16: window + n_batch + 14, rounded up to 16.
+// Positions that a layer caches. One that sees a window caches the window, n_batch - 1 positions
+// that come with a batch, and what it takes to move in steps of 16; window 0: it sees all.
+inline uint32_t kv_positions(uint32_t window, uint32_t n_batch, uint32_t n_ctx) {
+  const uint64_t all = round_up(n_ctx, kLanes);
+  const uint64_t size = window > 0 ? round_up(uint64_t{window} + n_batch + 14, kLanes) : all;
+  return static_cast<uint32_t>(size < all ? size : all);
+}
+
 struct KvCache {
   void* keys;    // f32: (n_layers, n_kv_heads, n_ctx / tile, head_dim, tile)
                  // q8: int8 (n_layers, n_kv_heads, n_ctx / tile, padded head_dim / 4, tile, 4)

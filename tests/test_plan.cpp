@@ -6,6 +6,7 @@
 
 #include "capture.h"
 #include "json.h"
+#include "llama2c_files.h"
 #include "plan.h"
 #include "tiny_model.h"
 #include "verbs.h"
@@ -104,6 +105,35 @@ TEST_CASE("plan: text, JSON and exit codes") {
   CHECK(short_of.out.find("fits: --kv q8 --ctx ") != std::string::npos);
   CHECK(run(tools::plan_verb, {kStory, "--ram", "9000"}).out.find("no context fits") !=
         std::string::npos);
+}
+
+TEST_CASE("plan: what layers with windows cache") {
+  tools::ModelShape shape = tiny_shapes()[0].shape;
+  shape.n_ctx = 100;
+  shape.layers.assign(shape.n_layers, {20, 0});
+  shape.layers.back().window = 0;
+  TinyModel m(shape, {kWeightF32, 0, 4});
+  TestFolder folder;
+  const std::string path =
+      folder.write("windows.thimble",
+                   std::string(reinterpret_cast<const char*>(m.image.data()), m.view.image_bytes));
+  const Json plan = parse_json(run(tools::plan_verb, {path, "--batch", "4", "--json"}).out);
+  int64_t cached = 0, layers = 0;
+  for (const Json& group : plan["windows"].items) {
+    // 20 + 4 + 14 is 38, and 100 itself, in steps of 16.
+    CHECK(group["positions"].as_int() == (group["window"].as_int() == 20 ? 48 : 112));
+    cached += group["positions"].as_int() * group["layers"].as_int();
+    layers += group["layers"].as_int();
+  }
+  CHECK(layers == shape.n_layers);
+  const int64_t numbers = 2 * cached * shape.n_kv_heads * shape.head_dim;
+  const int64_t told = plan["ram"]["cache"].as_int();
+  CHECK(told >= numbers * 4);
+  CHECK(told < numbers * 4 + 16 * shape.n_layers + 256);  // where layers lie
+  const std::string text = run(tools::plan_verb, {path, "--batch", "4"}).out;
+  CHECK(text.find(": 48 positions, a window of 20") != std::string::npos);
+  CHECK(text.find("1 layer: 112 positions\n") != std::string::npos);
+  CHECK(run(tools::plan_verb, {kStory}).out.find("window") == std::string::npos);
 }
 
 TEST_CASE("plan: boards, and what it refuses") {

@@ -2,6 +2,7 @@
 // thimble plan: flash and RAM that a model takes, part by part, before anything is flashed.
 #include "plan.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <string>
 #include <vector>
@@ -11,6 +12,7 @@
 #include "engine.h"
 #include "error.h"
 #include "json_string.h"
+#include "kv_cache.h"
 #include "model.h"
 #include "output.h"
 #include "size_text.h"
@@ -177,6 +179,28 @@ struct Report {
   bool ram_fits() const { return device.ram == 0 || ram.total() <= device.ram; }
 };
 
+struct LayerGroup {
+  uint32_t window, positions, layers;  // window 0: all that is in the context
+};
+
+// What layers with windows cache, by window; empty if the model has none.
+std::vector<LayerGroup> layer_groups(const thimble_model& model, const thimble_config& config) {
+  std::vector<LayerGroup> groups;
+  if (!header_of(model).has_windows) return groups;
+  const uint32_t* kinds = table_of<uint32_t>(model, kLayerKinds);
+  for (uint32_t i = 0; i < model.n_layers; ++i) {
+    const uint32_t window = kinds[2 * i];
+    const auto same = [window](const LayerGroup& group) { return group.window == window; };
+    const auto found = std::find_if(groups.begin(), groups.end(), same);
+    if (found != groups.end()) {
+      ++found->layers;
+    } else {
+      groups.push_back({window, kv_positions(window, config.n_batch, config.n_ctx), 1});
+    }
+  }
+  return groups;
+}
+
 std::string line(const char* name, uint64_t bytes) {
   return format("  %-24s%12llu\n", name, static_cast<unsigned long long>(bytes));
 }
@@ -219,7 +243,14 @@ std::string as_text(const Report& r) {
   out += line("its library, at most", r.flash.support);
   out += line("= flash", r.flash.total());
   out += "\nRAM\n";
-  for (const Part& part : ram_parts(r.ram)) out += line(part.name, part.bytes);
+  for (const Part& part : ram_parts(r.ram)) {
+    out += line(part.name, part.bytes);
+    if (std::string(part.key) != "cache") continue;
+    for (const LayerGroup& g : layer_groups(r.model, c)) {
+      out += format("    %u layer%s: %u positions%s\n", g.layers, g.layers > 1 ? "s" : "",
+                    g.positions, g.window ? format(", a window of %u", g.window).c_str() : "");
+    }
+  }
   out += line("= arena", r.ram.arena);
   out += line("stack, at most", r.ram.stack);
   out += line("= RAM", r.ram.total());
@@ -256,6 +287,13 @@ std::string as_json(const Report& r) {
   out += "  \"ram\": {" + json_parts(ram_parts(r.ram));
   out += format("\"arena\": %llu, \"stack_at_most\": %llu, \"total\": %llu},\n", wide(r.ram.arena),
                 wide(r.ram.stack), wide(r.ram.total()));
+  out += "  \"windows\": [";
+  const std::vector<LayerGroup> groups = layer_groups(r.model, r.config);
+  for (size_t i = 0; i < groups.size(); ++i) {
+    out += format("%s{\"window\": %u, \"layers\": %u, \"positions\": %u}", i ? ", " : "",
+                  groups[i].window, groups[i].layers, groups[i].positions);
+  }
+  out += "],\n";
   out += "  \"device\": {\"board\": " +
          (r.device.board ? json_string(r.device.board->name) : std::string("null")) +
          ", \"flash\": " + fit(r.device.flash, r.flash_fits()) +
