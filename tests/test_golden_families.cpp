@@ -243,6 +243,29 @@ TEST_CASE("golden families: every form within 1e-4, and one hash a set of weight
   }
 }
 
+TEST_CASE("golden families: stories260K has one hash from .bin, safetensors and GGUF") {
+  if (is_absent()) return;
+  const std::string folder = "../shared/models/stories260K/";
+  const std::vector<int32_t> tokens = {1, 403, 407, 261, 378, 17, 5, 99, 511, 0, 42, 300};
+  uint64_t expected = 0;
+  for (const char* name : {"stories260K.bin", "model.safetensors", "stories260K.gguf", ""}) {
+    CAPTURE(std::string(name));
+    const tools::Checkpoint checkpoint = tools::open_checkpoint(folder + name, {});
+    const tools::ImageInMemory image = tools::build_image_in_memory(
+        checkpoint.shape, {kWeightF32, 0, 16}, nullptr, checkpoint.rows);
+    thimble_model model;
+    REQUIRE(thimble_model_open(&model, image.data(), image.bytes) == THIMBLE_OK);
+    TestSession session(model);
+    uint64_t hash = THIMBLE_HASH_START;
+    for (const int32_t& token : tokens) {
+      feed_pieces(session, &token, 1, 1);
+      hash = thimble_logits_hash(session, hash);
+    }
+    if (expected == 0) expected = hash;
+    CHECK(hash == expected);
+  }
+}
+
 // Weights drawn at random spread their logits evenly, so that the two highest are often closer than
 // what 8 bits blur. Where q8 takes another token, it is one that f32 holds nearly as high.
 TEST_CASE("golden families: q8 takes f32's token but where two are nearly as high") {
