@@ -11,7 +11,8 @@ shift
 [ $# -ge 1 ] || set -- $(ls build/fuzz/fuzz_* | sed -n 's|.*/fuzz_\([a-z0-9_]*\)$|\1|p')
 
 mkdir -p build/fuzz/findings
-build/fuzz/seeds build/fuzz/seeds.d
+# It exports models, which it tells.
+build/fuzz/seeds build/fuzz/seeds.d 2>build/fuzz/seeds.log || { cat build/fuzz/seeds.log >&2; exit 1; }
 for target in "$@"; do
   corpus=build/fuzz/corpus/$target
   mkdir -p "$corpus" "build/fuzz/seeds.d/$target"

@@ -8,7 +8,14 @@
 #include <vector>
 
 #include "checkpoint_files.h"
+#include "family_checkpoints.h"
+#include "gguf_files.h"
+#include "llama2c_files.h"
+#include "tiny_model.h"
+#include "tokenizer_files.h"
+#include "verbs.h"
 
+using namespace thimble;
 using namespace thimble::test;
 
 namespace {
@@ -19,9 +26,9 @@ class SeedFolder {
       : folder_(std::filesystem::path(folder) / target) {
     std::filesystem::create_directories(folder_);
   }
-  void add(const std::string& bytes) {
-    std::ofstream(folder_ / std::to_string(count_++), std::ios::binary) << bytes;
-  }
+  void add(const std::string& bytes) { std::ofstream(next(), std::ios::binary) << bytes; }
+  // For what writes its file itself.
+  std::filesystem::path next() { return folder_ / std::to_string(count_++); }
 
  private:
   std::filesystem::path folder_;
@@ -48,6 +55,9 @@ void write_safetensors(SeedFolder seeds) {
   seeds.add(safetensors_file(some_tensors()));
   seeds.add(safetensors_file({}));
   for (const FileTensor& tensor : some_tensors()) seeds.add(safetensors_file({tensor}));
+  for (const Made& made : {book(), book(true), nano_gpt(true)}) {
+    seeds.add(safetensors_file(made.tensors));
+  }
 }
 
 // A checkpoint as people write them, of storages "0" (12 elements F32) and "1" (4 elements F16).
@@ -90,6 +100,77 @@ void write_pytorch(SeedFolder seeds) {
   seeds.add(training_pickle(4));
   seeds.add(module_pickle());
   seeds.add("\x80\x05]\x94(h\0h\0K\1\x90\x8f\x91." + std::string());
+  seeds.add(pytorch_zip(book().tensors));
+  seeds.add(pytorch_old(nano_gpt(false).tensors));
+}
+
+// A model of a few numbers, with a tokenizer, as `thimble export` writes it.
+void export_model(const tools::ModelShape& shape, bool is_byte_level, WeightType type,
+                  SeedFolder* seeds) {
+  const tools::Vocabulary vocabulary =
+      is_byte_level ? tiny_byte_vocabulary(shape.vocab_size) : tiny_vocabulary(shape.vocab_size);
+  const tools::ImageInMemory image =
+      tools::build_image_in_memory(shape, {type, type == kWeightQ8 ? 32u : 0u, 4}, &vocabulary,
+                                   [](SectionKind kind, uint32_t layer, uint32_t row, uint32_t cols,
+                                      float* out) { random_row(1, kind, layer, row, cols, out); });
+  const TestFolder folder;
+  const std::string model = folder.write(
+      "model.thimble", std::string(reinterpret_cast<const char*>(image.data()), image.bytes));
+  tools::export_verb({model, "-o", seeds->next().string()});
+}
+
+void write_gguf(SeedFolder seeds) {
+  for (const uint32_t version : {2u, 3u}) {
+    seeds.add(rich_gguf_file(version).bytes());
+    seeds.add(llama_gguf_file(version).bytes());
+  }
+  GgufTestFile aligned = rich_gguf_file();
+  aligned.alignment = 8;
+  seeds.add(aligned.key("general.alignment", 4, gguf_raw<uint32_t>(8)).bytes());
+  seeds.add(all_types_gguf_file().bytes());
+  for (const GgufTestTensor& tensor : all_types_gguf_file().tensors) {
+    seeds.add(GgufTestFile().tensor(tensor).bytes());
+  }
+  seeds.add(big_arrays_gguf_file().bytes());
+  tools::ModelShape llama = tiny_shape(32, 8, 1, 2, 1, 4, 12, 16, true);
+  export_model(llama, false, kWeightQ8, &seeds);
+  llama.qk_norm = true;  // which Qwen 3 has
+  export_model(llama, false, kWeightQ8, &seeds);
+  tools::ModelShape gpt2 = tiny_shape(8, 32, 1, 2, 2, 4, 32, 8, true);
+  gpt2.norm = kNormLayer;
+  gpt2.biases = kKnownBiases;
+  gpt2.learned_positions = true;
+  gpt2.activation = kActivationGeluTanh;
+  gpt2.gated = false;
+  gpt2.ropes = {tiny_rope(4, 0)};
+  export_model(gpt2, true, kWeightF32, &seeds);
+}
+
+// The first byte is the kind of file that fuzz_tokenizer.cpp reads.
+void write_tokenizers(SeedFolder seeds) {
+  const auto add = [&](char kind, const std::string& bytes) { seeds.add(kind + bytes); };
+  const std::string split =
+      R"({"type":"Sequence","pretokenizers":[{"type":"Split","pattern":{"Regex":)"
+      R"("(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| )"
+      R"(?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"},"behavior":"Isolated"},)"
+      R"({"type":"ByteLevel","add_prefix_space":false,"use_regex":false}]})";
+  const std::string json[] = {tokenizer_json(kByteLevelStep), tokenizer_json_with_bos(),
+                              fallback_tokenizer_json(),
+                              tokenizer_json(split, R"(,"normalizer":{"type":"NFC"})", kHelloVocab,
+                                             kHelloMerges, R"("type":"BPE","ignore_merges":true)")};
+  for (const std::string& text : json) add(0, text);
+  add(1, "#version: 0.2\na b\nab c\nb c\n\xc4\xa0 a\n");
+  add(2, kTiktokenRanks);
+  add(3, sentencepiece_file());
+  add(4, tokenizer_bytes(small_tokens(60)));
+  add(5, meta_pickle({"\n", " ", "a", "b", "\xc3\xa9"}));
+  add(6, "\n abc\xc3\xa9");
+  add(6, "a\nb\n\n\nc\n");
+  for (const std::string& bytes : {json[0], sentencepiece_file(), tokenizer_bytes(small_tokens(9)),
+                                   std::string(kTiktokenRanks), meta_pickle({"a", "b"}),
+                                   rich_gguf_file().bytes(), big_arrays_gguf_file().bytes()}) {
+    add(6, bytes);  // recognised by what it holds
+  }
 }
 
 }  // namespace
@@ -102,5 +183,7 @@ int main(int argc, char** argv) {
   write_json({argv[1], "json"});
   write_safetensors({argv[1], "safetensors"});
   write_pytorch({argv[1], "pytorch"});
+  write_gguf({argv[1], "gguf"});
+  write_tokenizers({argv[1], "tokenizer"});
   return 0;
 }
