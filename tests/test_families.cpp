@@ -438,7 +438,8 @@ TEST_CASE("families: wrong shapes, both shown") {
   Made empty = llama();
   empty["model.embed_tokens.weight"].shape = {10, 0};
   empty["model.embed_tokens.weight"].values.clear();
-  CHECK_SAYS(refusal(empty), "width of 0");
+  CHECK_SAYS(refusal(empty), "DIR/model.safetensors: the tensor 'model.embed_tokens.weight'",
+             "has 0 columns, expected 1 to 65536");
   Made flat = llama();
   flat["model.embed_tokens.weight"].shape = {80};
   CHECK_SAYS(refusal(flat), "model.embed_tokens.weight", "(80)", "matrix");
