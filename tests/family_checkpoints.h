@@ -136,6 +136,127 @@ inline Made nano_gpt(bool bias) {
   return made;
 }
 
+// As Meta names a Llama's tensors; its sizes are in params.json.
+inline Made meta_llama() {
+  Made made;
+  made.add("tok_embeddings.weight", {10, 8});
+  for (const std::string layer : {"layers.0.", "layers.1."}) {
+    made.add(layer + "attention_norm.weight", {8});
+    made.add(layer + "attention.wq.weight", {8, 8});
+    made.add(layer + "attention.wk.weight", {4, 8});
+    made.add(layer + "attention.wv.weight", {4, 8});
+    made.add(layer + "attention.wo.weight", {8, 8});
+    made.add(layer + "ffn_norm.weight", {8});
+    made.add(layer + "feed_forward.w1.weight", {12, 8});
+    made.add(layer + "feed_forward.w3.weight", {12, 8});
+    made.add(layer + "feed_forward.w2.weight", {8, 12});
+  }
+  made.add("norm.weight", {8});
+  made.add("output.weight", {10, 8});
+  return made;
+}
+
+// ---- As Hugging Face names them: dim 8, 2 heads of 4, vocabulary 10
+// --------------------------------
+
+inline Made gemma3() {
+  Made made = llama();
+  made.config["architectures"] = R"(["Gemma3ForCausalLM"])";
+  made.config["sliding_window"] = "4";
+  made.config["layer_types"] = R"(["sliding_attention","full_attention"])";
+  for (const std::string layer : {"model.layers.0.", "model.layers.1."}) {
+    made.add(layer + "self_attn.q_norm.weight", {4});
+    made.add(layer + "self_attn.k_norm.weight", {4});
+    made.add(layer + "pre_feedforward_layernorm.weight", {8});
+    made.add(layer + "post_feedforward_layernorm.weight", {8});
+  }
+  return made;
+}
+
+// Adds a weight and its bias.
+inline void add_linear(Made* made, const std::string& name, const std::vector<uint64_t>& shape,
+                       bool transposed = false) {
+  made->add(name + ".weight", transposed ? std::vector{shape[1], shape[0]} : shape);
+  made->add(name + ".bias", {shape[0]});
+}
+
+inline Made gpt2() {
+  Made made;
+  made.config = {{"architectures", R"(["GPT2LMHeadModel"])"},
+                 {"n_embd", "8"},
+                 {"n_head", "2"},
+                 {"n_layer", "1"},
+                 {"n_positions", "16"},
+                 {"vocab_size", "10"},
+                 {"layer_norm_epsilon", "1e-5"},
+                 {"activation_function", "\"gelu_new\""}};
+  made.add("transformer.wte.weight", {10, 8});
+  made.add("transformer.wpe.weight", {16, 8});
+  add_linear(&made, "transformer.h.0.ln_1", {8});
+  add_linear(&made, "transformer.h.0.attn.c_attn", {24, 8}, true);
+  add_linear(&made, "transformer.h.0.attn.c_proj", {8, 8}, true);
+  add_linear(&made, "transformer.h.0.ln_2", {8});
+  add_linear(&made, "transformer.h.0.mlp.c_fc", {32, 8}, true);
+  add_linear(&made, "transformer.h.0.mlp.c_proj", {8, 32}, true);
+  add_linear(&made, "transformer.ln_f", {8});
+  return made;
+}
+
+inline Made gpt_neo() {
+  Made made;
+  made.config = {{"architectures", R"(["GPTNeoForCausalLM"])"},
+                 {"hidden_size", "8"},
+                 {"num_heads", "2"},
+                 {"num_layers", "2"},
+                 {"window_size", "4"},
+                 {"attention_types", R"([[["global","local"],1]])"},
+                 {"max_position_embeddings", "16"},
+                 {"activation_function", "\"gelu_new\""}};
+  made.add("transformer.wte.weight", {10, 8});
+  made.add("transformer.wpe.weight", {16, 8});
+  for (const std::string layer : {"transformer.h.0.", "transformer.h.1."}) {
+    add_linear(&made, layer + "ln_1", {8});
+    for (const char* name : {"q_proj", "k_proj", "v_proj"}) {
+      made.add(layer + "attn.attention." + name + ".weight", {8, 8});
+    }
+    add_linear(&made, layer + "attn.attention.out_proj", {8, 8});
+    add_linear(&made, layer + "ln_2", {8});
+    add_linear(&made, layer + "mlp.c_fc", {32, 8});
+    add_linear(&made, layer + "mlp.c_proj", {8, 32});
+  }
+  add_linear(&made, "transformer.ln_f", {8});
+  return made;
+}
+
+inline Made gpt_neox() {
+  Made made;
+  made.config = {{"architectures", R"(["GPTNeoXForCausalLM"])"},
+                 {"hidden_size", "8"},
+                 {"intermediate_size", "32"},
+                 {"num_attention_heads", "2"},
+                 {"num_hidden_layers", "1"},
+                 {"max_position_embeddings", "16"},
+                 {"rotary_pct", "0.5"},
+                 {"rotary_emb_base", "500"},
+                 {"use_parallel_residual", "true"},
+                 {"hidden_act", "\"gelu\""}};
+  made.add("gpt_neox.embed_in.weight", {10, 8});
+  const std::string layer = "gpt_neox.layers.0.";
+  add_linear(&made, layer + "input_layernorm", {8});
+  add_linear(&made, layer + "attention.query_key_value", {24, 8});
+  add_linear(&made, layer + "attention.dense", {8, 8});
+  add_linear(&made, layer + "post_attention_layernorm", {8});
+  add_linear(&made, layer + "mlp.dense_h_to_4h", {32, 8});
+  add_linear(&made, layer + "mlp.dense_4h_to_h", {8, 32});
+  add_linear(&made, "gpt_neox.final_layer_norm", {8});
+  made.add("embed_out.weight", {10, 8});
+  return made;
+}
+
+inline std::vector<Made> hugging_face_models() {
+  return {llama(), gemma3(), gpt2(), gpt_neo(), gpt_neox()};
+}
+
 }  // namespace thimble::test
 
 #endif

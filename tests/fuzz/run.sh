@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # Runs the fuzz targets that `make fuzz` built, one after another: run.sh SECONDS [TARGET ...]
-# Targets are named without fuzz_: json, safetensors. Stops at the first finding, which libFuzzer
+# Targets are named without fuzz_: json, safetensors, config. Stops at the first finding, which libFuzzer
 # leaves in build/fuzz/findings/.
 set -eu
 cd "$(dirname "$0")/../.."

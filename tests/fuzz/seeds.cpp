@@ -128,6 +128,13 @@ void write_gguf(SeedFolder seeds) {
   aligned.alignment = 8;
   seeds.add(aligned.key("general.alignment", 4, gguf_raw<uint32_t>(8)).bytes());
   seeds.add(all_types_gguf_file().bytes());
+  GgufTestFile yarn = llama_gguf_file();
+  yarn.key("llama.rope.scaling.type", 8, gguf_string("yarn"))
+      .key("llama.rope.scaling.factor", 6, gguf_raw(4.0f))
+      .key("llama.rope.scaling.original_context_length", 4, gguf_raw<uint32_t>(8))
+      .key("llama.rope.scaling.attn_factor", 6, gguf_raw(1.0f));
+  seeds.add(yarn.bytes());
+  seeds.add(llama_gguf_file().tensor({"rope_freqs.weight", {2}, 0, gguf_floats({1, 8})}).bytes());
   for (const GgufTestTensor& tensor : all_types_gguf_file().tensors) {
     seeds.add(GgufTestFile().tensor(tensor).bytes());
   }
@@ -144,6 +151,44 @@ void write_gguf(SeedFolder seeds) {
   gpt2.gated = false;
   gpt2.ropes = {tiny_rope(4, 0)};
   export_model(gpt2, true, kWeightF32, &seeds);
+}
+
+// The first byte is whose tensors fuzz_config.cpp takes.
+void write_configs(SeedFolder seeds) {
+  const std::vector<Made> models = hugging_face_models();
+  const auto add = [&](size_t model, const Config& more) {
+    Config config = models[model].config;
+    for (const auto& [key, value] : more) config[key] = value;
+    seeds.add(static_cast<char>(model) + json_of(config));
+  };
+  for (size_t i = 0; i < models.size(); ++i) add(i, {});
+  for (const char* name : {"Mistral", "Qwen2", "Qwen3"}) {
+    add(0, {{"architectures", "[\"" + std::string(name) + "ForCausalLM\"]"},
+            {"sliding_window", "8"},
+            {"use_sliding_window", "true"},
+            {"max_window_layers", "1"}});
+  }
+  for (const char* scaling :
+       {R"({"type":"linear","factor":2.0})",
+        R"({"rope_type":"llama3","factor":8.0,"low_freq_factor":1.0,"high_freq_factor":4.0,)"
+        R"("original_max_position_embeddings":8})",
+        R"({"rope_type":"yarn","factor":4.0,"original_max_position_embeddings":8,"mscale":1.0,)"
+        R"("mscale_all_dim":0.5,"beta_fast":32,"beta_slow":1,"truncate":false})"}) {
+    add(0, {{"rope_scaling", scaling}, {"rope_theta", "400.0"}});
+  }
+  add(0, {{"partial_rotary_factor", "0.5"},
+          {"no_rope_layers", "[1,0]"},
+          {"attention_bias", "false"},
+          {"head_dim", "4"},
+          {"hidden_act", "\"silu\""}});
+  add(0, {{"rope_parameters", R"({"rope_type":"default","rope_theta":400.0})"}});
+  add(1, {{"rope_parameters", R"({"full_attention":{"rope_type":"linear","factor":8.0},)"
+                              R"("sliding_attention":{"rope_theta":10000.0}})"},
+          {"query_pre_attn_scalar", "16"},
+          {"final_logit_softcapping", "30.0"},
+          {"hidden_activation", "\"gelu_pytorch_tanh\""}});
+  add(1, {{"sliding_window_pattern", "2"}, {"rope_local_base_freq", "10000.0"}});
+  add(3, {{"attention_layers", R"(["global","local"])"}});
 }
 
 // The first byte is the kind of file that fuzz_tokenizer.cpp reads.
@@ -184,6 +229,7 @@ int main(int argc, char** argv) {
   write_safetensors({argv[1], "safetensors"});
   write_pytorch({argv[1], "pytorch"});
   write_gguf({argv[1], "gguf"});
+  write_configs({argv[1], "config"});
   write_tokenizers({argv[1], "tokenizer"});
   return 0;
 }
