@@ -78,7 +78,7 @@ const char* known_stranger(const Start& start) {
     found = "a text that begins with " + shown(bytes);
   } else {
     found = "the first of them";
-    for (const char c : bytes) found += format(" %02x", c & 0xffu);
+    for (const char c : bytes) found += format(" %02x", unsigned{static_cast<uint8_t>(c)});
   }
   throw Refused(format("%s: is no checkpoint that is known: found %llu bytes, %s; ",
                        file.path().c_str(), static_cast<unsigned long long>(file.size()),
