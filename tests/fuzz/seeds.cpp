@@ -211,6 +211,12 @@ void write_tokenizers(SeedFolder seeds) {
   add(5, meta_pickle({"\n", " ", "a", "b", "\xc3\xa9"}));
   add(6, "\n abc\xc3\xa9");
   add(6, "a\nb\n\n\nc\n");
+  add(7,
+      R"({"bos_token":"<|end|>","eos_token":{"content":"<|end|>"},"add_bos_token":true,)"
+      R"("tokenizer_class":"GPT2Tokenizer","added_tokens_decoder":{"10":{"content":"<|end|>",)"
+      R"("special":true}},"chat_template":"{% for m in messages %}{{'<|im_start|>' + m.role }}"})");
+  add(7, R"({"chat_template":[{"name":"default","template":"[INST] {{ content }} [/INST]"}]})");
+  add(8, "{" + std::string(kHelloVocab) + "}");
   for (const std::string& bytes : {json[0], sentencepiece_file(), tokenizer_bytes(small_tokens(9)),
                                    std::string(kTiktokenRanks), meta_pickle({"a", "b"}),
                                    rich_gguf_file().bytes(), big_arrays_gguf_file().bytes()}) {
