@@ -375,6 +375,8 @@ TEST_CASE("families: fields whose meaning is not supported, each by its name") {
       {"partial_rotary_factor", "1.5", "1.5"},
       {"partial_rotary_factor", "-1e9", "rotated"},
       {"no_rope_layers", "[1]", "no_rope_layers"},
+      {"no_rope_layers", "[1,true]", "'no_rope_layers' has the entry true, expected 0 or 1"},
+      {"no_rope_layers", "[2,1]", "'no_rope_layers' has the entry 2, expected 0 or 1"},
       {"head_dim", "2147483646", "2147483646"},
       {"head_dim", "3", "heads of 3 dimensions"},
       {"num_attention_heads", "0", "'num_attention_heads' is 0"},

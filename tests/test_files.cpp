@@ -65,6 +65,16 @@ TEST_CASE("a mapped file") {
   CHECK(refusal("/dev/null") == "/dev/null: is no ordinary file, so it cannot be mapped");
   REQUIRE(mkfifo((folder / "pipe").c_str(), 0600) == 0);  // does not wait for a writer
   CHECK(refusal(folder / "pipe") == folder / "pipe: is no ordinary file, so it cannot be mapped");
+  const std::string pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\n";
+  std::ofstream(folder / "lfs") << pointer << "size 1148864\n";
+  CHECK(refusal(folder / "lfs") ==
+        folder /
+            "lfs: is a Git LFS pointer (the file itself has 1148864 bytes), expected the file: "
+            "run git lfs pull");
+  std::ofstream(folder / "lfs") << pointer;
+  CHECK(refusal(folder / "lfs").find("an unknown number of bytes") != std::string::npos);
+  std::ofstream(folder / "lfs") << pointer << std::string(1024, ' ');
+  CHECK(refusal(folder / "lfs") == "accepted");
 }
 
 // Bytes of memory that a mapping takes in this process; -1 where the system does not say.

@@ -383,7 +383,11 @@ void set_positions(CheckpointParts* parts, const Config& config, CheckpointShape
     s.ropes.push_back(std::vector<uint64_t>(s.head_dim / 2));
     for (uint32_t i = 0; i < s.n_layers; ++i) {
       const int64_t* is = (*list)[i].integer();
-      if (is && *is == 0) s.layers[i].rope = static_cast<uint32_t>(s.ropes.size() - 1);
+      if (!is || *is < 0 || *is > 1) {
+        config.refuse("no_rope_layers",
+                      "has the entry " + described((*list)[i]) + ", expected 0 or 1");
+      }
+      if (*is == 0) s.layers[i].rope = static_cast<uint32_t>(s.ropes.size() - 1);
     }
   }
 }
