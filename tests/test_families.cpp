@@ -434,7 +434,7 @@ TEST_CASE("families: wrong shapes, both shown") {
     wrong.shape.back() += 1;
     uint64_t n = 1;
     for (const uint64_t size : wrong.shape) n *= size;
-    wrong.values.resize(n);
+    wrong.values.resize(static_cast<size_t>(n));
     CHECK_SAYS(refusal(made), tensor.name.c_str(), "has the shape", "expected");
   }
   Made empty = llama();

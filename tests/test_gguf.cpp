@@ -178,7 +178,7 @@ TEST_CASE("gguf: the families' files hold what the safetensors beside them hold 
     REQUIRE(read_whole_file(root + s.family + "/model.safetensors", &text));
     uint64_t header;
     std::memcpy(&header, text.data(), 8);
-    const Json tensors = parse_json(text.substr(8, header));
+    const Json tensors = parse_json(text.substr(8, static_cast<size_t>(header)));
     const Json& expected = tensors[s.safetensors];
     REQUIRE(expected["dtype"].text == "F32");
     const size_t begin = static_cast<size_t>(expected["data_offsets"][0].number);
