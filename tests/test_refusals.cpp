@@ -451,6 +451,13 @@ TEST_CASE("refusals: files that nobody knows, with all that are read") {
   folder.check("x.safetensors", "x.safetensors", {"safetensors: header: found a length of"});
 }
 
+TEST_CASE("refusals: names that files put into messages do not reach a terminal raw") {
+  CHECK(tools::printable("a\x1b[31mb\x7f\tc\n\xc3\xa9") == "a\\x1b[31mb\\x7f\\x09c\n\xc3\xa9");
+  const std::string cut = tools::printable(std::string(1999, 'a') + "\xc3\xa9" + "bcd");
+  CHECK(cut == std::string(1999, 'a') + "\xc3\xa9...");
+  CHECK(tools::printable(std::string(2000, 'a')).size() == 2000);
+}
+
 // ---- Tokenizers --------------------------------------------------------------------------------
 
 TEST_CASE("refusals: kinds of tokenizers that are not read, by name") {

@@ -128,8 +128,8 @@ std::vector<bool> layers_named(const Config& config, Keys keys, const char* word
     const std::string* type = entry.string();
     const bool known = type && (*type == word || *type == "full_attention" || *type == "global");
     if (!known)
-      config.refuse(name, "has the entry " + described(entry) + ", expected 'full_attention' or '" +
-                              word + "'");
+      config.refuse(name, "has the entry " + described(entry) + ", expected " + word +
+                              ", full_attention or global");
     is.push_back(*type == word);
   }
   return is;
