@@ -11,7 +11,6 @@
 #include <vector>
 
 #include "tiny_model.h"
-#include "vocabulary.h"
 
 namespace {
 
@@ -32,31 +31,10 @@ std::string file_name(const std::string& family) {
   return name;
 }
 
-// Byte-level, as GPT-2's: letters, and what they merge to.
-tools::Vocabulary byte_vocabulary(uint32_t vocab_size) {
-  tools::Vocabulary v;
-  v.kind = kTokenizerByteBpe;
-  v.pre_tokenizer = kPreTokenizerGpt2;
-  v.texts = {"<|endoftext|>", " "};
-  for (char c = 'a'; c <= 'z'; ++c) v.texts.emplace_back(1, c);
-  std::vector<tools::Merge> merges;
-  for (const char* left : {" ", "t"}) {
-    for (char c = 'a'; c <= 'z' && v.texts.size() < vocab_size; ++c) {
-      merges.push_back({left, std::string(1, c)});
-      v.texts.push_back(left + std::string(1, c));
-    }
-  }
-  v.types.assign(v.texts.size(), kTokenNormal);
-  v.types[0] = kTokenControl;
-  v.bos_id = v.eos_id = 0;
-  tools::set_merges(&v, merges, "family_models");
-  return v;
-}
-
 void write_model(const std::string& path, const tools::ModelShape& shape, bool is_byte_level,
                  WeightType type, uint64_t seed) {
   const tools::Vocabulary vocabulary =
-      is_byte_level ? byte_vocabulary(shape.vocab_size) : tiny_vocabulary(shape.vocab_size);
+      is_byte_level ? tiny_byte_vocabulary(shape.vocab_size) : tiny_vocabulary(shape.vocab_size);
   const tools::ImageInMemory image = tools::build_image_in_memory(
       shape, {type, type == kWeightQ8 ? 32u : 0u, 4}, &vocabulary,
       [seed](SectionKind kind, uint32_t layer, uint32_t row, uint32_t cols, float* out) {

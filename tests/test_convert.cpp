@@ -216,6 +216,13 @@ TEST_CASE("wrong usage of convert") {
       {{input, "-o", out, "--ctx", "0"}, "'--ctx' is '0', expected a whole number from 1"},
       {{input, "-o", out, "--rope-pairs", "both"}, "expected neighbours or halves"},
       {{input, "-o", out, "--fast"}, "unknown option '--fast'"},
+      {{input, "-o", out, "--bos", "1"},
+       "option '--bos' needs a tokenizer, and " + input + " has none; expected --tokenizer FILE"},
+      {{input, "-o", out, "--eos", "-1"}, "option '--eos' needs a tokenizer"},
+      {{input, "-o", out, "--space-prefix", "no"}, "option '--space-prefix' needs a tokenizer"},
+      {{input, "-o", out, "--turns", "chatml"}, "a chat needs a tokenizer"},
+      {{input, "-o", out, "--bos", "1", "--tokenizer", "none"},
+       "option '--bos' needs a tokenizer, and '--tokenizer' is 'none'"},
   };
   for (const auto& wrong : wrongs) {
     const Ended ended = convert(wrong.first);
@@ -224,6 +231,34 @@ TEST_CASE("wrong usage of convert") {
   }
   CHECK(contents(input) == before);
   CHECK(!std::filesystem::exists(out));
+}
+
+TEST_CASE("tokens that begin and end a text are those of the options") {
+  const TestFolder folder;
+  const std::string input = folder.write("small.bin", small_llama2c().version0());
+  const std::string tokenizer = folder.write("tok.bin", tokenizer_bytes(small_tokens(97)));
+  const std::string out = folder / "out.thimble";
+  const auto header = [&](const Words& options) {
+    Words words = {input, "-o", out, "--tokenizer", tokenizer};
+    words.insert(words.end(), options.begin(), options.end());
+    const Ended ended = convert(words);
+    REQUIRE_MESSAGE(ended.code == 0, ended.err);
+    return header_of_file(out);
+  };
+  const FileHeader plain = header({});
+  CHECK(plain.bos_id == 1);
+  CHECK(plain.eos_id == 2);
+  const FileHeader other = header({"--bos", "96", "--eos", "5", "--space-prefix", "no"});
+  CHECK(other.bos_id == 96);
+  CHECK(other.eos_id == 5);
+  CHECK((plain.tokenizer_flags & 1) == 1);
+  CHECK((other.tokenizer_flags & 1) == 0);
+  const FileHeader none = header({"--bos", "-1", "--eos", "-1"});
+  CHECK(none.bos_id == -1);
+  CHECK(none.eos_id == -1);
+  const Ended beyond = convert({input, "-o", out, "--tokenizer", tokenizer, "--eos", "97"});
+  CHECK(beyond.code == 2);
+  CHECK(contains(beyond.err, "token 97 is none of a vocabulary of 97"));
 }
 
 TEST_CASE("input that convert refuses leaves no output") {

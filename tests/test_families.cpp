@@ -8,12 +8,10 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
-#include <map>
 #include <string>
 #include <vector>
 
-#include "checkpoint_files.h"
-#include "gguf_files.h"
+#include "family_checkpoints.h"
 #include "readers/reader.h"
 #include "tiny_model.h"
 
@@ -45,129 +43,6 @@ class Folder {
  private:
   std::string path_;
 };
-
-using Config = std::map<std::string, std::string>;  // values as JSON
-
-std::string json_of(const Config& config) {
-  std::string text;
-  for (const auto& [key, value] : config) {
-    text += (text.empty() ? "\"" : ",\"") + key + "\":" + value;
-  }
-  return "{" + text + "}";
-}
-
-// ---- Checkpoints to break ----------------------------------------------------------------------
-
-struct Made {
-  Config config;
-  std::vector<FileTensor> tensors;
-
-  void add(const std::string& name, const std::vector<uint64_t>& shape) {
-    uint64_t n = 1;
-    for (const uint64_t size : shape) n *= size;
-    FileTensor tensor{name, "F32", shape, {}};
-    for (uint64_t i = 0; i < n; ++i) tensor.values.push_back(random_.uniform());
-    tensors.push_back(tensor);
-  }
-  FileTensor& operator[](const std::string& name) {
-    for (FileTensor& tensor : tensors) {
-      if (tensor.name == name) return tensor;
-    }
-    FAIL(name);
-    return tensors[0];
-  }
-  void remove(const std::string& name) {
-    tensors.erase(tensors.begin() + (&(*this)[name] - tensors.data()));
-  }
-
- private:
-  struct Uniform {
-    Random random{29};
-    float uniform() { return static_cast<float>(random.below(2001)) / 1000.0f - 1.0f; }
-  } random_;
-};
-
-// dim 8, 2 heads of 4, 1 key/value head, hidden 12, vocabulary 10, 2 layers.
-Made llama() {
-  Made made;
-  made.config = {{"architectures", "[\"LlamaForCausalLM\"]"},
-                 {"model_type", "\"llama\""},
-                 {"hidden_size", "8"},
-                 {"intermediate_size", "12"},
-                 {"num_hidden_layers", "2"},
-                 {"num_attention_heads", "2"},
-                 {"num_key_value_heads", "1"},
-                 {"vocab_size", "10"},
-                 {"max_position_embeddings", "32"},
-                 {"rms_norm_eps", "1e-5"},
-                 {"tie_word_embeddings", "true"}};
-  made.add("model.embed_tokens.weight", {10, 8});
-  for (const std::string layer : {"model.layers.0.", "model.layers.1."}) {
-    made.add(layer + "input_layernorm.weight", {8});
-    made.add(layer + "self_attn.q_proj.weight", {8, 8});
-    made.add(layer + "self_attn.k_proj.weight", {4, 8});
-    made.add(layer + "self_attn.v_proj.weight", {4, 8});
-    made.add(layer + "self_attn.o_proj.weight", {8, 8});
-    made.add(layer + "post_attention_layernorm.weight", {8});
-    made.add(layer + "mlp.gate_proj.weight", {12, 8});
-    made.add(layer + "mlp.up_proj.weight", {12, 8});
-    made.add(layer + "mlp.down_proj.weight", {8, 12});
-  }
-  made.add("model.norm.weight", {8});
-  return made;
-}
-
-// The same sizes with the names of the book, or of nanoGPT.
-Made book(bool joined = false, const std::string& prefix = "") {
-  Made made;
-  made.add(prefix + "tok_emb.weight", {10, 8});
-  made.add(prefix + "pos_emb.weight", {16, 8});
-  for (const std::string n : {"0", "1"}) {
-    const std::string layer = prefix + "trf_blocks." + n + ".";
-    if (joined) {
-      made.add(layer + "att.qkv.weight", {24, 8});
-      made.add(layer + "att.proj.weight", {8, 8});
-      made.add(layer + "att.proj.bias", {8});
-    } else {
-      made.add(layer + "att.mask", {16, 16});
-      made.add(layer + "att.W_query.weight", {8, 8});
-      made.add(layer + "att.W_key.weight", {8, 8});
-      made.add(layer + "att.W_value.weight", {8, 8});
-      made.add(layer + "att.out_proj.weight", {8, 8});
-      made.add(layer + "att.out_proj.bias", {8});
-    }
-    made.add(layer + "ff.layers.0.weight", {32, 8});
-    made.add(layer + "ff.layers.0.bias", {32});
-    made.add(layer + "ff.layers.2.weight", {8, 32});
-    made.add(layer + "ff.layers.2.bias", {8});
-    for (const std::string norm : {"norm1.", "norm2."}) {
-      made.add(layer + norm + "scale", {8});
-      made.add(layer + norm + "shift", {8});
-    }
-  }
-  made.add(prefix + "final_norm.scale", {8});
-  made.add(prefix + "final_norm.shift", {8});
-  made.add(prefix + "out_head.weight", {10, 8});
-  return made;
-}
-
-Made nano_gpt(bool bias) {
-  Made made;
-  made.add("transformer.wte.weight", {10, 8});
-  made.add("transformer.wpe.weight", {16, 8});
-  const auto add = [&](const std::string& name, const std::vector<uint64_t>& shape) {
-    made.add("transformer." + name + ".weight", shape);
-    if (bias) made.add("transformer." + name + ".bias", {shape[0]});
-  };
-  add("h.0.ln_1", {8});
-  add("h.0.attn.c_attn", {24, 8});
-  add("h.0.attn.c_proj", {8, 8});
-  add("h.0.ln_2", {8});
-  add("h.0.mlp.c_fc", {32, 8});
-  add("h.0.mlp.c_proj", {8, 32});
-  add("ln_f", {8});
-  return made;
-}
 
 // ---- Opening ----------------------------------------------------------------------------------
 
@@ -500,6 +375,8 @@ TEST_CASE("families: fields whose meaning is not supported, each by its name") {
       {"partial_rotary_factor", "1.5", "1.5"},
       {"partial_rotary_factor", "-1e9", "rotated"},
       {"no_rope_layers", "[1]", "no_rope_layers"},
+      {"no_rope_layers", "[1,true]", "'no_rope_layers' has the entry true, expected 0 or 1"},
+      {"no_rope_layers", "[2,1]", "'no_rope_layers' has the entry 2, expected 0 or 1"},
       {"head_dim", "2147483646", "2147483646"},
       {"head_dim", "3", "heads of 3 dimensions"},
       {"num_attention_heads", "0", "'num_attention_heads' is 0"},
@@ -557,13 +434,14 @@ TEST_CASE("families: wrong shapes, both shown") {
     wrong.shape.back() += 1;
     uint64_t n = 1;
     for (const uint64_t size : wrong.shape) n *= size;
-    wrong.values.resize(n);
+    wrong.values.resize(static_cast<size_t>(n));
     CHECK_SAYS(refusal(made), tensor.name.c_str(), "has the shape", "expected");
   }
   Made empty = llama();
   empty["model.embed_tokens.weight"].shape = {10, 0};
   empty["model.embed_tokens.weight"].values.clear();
-  CHECK_SAYS(refusal(empty), "width of 0");
+  CHECK_SAYS(refusal(empty), "DIR/model.safetensors: the tensor 'model.embed_tokens.weight'",
+             "has 0 columns, expected 1 to 65536");
   Made flat = llama();
   flat["model.embed_tokens.weight"].shape = {80};
   CHECK_SAYS(refusal(flat), "model.embed_tokens.weight", "(80)", "matrix");

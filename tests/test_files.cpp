@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
@@ -64,6 +65,56 @@ TEST_CASE("a mapped file") {
   CHECK(refusal("/dev/null") == "/dev/null: is no ordinary file, so it cannot be mapped");
   REQUIRE(mkfifo((folder / "pipe").c_str(), 0600) == 0);  // does not wait for a writer
   CHECK(refusal(folder / "pipe") == folder / "pipe: is no ordinary file, so it cannot be mapped");
+  const std::string pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\n";
+  std::ofstream(folder / "lfs") << pointer << "size 1148864\n";
+  CHECK(refusal(folder / "lfs") ==
+        folder /
+            "lfs: is a Git LFS pointer (the file itself has 1148864 bytes), expected the file: "
+            "run git lfs pull");
+  std::ofstream(folder / "lfs") << pointer;
+  CHECK(refusal(folder / "lfs").find("an unknown number of bytes") != std::string::npos);
+  std::ofstream(folder / "lfs") << pointer << std::string(1024, ' ');
+  CHECK(refusal(folder / "lfs") == "accepted");
+}
+
+// Bytes of memory that a mapping takes in this process; -1 where the system does not say.
+static long resident_bytes(const void* mapping) {
+  std::ifstream maps("/proc/self/smaps");
+  std::string line;
+  for (bool is_it = false; std::getline(maps, line);) {
+    unsigned long begin = 0, end = 0;
+    if (std::sscanf(line.c_str(), "%lx-%lx ", &begin, &end) == 2) {
+      const auto at = reinterpret_cast<uintptr_t>(mapping);
+      is_it = at >= begin && at < end;
+    }
+    long kilobytes = 0;
+    if (is_it && std::sscanf(line.c_str(), "Rss: %ld kB", &kilobytes) == 1) return kilobytes * 1024;
+  }
+  return -1;
+}
+
+TEST_CASE("a mapped file gives back its memory and is read again") {
+  const Folder folder;
+  std::string text(1 << 20, '\0');
+  for (size_t i = 0; i < text.size(); ++i) text[i] = static_cast<char>(i * 7 + i / 4096);
+  std::ofstream(folder / "a", std::ios::binary) << text;
+  const MappedFile file(folder / "a");
+  const auto read = [&] {
+    return std::string(reinterpret_cast<const char*>(file.data()), file.size());
+  };
+  CHECK(read() == text);
+  const long before = resident_bytes(file.data());
+  file.forget();
+  if (before < 0) {
+    MESSAGE("skipped: the system does not say what a mapping takes");
+  } else {
+    CHECK(before >= 1 << 20);
+    CHECK(resident_bytes(file.data()) == 0);
+  }
+  CHECK(read() == text);
+  file.forget();
+  file.forget();
+  CHECK(read() == text);
 }
 
 TEST_CASE("an output file appears when it is complete") {

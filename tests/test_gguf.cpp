@@ -178,7 +178,7 @@ TEST_CASE("gguf: the families' files hold what the safetensors beside them hold 
     REQUIRE(read_whole_file(root + s.family + "/model.safetensors", &text));
     uint64_t header;
     std::memcpy(&header, text.data(), 8);
-    const Json tensors = parse_json(text.substr(8, header));
+    const Json tensors = parse_json(text.substr(8, static_cast<size_t>(header)));
     const Json& expected = tensors[s.safetensors];
     REQUIRE(expected["dtype"].text == "F32");
     const size_t begin = static_cast<size_t>(expected["data_offsets"][0].number);
@@ -244,7 +244,11 @@ TEST_CASE("gguf: pieces beyond a tensor, and types that are not read, are refuse
   CHECK(file.tensors->all()[3].type == "TQ2_0");
   CHECK_THROWS_WITH_AS(
       file.tensors->read(3, 0, 1, out),
-      (folder / "model.gguf: tensor \"ternary\" is of type TQ2_0, which is not read").c_str(),
+      (folder /
+       "model.gguf: tensor \"ternary\" is of type TQ2_0, which is not read, expected one of "
+       "F32, F16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, "
+       "IQ4_XS, BF16")
+          .c_str(),
       Refused);
 }
 

@@ -17,10 +17,15 @@
 #include "readers/reader.h"
 #include "readers/tokenizers.h"
 #include "tokenizer_case.h"
+#include "tokenizer_files.h"
 
 using namespace thimble;
 using test::Json;
+using test::kByteLevelStep;
+using test::kHelloMerges;
+using test::kHelloVocab;
 using test::parse_json;
+using test::tokenizer_json;
 using test::TokenizerCase;
 using tools::open_vocabulary;
 using tools::Refused;
@@ -86,20 +91,6 @@ bool is_valid_utf8(const TokenizerCase& t, const std::string& text) {
   return t.decode(t.encode(text)) == text;
 }
 
-// Words for the little byte-level tokenizers below: "hello" and " hello" among its tokens.
-const char kVocab[] =
-    R"("h":0,"e":1,"l":2,"o":3,"Ġ":4,"he":5,"ll":6,"hell":7,"hello":8,"Ġhello":9,"<|end|>":10)";
-const char kMerges[] = R"("h e","l l","he ll","hell o","Ġ hello")";
-const char kByteLevel[] = R"({"type":"ByteLevel","add_prefix_space":false,"use_regex":true})";
-
-std::string tokenizer_json(const std::string& pre, const std::string& more = "",
-                           const std::string& vocab = kVocab, const std::string& merges = kMerges,
-                           const std::string& model = R"("type":"BPE")") {
-  return R"({"added_tokens":[{"id":10,"content":"<|end|>","special":true}],"pre_tokenizer":)" +
-         pre + more + R"(,"model":{)" + model + R"(,"vocab":{)" + vocab + R"(},"merges":[)" +
-         merges + "]}}";
-}
-
 std::string why(const std::string& path, uint32_t vocab_size = 0) {
   try {
     open_vocabulary(path, vocab_size);
@@ -123,7 +114,7 @@ void check_why(const std::string& json, const std::string& part) {
 
 TEST_CASE("tokenizer files: tokenizer.json, byte-level") {
   Folder folder;
-  const std::string path = folder.write("tokenizer.json", tokenizer_json(kByteLevel));
+  const std::string path = folder.write("tokenizer.json", tokenizer_json(kByteLevelStep));
   const Vocabulary v = open_vocabulary(path, 16).vocabulary;
   CHECK(v.kind == kTokenizerByteBpe);
   CHECK(v.pre_tokenizer == kPreTokenizerGpt2);
@@ -140,12 +131,7 @@ TEST_CASE("tokenizer files: tokenizer.json, byte-level") {
 
 TEST_CASE("tokenizer files: tokenizer.json, BOS from the template and the files beside it") {
   Folder folder;
-  const std::string path = folder.write(
-      "tokenizer.json",
-      tokenizer_json(kByteLevel,
-                     R"(,"post_processor":{"type":"Sequence","processors":[{"type":"ByteLevel"},)"
-                     R"({"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"<|end|>"}},)"
-                     R"({"Sequence":{"id":"A"}}]}]})"));
+  const std::string path = folder.write("tokenizer.json", test::tokenizer_json_with_bos());
   CHECK(open_vocabulary(path, 0).vocabulary.bos_id == 10);
   CHECK(open_vocabulary(path, 0).vocabulary.add_bos);
   folder.write("tokenizer_config.json",
@@ -157,17 +143,8 @@ TEST_CASE("tokenizer files: tokenizer.json, BOS from the template and the files 
 }
 
 TEST_CASE("tokenizer files: tokenizer.json with byte fallback") {
-  const std::string vocab =
-      R"("<unk>":0,"<s>":1,"<0x21>":2,"▁":3,"h":4,"i":5,"hi":6,"▁hi":7,"▁▁":8,"xhi":9,"x":10)";
-  const std::string merges = R"(["h","i"],["▁","hi"],["▁","▁"])";
   Folder folder;
-  const std::string path = folder.write(
-      "tokenizer.json",
-      R"({"added_tokens":[{"id":0,"content":"<unk>","special":true},{"id":1,"content":"<s>","special")"
-      R"(:true}],"normalizer":{"type":"Sequence","normalizers":[{"type":"Prepend","prepend":"▁"},)"
-      R"({"type":"Replace","pattern":{"String":" "},"content":"▁"}]},"pre_tokenizer":null,)"
-      R"("model":{"type":"BPE","byte_fallback":true,"vocab":{)" +
-          vocab + R"(},"merges":[)" + merges + "]}}");
+  const std::string path = folder.write("tokenizer.json", test::fallback_tokenizer_json());
   const Vocabulary v = open_vocabulary(path, 0).vocabulary;
   CHECK(v.kind == kTokenizerScoredBpe);
   CHECK(v.add_space_prefix);
@@ -179,21 +156,23 @@ TEST_CASE("tokenizer files: tokenizer.json with byte fallback") {
 }
 
 TEST_CASE("tokenizer files: what tokenizer.json is refused for") {
-  check_why(tokenizer_json(kByteLevel, "", kVocab, kMerges, R"("type":"Unigram")"),
+  check_why(tokenizer_json(kByteLevelStep, "", kHelloVocab, kHelloMerges, R"("type":"Unigram")"),
             R"(model.type: found "Unigram", expected BPE)");
-  check_why(tokenizer_json(kByteLevel, "", kVocab, kMerges, R"("type":"WordPiece")"), "WordPiece");
-  check_why(tokenizer_json(kByteLevel, "", kVocab, kMerges, R"("type":"WordLevel")"), "WordLevel");
+  check_why(tokenizer_json(kByteLevelStep, "", kHelloVocab, kHelloMerges, R"("type":"WordPiece")"),
+            "WordPiece");
+  check_why(tokenizer_json(kByteLevelStep, "", kHelloVocab, kHelloMerges, R"("type":"WordLevel")"),
+            "WordLevel");
   check_why(tokenizer_json(R"({"type":"Sequence","pretokenizers":[{"type":"Split","pattern":)"
                            R"({"Regex":"\\w+|x"},"behavior":"Isolated"},)" +
-                           std::string(kByteLevel) + "]}"),
+                           std::string(kByteLevelStep) + "]}"),
             R"(with the pattern \w+|x)");
   check_why(tokenizer_json(R"({"type":"ByteLevel","add_prefix_space":true})"), "add_prefix_space");
-  check_why(tokenizer_json(kByteLevel, R"(,"normalizer":{"type":"Lowercase"})"), "Lowercase");
+  check_why(tokenizer_json(kByteLevelStep, R"(,"normalizer":{"type":"Lowercase"})"), "Lowercase");
   check_why(tokenizer_json("null"), "neither byte-level BPE nor");
-  check_why(tokenizer_json(kByteLevel, "", R"("a":0,"b":0)", ""), "two tokens have the id 0");
-  check_why(tokenizer_json(kByteLevel, "", R"("a":0,"b":9999999)", ""), "expected an id");
-  check_why(tokenizer_json(kByteLevel, "", kVocab, R"("h x")"), "merge 1 ('h' and 'x')");
-  check_why(tokenizer_json(kByteLevel, "", kVocab, R"("hx")"), "entry 0");
+  check_why(tokenizer_json(kByteLevelStep, "", R"("a":0,"b":0)", ""), "two tokens have the id 0");
+  check_why(tokenizer_json(kByteLevelStep, "", R"("a":0,"b":9999999)", ""), "expected an id");
+  check_why(tokenizer_json(kByteLevelStep, "", kHelloVocab, R"("h x")"), "merge 1 ('h' and 'x')");
+  check_why(tokenizer_json(kByteLevelStep, "", kHelloVocab, R"("hx")"), "entry 0");
   check_why(R"({"a":0})", "merges.txt");
 }
 
@@ -202,10 +181,9 @@ TEST_CASE("tokenizer files: what tokenizer.json is refused for") {
 TEST_CASE("tokenizer files: vocab.json and merges.txt, encoder.json and vocab.bpe") {
   for (const auto& names : {std::pair("vocab.json", "merges.txt"), {"encoder.json", "vocab.bpe"}}) {
     Folder folder;
-    const std::string vocab = folder.write(names.first, "{" + std::string(kVocab) + "}");
+    const std::string vocab = folder.write(names.first, "{" + std::string(kHelloVocab) + "}");
     CHECK(why(vocab).find("merges.txt or vocab.bpe") != std::string::npos);
-    const std::string merges =
-        folder.write(names.second, "#version: 0.2\nh e\nl l\r\nhe ll\nhell o\nĠ hello\n");
+    const std::string merges = folder.write(names.second, test::kHelloMergeLines);
     for (const std::string& path : {vocab, merges, folder.path()}) {
       const TokenizerCase t(open_vocabulary(path, 0).vocabulary);
       CHECK(t.encode("hello hello<|end|>", THIMBLE_ENCODE_SPECIAL) == Ids{8, 9, 10});
@@ -217,7 +195,7 @@ TEST_CASE("tokenizer files: vocab.json and merges.txt, encoder.json and vocab.bp
 
 TEST_CASE("tokenizer files: tiktoken") {
   Folder folder;
-  const std::string path = folder.write("x.tiktoken", "YQ== 0\nYg== 1\nYWI= 2\nYWJh 3\n");
+  const std::string path = folder.write("x.tiktoken", test::kTiktokenRanks);
   const TokenizerCase t(open_vocabulary(folder.path(), 0).vocabulary);
   CHECK(t.encode("abab a") == Ids{2, 2, 0});
   CHECK(t.encode("aba") == Ids{3});
@@ -240,25 +218,31 @@ TEST_CASE("tokenizer files: a list of characters") {
         std::string::npos);
 }
 
-TEST_CASE("tokenizer files: SentencePiece") {
-  const auto piece = [](const std::string& text, float score, int type) {
-    std::string inner = "\x0a" + std::string(1, static_cast<char>(text.size())) + text + "\x15";
-    inner.append(reinterpret_cast<const char*>(&score), 4);
-    inner += std::string("\x18") + static_cast<char>(type);
-    return "\x0a" + std::string(1, static_cast<char>(inner.size())) + inner;
-  };
-  std::string bytes = piece("<unk>", 0, 2) + piece("<s>", 0, 3) + piece("</s>", 0, 3) +
-                      piece("<0x21>", 0, 6) + piece("\xe2\x96\x81", -1, 1) + piece("h", -2, 1) +
-                      piece("\xe2\x96\x81h", -3, 1) + piece("user", 0, 4);
-  const std::string normalizer("\x1a\x04\x18\x01\x20\x00", 6);
+TEST_CASE("tokenizer files: nanoGPT's meta.pkl") {
   Folder folder;
-  const std::string path = folder.write("tokenizer.model", bytes + "\x12\x02\x18\x02" + normalizer);
+  const std::string path =
+      folder.write("meta.pkl", test::meta_pickle({"\n", " ", "a", "\xc3\xa9"}));
+  for (const std::string& given : {path, folder.path()}) {
+    const TokenizerCase t(open_vocabulary(given, 0).vocabulary);
+    CHECK(t.encode("a \xc3\xa9\n") == Ids{2, 1, 3, 0});
+  }
+  CHECK(why(path, 3).find("found 4 tokens, the model has 3") != std::string::npos);
+  folder.write("meta.pkl", test::meta_pickle({}));
+  CHECK(why(path).find("found no stoi") != std::string::npos);
+  folder.write("meta.pkl", test::meta_pickle({"a", ""}));
+  CHECK(why(path).find("stoi[\"\"]: expected an id of its own, 0 to 1") != std::string::npos);
+}
+
+TEST_CASE("tokenizer files: SentencePiece") {
+  const std::string bytes = test::sentencepiece_pieces();
+  Folder folder;
+  const std::string path = folder.write("tokenizer.model", test::sentencepiece_file());
   const Vocabulary v = open_vocabulary(folder.path(), 0).vocabulary;
   CHECK(v.bos_id == 1);
   CHECK(v.eos_id == 2);
   CHECK(v.note.empty());
   CHECK(TokenizerCase(v).encode("h!user") == Ids{6, 3, 7});
-  folder.write("tokenizer.model", bytes + "\x12\x02\x18\x01");
+  folder.write("tokenizer.model", test::sentencepiece_file(1));
   CHECK(why(path).find("found Unigram (1), expected BPE") != std::string::npos);
   for (size_t n = 3; n < bytes.size(); ++n) {
     folder.write("tokenizer.model", bytes.substr(0, n));

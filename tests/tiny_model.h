@@ -16,6 +16,7 @@
 #include "image.h"
 #include "random.h"
 #include "thimble/thimble.h"
+#include "vocabulary.h"
 
 namespace thimble::test {
 
@@ -227,6 +228,27 @@ inline tools::Vocabulary tiny_vocabulary(uint32_t vocab_size) {
   v.add_space_prefix = true;
   v.turns = {"<s>be ", "</s>", "<s>ask ", "</s>", "<s>say", "</s> "};
   v.end_of_turn_id = v.eos_id;
+  return v;
+}
+
+// Byte-level, as GPT-2's: letters, and what they merge to.
+inline tools::Vocabulary tiny_byte_vocabulary(uint32_t vocab_size) {
+  tools::Vocabulary v;
+  v.kind = kTokenizerByteBpe;
+  v.pre_tokenizer = kPreTokenizerGpt2;
+  v.texts = {"<|endoftext|>", " "};
+  for (char c = 'a'; c <= 'z'; ++c) v.texts.emplace_back(1, c);
+  std::vector<tools::Merge> merges;
+  for (const char* left : {" ", "t"}) {
+    for (char c = 'a'; c <= 'z' && v.texts.size() < vocab_size; ++c) {
+      merges.push_back({left, std::string(1, c)});
+      v.texts.push_back(left + std::string(1, c));
+    }
+  }
+  v.types.assign(v.texts.size(), kTokenNormal);
+  v.types[0] = kTokenControl;
+  v.bos_id = v.eos_id = 0;
+  tools::set_merges(&v, merges, "tiny");
   return v;
 }
 

@@ -4,122 +4,14 @@
 #include <algorithm>
 #include <cmath>
 
+#include "checkpoint_config.h"
 #include "error.h"
 #include "rope.h"
 
 namespace thimble::tools {
 namespace {
 
-using Keys = std::initializer_list<const char*>;
-
-// ---- Reading a configuration ---------------------------------------------------------------
-
-class Config {
- public:
-  Config(const Value& config, const std::string& path) : config_(config), path_(path) {}
-
-  const std::string& path() const { return path_; }
-  [[noreturn]] void refuse(const std::string& why) const { throw Refused(path_ + ": " + why); }
-
-  // The first of the keys that has a value; families spell them differently.
-  const Value* find(Keys keys, const char** name = nullptr) const {
-    for (const char* key : keys) {
-      const Value* value = config_.find(key);
-      if (value && !value->is_null()) {
-        if (name) *name = key;
-        return value;
-      }
-    }
-    return nullptr;
-  }
-
-  // A count; 0 where there is none.
-  uint32_t count(Keys keys) const {
-    const char* name = "";
-    const Value* value = find(keys, &name);
-    if (!value) return 0;
-    if (const int64_t* n = value->integer()) {
-      if (*n >= 1 && *n <= INT32_MAX) return static_cast<uint32_t>(*n);
-      refuse(format("'%s' is %lld, expected 1 to %d", name, static_cast<long long>(*n), INT32_MAX));
-    }
-    refuse(format("'%s' is no whole number, expected one", name));
-  }
-
-  double number(Keys keys, double otherwise) const {
-    const char* name = "";
-    const Value* value = find(keys, &name);
-    return value ? number_of(*value, name) : otherwise;
-  }
-
-  double number_of(const Value& value, const char* name) const {
-    if (const int64_t* n = value.integer()) return static_cast<double>(*n);
-    if (const double* x = value.real()) {
-      if (std::isfinite(*x)) return *x;
-    }
-    refuse(format("'%s' is no finite number, expected one", name));
-  }
-
-  bool flag(Keys keys, bool otherwise) const {
-    const char* name = "";
-    const Value* value = find(keys, &name);
-    if (!value) return otherwise;
-    if (const bool* is = value->boolean()) return *is;
-    refuse(format("'%s' is neither true nor false", name));
-  }
-
-  std::string text(Keys keys) const {
-    const char* name = "";
-    const Value* value = find(keys, &name);
-    if (!value) return "";
-    if (const std::string* is = value->string()) return *is;
-    refuse(format("'%s' is no string, expected one", name));
-  }
-
- private:
-  const Value& config_;
-  const std::string& path_;
-};
-
-// Fields whose meaning nothing here computes. A value that turns them off is welcome.
-void refuse_unsupported(const Config& config) {
-  const struct {
-    const char *key, *what;
-    double off = 0;
-  } fields[] = {
-      {"num_experts", "a mixture of experts"},
-      {"num_local_experts", "a mixture of experts"},
-      {"n_routed_experts", "a mixture of experts"},
-      {"moe_intermediate_size", "a mixture of experts"},
-      {"alibi", "ALiBi positions"},
-      {"attn_logit_softcapping", "capped attention scores"},
-      {"scale_attn_by_inverse_layer_idx", "scores scaled by layer"},
-      {"add_cross_attention", "cross attention"},
-      {"use_mrope", "rotary positions in sections"},
-      {"quantization_config", "weights that another program quantized"},
-      {"clip_qkv", "clipped queries and keys"},
-      {"use_bidirectional_attention", "attention to later positions"},
-      {"is_encoder_decoder", "an encoder"},
-      {"use_scaled_rope", "scaled rotary positions without telling the factor"},
-      {"residual_multiplier", "a scaled residual stream", 1},
-      {"attention_multiplier", "scaled scores", 1},
-      {"embedding_multiplier", "scaled embeddings", 1},
-      {"logits_scaling", "scaled logits", 1},
-  };
-  for (const auto& field : fields) {
-    const Value* value = config.find({field.key});
-    if (!value || (value->boolean() && !*value->boolean())) continue;
-    const double off = field.off;
-    if (value->integer() && static_cast<double>(*value->integer()) == off) continue;
-    if (value->real() && !(*value->real() < off || *value->real() > off)) continue;
-    config.refuse(format("the configuration's '%s' asks for %s, which Thimble does not compute",
-                         field.key, field.what));
-  }
-  const std::string positions = config.text({"position_embedding_type"});
-  if (!positions.empty() && positions != "rope" && positions != "absolute" &&
-      positions != "learned") {
-    config.refuse("'position_embedding_type' is '" + positions + "', expected rope or absolute");
-  }
-}
+using Keys = Config::Keys;
 
 ActivationType activation_named(const Config& config, const std::string& name) {
   if (name == "silu" || name == "swish") return kActivationSilu;
@@ -154,11 +46,13 @@ bool is_neox(const Family& family) {
 
 RopeSettings scaled(const Config& config, const Value* scaling, RopeSettings s, uint32_t n_ctx) {
   if (!scaling) return s;
-  if (!scaling->dict()) config.refuse("'rope_scaling' is no dictionary, expected one or null");
+  if (!scaling->dict()) {
+    config.refuse("rope_scaling", "is " + described(*scaling) + ", expected a dictionary or null");
+  }
   const Config c(*scaling, config.path());
   const std::string type = c.text({"rope_type", "type"});
   if (type.empty() && c.find({"factor"})) {
-    config.refuse("'rope_scaling' has a factor but no 'rope_type', expected one");
+    config.refuse("rope_scaling", "has a factor but no 'rope_type', expected one");
   }
   if (type.empty() || type == "default") return s;
   const auto number = [&](Keys keys, double otherwise) {
@@ -189,12 +83,12 @@ RopeSettings scaled(const Config& config, const Value* scaling, RopeSettings s, 
       s.attention_factor = of_log(mscale) / of_log(all_dim);
     }
   } else {
-    config.refuse("'rope_scaling' has the type '" + type +
-                  "', expected default, linear, llama3 or yarn");
+    config.refuse("rope_scaling",
+                  "has the type '" + type + "', expected default, linear, llama3 or yarn");
   }
   const bool good = s.factor > 0 && s.original_context > 0 &&
                     s.high_freq_factor > s.low_freq_factor && s.low_freq_factor > 0;
-  if (!good) config.refuse("'rope_scaling' of type " + type + " has numbers that make no sense");
+  if (!good) config.refuse("rope_scaling", "of type " + type + " has numbers that make no sense");
   return s;
 }
 
@@ -226,14 +120,16 @@ std::vector<bool> layers_named(const Config& config, Keys keys, const char* word
   if (!value) return {};
   const Value::List* list = value->list();
   if (!list || list->size() != n) {
-    config.refuse(format("'%s' has %zu entries, expected one for each of the %u layers", name,
-                         list ? list->size() : size_t{0}, n));
+    config.refuse(name, format("has %zu entries, expected one for each of the %u layers",
+                               list ? list->size() : size_t{0}, n));
   }
   std::vector<bool> is;
   for (const Value& entry : *list) {
     const std::string* type = entry.string();
     const bool known = type && (*type == word || *type == "full_attention" || *type == "global");
-    if (!known) config.refuse(format("'%s' has an entry that is not known", name));
+    if (!known)
+      config.refuse(name, "has the entry " + described(entry) + ", expected " + word +
+                              ", full_attention or global");
     is.push_back(*type == word);
   }
   return is;
@@ -301,14 +197,21 @@ void check_equal(const Config& config, const char* what, uint32_t stated, uint64
                        static_cast<unsigned long long>(found)));
 }
 
+[[noreturn]] void refuse_size(const CheckpointParts& parts, size_t tensor, const char* what,
+                              uint64_t n, uint32_t most) {
+  throw Refused(
+      parts.tensors()->path(tensor) + ": the tensor '" + parts.tensors()->all()[tensor].name +
+      format("' has %llu %s, expected 1 to %u", static_cast<unsigned long long>(n), what, most));
+}
+
 void set_sizes(const Config& config, const CheckpointParts& parts, const ReadOptions& options,
                ModelShape* to) {
   ModelShape& s = *to;
   const Family& family = parts.family();
   const auto rows = [&](Part part, bool transposed) {
-    const uint64_t n = parts.rows_of(parts.need(part), transposed);
-    if (n < 1 || n > kMaxVocab)
-      config.refuse(format("a tensor has %llu rows", static_cast<unsigned long long>(n)));
+    const size_t tensor = parts.need(part);
+    const uint64_t n = parts.rows_of(tensor, transposed);
+    if (n < 1 || n > kMaxVocab) refuse_size(parts, tensor, "rows", n, kMaxVocab);
     return static_cast<uint32_t>(n);
   };
   const size_t embedding = parts.need(Part::kEmbedding);
@@ -316,9 +219,7 @@ void set_sizes(const Config& config, const CheckpointParts& parts, const ReadOpt
   s.dim = static_cast<uint32_t>(
       std::min<uint64_t>(parts.tensors()->all()[embedding].shape[1], UINT32_MAX));
   check_equal(config, "the vocabulary", config.count({"vocab_size"}), s.vocab_size);
-  if (s.dim < 1 || s.dim > kMaxDim) {
-    config.refuse(format("a width of %u, expected 1 to %u", s.dim, kMaxDim));
-  }
+  if (s.dim < 1 || s.dim > kMaxDim) refuse_size(parts, embedding, "columns", s.dim, kMaxDim);
   check_equal(config, "the width", config.count({"hidden_size", "n_embd", "dim", "emb_dim"}),
               s.dim);
   s.n_layers = parts.count_layers();
@@ -482,7 +383,11 @@ void set_positions(CheckpointParts* parts, const Config& config, CheckpointShape
     s.ropes.push_back(std::vector<uint64_t>(s.head_dim / 2));
     for (uint32_t i = 0; i < s.n_layers; ++i) {
       const int64_t* is = (*list)[i].integer();
-      if (is && *is == 0) s.layers[i].rope = static_cast<uint32_t>(s.ropes.size() - 1);
+      if (!is || *is < 0 || *is > 1) {
+        config.refuse("no_rope_layers",
+                      "has the entry " + described((*list)[i]) + ", expected 0 or 1");
+      }
+      if (*is == 0) s.layers[i].rope = static_cast<uint32_t>(s.ropes.size() - 1);
     }
   }
 }
@@ -524,10 +429,11 @@ bool is_tied(CheckpointParts* parts, const Config& config) {
 }  // namespace
 
 CheckpointShape checkpoint_shape(CheckpointParts* parts, const Value& value,
-                                 const ReadOptions& options) {
-  const Config config(value, parts->path());
+                                 const std::string& config_path, const ReadOptions& options) {
   const Family& family = parts->family();
-  refuse_unsupported(config);
+  const Config config(value, config_path,
+                      family.naming == Naming::kGguf ? family.architectures : "");
+  config.refuse_unsupported();
   CheckpointShape to = {};
   ModelShape& s = to.shape;
   set_sizes(config, *parts, options, &s);

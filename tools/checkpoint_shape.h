@@ -18,8 +18,9 @@ struct CheckpointShape {
 
 // Throws Refused, naming the file, for what is missing, contradicts itself or is not supported.
 // A value that no file has is asked for by the name of its option.
+// Throws Refused, naming `config_path` for what the configuration says.
 CheckpointShape checkpoint_shape(CheckpointParts* parts, const Value& config,
-                                 const ReadOptions& options);
+                                 const std::string& config_path, const ReadOptions& options);
 
 }  // namespace thimble::tools
 

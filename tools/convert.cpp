@@ -88,6 +88,15 @@ struct ConvertOptions {
   std::optional<int32_t> bos_id, eos_id;
   std::optional<bool> space_prefix;
   TurnOptions turns;
+
+  // An option that speaks of tokens; null if none is given.
+  const char* token_option() const {
+    return bos_id         ? "option '--bos'"
+           : eos_id       ? "option '--eos'"
+           : space_prefix ? "option '--space-prefix'"
+           : turns.any()  ? "a chat"
+                          : nullptr;
+  }
 };
 
 [[noreturn]] void wrong_value(const char* option, const std::string& found, const char* expected) {
@@ -220,8 +229,9 @@ ConvertOptions parse(const Words& words) {
       static_cast<uint32_t>(args.count("--ctx", 0, args.has("--ctx") ? 1 : 0, kMaxContext));
   parse_reading(args, &options);
   options.turns = parse_turns(args);
-  if (options.turns.any() && options.tokenizer == "none") {
-    throw WrongUsage("a chat needs a tokenizer, and '--tokenizer' is 'none'");
+  const char* of_tokens = options.token_option();
+  if (of_tokens && options.tokenizer == "none") {
+    throw WrongUsage(std::string(of_tokens) + " needs a tokenizer, and '--tokenizer' is 'none'");
   }
   return options;
 }
@@ -330,6 +340,10 @@ int convert_verb(const Words& words) {
   if (!path.empty()) {
     vocabulary = open_vocabulary(path, checkpoint.shape.vocab_size);
     tokens = &vocabulary.vocabulary;
+  }
+  if (const char* of_tokens = tokens ? nullptr : options.token_option()) {
+    throw WrongUsage(std::string(of_tokens) + " needs a tokenizer, and " + options.input +
+                     " has none; expected --tokenizer FILE");
   }
   print_read(options, checkpoint, vocabulary);
   if (tokens) {

@@ -19,4 +19,16 @@ std::string format(const char* pattern, ...) {
   return text;
 }
 
+std::string printable(const std::string& message) {
+  constexpr size_t kLongest = 2000;
+  std::string out;
+  for (const char c : message) {
+    if (out.size() >= kLongest && (c & 0xc0) != 0x80) return out + "...";  // whole characters
+    const bool is_control = static_cast<unsigned char>(c) < 0x20 || c == 0x7f;
+    out +=
+        is_control && c != '\n' ? format("\\x%02x", static_cast<unsigned>(c)) : std::string(1, c);
+  }
+  return out;
+}
+
 }  // namespace thimble::tools

@@ -19,6 +19,10 @@ struct WrongUsage : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+// A message as it may go to a terminal: files put names into it. Control characters become \x1b,
+// say, and what is longer than a screen is cut.
+std::string printable(const std::string& message);
+
 // printf to a string.
 [[gnu::format(printf, 1, 2)]] std::string format(const char* pattern, ...);
 

@@ -138,7 +138,11 @@ MappedFile::MappedFile(const std::string& path) : path_(path) {
     }
   }
   close(fd);
-  if (!data_) refuse(path, why);
+  if (data_ && size_ <= kMaxGitLfsPointerBytes) {
+    why = git_lfs_fault({reinterpret_cast<const char*>(data_), size_});
+    if (!why.empty()) munmap(const_cast<uint8_t*>(data_), size_);  // no destructor runs
+  }
+  if (!why.empty()) refuse(path, why);
 }
 
 MappedFile::~MappedFile() {
@@ -147,6 +151,20 @@ MappedFile::~MappedFile() {
 
 void MappedFile::forget() const {
   madvise(const_cast<uint8_t*>(data_), size_, MADV_DONTNEED);
+}
+
+std::string git_lfs_fault(std::string_view text) {
+  constexpr std::string_view kStart = "version https://git-lfs.github.com/spec/v1\n";
+  if (text.size() > kMaxGitLfsPointerBytes || text.substr(0, kStart.size()) != kStart) return "";
+  const size_t size = text.find("\nsize "), digits = size + 6;
+  const size_t end = text.find_first_not_of("0123456789", digits);
+  std::string bytes = "an unknown number of";
+  if (size != std::string_view::npos && end != std::string_view::npos && end > digits &&
+      end < digits + 20) {
+    bytes = text.substr(digits, end - digits);
+  }
+  return "is a Git LFS pointer (the file itself has " + bytes +
+         " bytes), expected the file: run git lfs pull";
 }
 
 bool same_file(const std::string& a, const std::string& b) {

@@ -7,12 +7,14 @@
 #include <cstdint>
 #include <cstdio>
 #include <string>
+#include <string_view>
 
 #include "thimble/thimble.h"
 
 namespace thimble::tools {
 
-// A whole file, mapped read-only. Throws Refused (missing, a directory, not readable, empty).
+// A whole file, mapped read-only. Throws Refused (missing, a directory, not readable, empty, a Git
+// LFS pointer).
 class MappedFile {
  public:
   explicit MappedFile(const std::string& path);
@@ -32,6 +34,11 @@ class MappedFile {
   const uint8_t* data_ = nullptr;
   size_t size_ = 0;
 };
+
+// Git without its LFS extension leaves a few lines of text in the place of a large file. What is to
+// be said if that is what a file is; "" if it is not.
+constexpr size_t kMaxGitLfsPointerBytes = 1024;
+std::string git_lfs_fault(std::string_view text);
 
 // Whether both names lead to one file, existing or to be. An empty name leads nowhere.
 bool same_file(const std::string& a, const std::string& b);

@@ -97,7 +97,8 @@ int dispatch(const Words& words) {
   try {
     return verb->run(rest);
   } catch (const WrongUsage& wrong) {
-    std::fprintf(stderr, "thimble: %s\nsee thimble %s --help\n", wrong.what(), verb->name);
+    std::fprintf(stderr, "thimble: %s\nsee thimble %s --help\n", printable(wrong.what()).c_str(),
+                 verb->name);
     return 2;
   }
 }
@@ -120,7 +121,7 @@ int guarded(const Words& words) {
   } catch (const std::bad_alloc&) {
     std::fprintf(stderr, "thimble: out of memory\n");
   } catch (const std::exception& error) {
-    std::fprintf(stderr, "thimble: %s\n", error.what());
+    std::fprintf(stderr, "thimble: %s\n", printable(error.what()).c_str());
   } catch (...) {
     std::fprintf(stderr, "thimble: failed for an unknown reason\n");
   }

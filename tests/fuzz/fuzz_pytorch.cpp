@@ -18,6 +18,7 @@ void read_file(const void* data, size_t bytes) {
     read_tensors(*open_pytorch(file.path()).tensors);
   } catch (const Refused&) {
   }
+  convert_file(file.path());
 }
 
 }  // namespace

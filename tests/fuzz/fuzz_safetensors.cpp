@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Safetensors: any bytes are read or refused.
+// Safetensors: any bytes are read or refused, and so is the model within.
 #include "fuzz/fuzz_file.h"
 #include "readers/safetensors.h"
 
@@ -12,5 +12,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t bytes) {
     read_tensors(*open_safetensors({file.path()}));
   } catch (const Refused&) {
   }
+  convert_file(file.path());
   return 0;
 }

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # Runs the fuzz targets that `make fuzz` built, one after another: run.sh SECONDS [TARGET ...]
-# Targets are named without fuzz_: json, safetensors. Stops at the first finding, which libFuzzer
+# Targets are named without fuzz_: json, safetensors, config. Stops at the first finding, which libFuzzer
 # leaves in build/fuzz/findings/.
 set -eu
 cd "$(dirname "$0")/../.."
@@ -11,7 +11,8 @@ shift
 [ $# -ge 1 ] || set -- $(ls build/fuzz/fuzz_* | sed -n 's|.*/fuzz_\([a-z0-9_]*\)$|\1|p')
 
 mkdir -p build/fuzz/findings
-build/fuzz/seeds build/fuzz/seeds.d
+# It exports models, which it tells.
+build/fuzz/seeds build/fuzz/seeds.d 2>build/fuzz/seeds.log || { cat build/fuzz/seeds.log >&2; exit 1; }
 for target in "$@"; do
   corpus=build/fuzz/corpus/$target
   mkdir -p "$corpus" "build/fuzz/seeds.d/$target"

@@ -9,10 +9,10 @@
 namespace thimble::tools {
 
 Checkpoint family_checkpoint(const Family& family, const Value& config,
-                             std::shared_ptr<const Tensors> tensors, const std::string& path,
-                             const ReadOptions& options) {
+                             const std::string& config_path, std::shared_ptr<const Tensors> tensors,
+                             const std::string& path, const ReadOptions& options) {
   CheckpointParts parts(family, std::move(tensors), path);
-  const CheckpointShape found = checkpoint_shape(&parts, config, options);
+  const CheckpointShape found = checkpoint_shape(&parts, config, config_path, options);
   Checkpoint checkpoint;
   checkpoint.shape = found.shape;
   checkpoint.rope_pairs = found.rope_pairs;

@@ -14,10 +14,11 @@
 namespace thimble::tools {
 
 // A family's checkpoint from its configuration (with the names of config.json) and its tensors.
-// Throws Refused, naming `path` or the file that a tensor lies in.
+// Throws Refused, naming `config_path` for what the configuration says and `path`, or the file that
+// a tensor lies in, for the tensors.
 Checkpoint family_checkpoint(const Family& family, const Value& config,
-                             std::shared_ptr<const Tensors> tensors, const std::string& path,
-                             const ReadOptions& options);
+                             const std::string& config_path, std::shared_ptr<const Tensors> tensors,
+                             const std::string& path, const ReadOptions& options);
 
 // The families whose names the tensors have: for files that do not say what they are.
 const Family* family_by_names(Naming naming, const Tensors& tensors);

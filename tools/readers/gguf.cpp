@@ -40,7 +40,8 @@ class GgufTensors : public Tensors {
     const Place& place = places_.at(index);
     const GgufType& type = *place.type;
     if (!type.to_float) {
-      refuse(index, format("is of type %s, which is not read", type.name));
+      refuse(index, format("is of type %s, which is not read, expected one of %s", type.name,
+                           gguf_types_read().c_str()));
     }
     const uint64_t n = element_count(all_[index]);
     if (begin > n || count > n - begin) {

@@ -4,6 +4,7 @@
 #include "error.h"
 #include "readers/family_checkpoint.h"
 #include "readers/gguf.h"
+#include "readers/gguf_keys.h"
 #include "readers/hugging_face.h"
 #include "readers/tokenizers.h"
 
@@ -96,6 +97,14 @@ Value config_of(const GgufFile& gguf, const std::string& architecture, const std
 
 }  // namespace
 
+const char* gguf_key(const std::string& name) {
+  if (name == "rope_scaling") return "rope.scaling";  // the keys behind it, see config_of
+  for (const KeyName& key : kKeyNames) {
+    if (name == key.name) return key.gguf;
+  }
+  return nullptr;
+}
+
 Checkpoint open_gguf_checkpoint(const std::string& path, const ReadOptions& options) {
   GgufFile gguf = open_gguf(path);
   const Value* named = gguf.metadata.find("general.architecture");
@@ -107,7 +116,8 @@ Checkpoint open_gguf_checkpoint(const std::string& path, const ReadOptions& opti
   }
   const Value config = config_of(gguf, architecture, path);
   std::shared_ptr<const Tensors> tensors = std::move(gguf.tensors);
-  Checkpoint checkpoint = family_checkpoint(*family, config, std::move(tensors), path, options);
+  Checkpoint checkpoint =
+      family_checkpoint(*family, config, path, std::move(tensors), path, options);
   checkpoint.description = gguf.description;
   if (!gguf.tokens.empty()) {
     checkpoint.vocabulary = vocabulary_from_gguf(gguf, path);

@@ -271,6 +271,14 @@ const GgufType* gguf_type(uint32_t id) {
   return nullptr;
 }
 
+std::string gguf_types_read() {
+  std::string names;
+  for (const GgufType& type : kTypes) {
+    if (type.to_float) names += (names.empty() ? "" : ", ") + std::string(type.name);
+  }
+  return names;
+}
+
 float half_to_float(uint16_t half) {
   const uint32_t sign = static_cast<uint32_t>(half & 0x8000) << 16;
   const uint32_t exponent = half >> 10 & 31, mantissa = half & 0x3ff;

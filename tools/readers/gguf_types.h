@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 
 namespace thimble::tools {
 
@@ -22,6 +23,9 @@ constexpr uint32_t kGgufF32 = 0, kGgufF16 = 1, kGgufQ8 = 8;
 
 // Null where there is no type of that number.
 const GgufType* gguf_type(uint32_t id);
+
+// The names of all that are read, for messages.
+std::string gguf_types_read();
 
 // Half floats (IEEE 754 binary16). To float32 every value is exact; from it, to nearest even.
 float half_to_float(uint16_t half);

@@ -51,7 +51,7 @@ Checkpoint open_weights(std::shared_ptr<const Tensors> tensors, const std::strin
   const Family& family = family_of_config(Naming::kHuggingFace, config, config_path);
   const std::string description = describe_tensors(format_name, family, *tensors);
   Checkpoint checkpoint =
-      family_checkpoint(family, config, std::move(tensors), weights_path, options);
+      family_checkpoint(family, config, config_path, std::move(tensors), weights_path, options);
   checkpoint.description = description;
   return checkpoint;
 }

@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "error.h"
+#include "files.h"
 
 namespace thimble::tools {
 
@@ -61,21 +62,11 @@ void InputFile::read(uint64_t offset, void* data, size_t bytes) const {
 }
 
 void refuse_git_lfs_pointer(const InputFile& file) {
-  constexpr uint64_t kLargestPointer = 1024;
-  static const std::string kStart = "version https://git-lfs.github.com/spec/v1\n";
-  if (file.size() < kStart.size() || file.size() > kLargestPointer) return;
+  if (file.size() > kMaxGitLfsPointerBytes) return;
   std::string text(static_cast<size_t>(file.size()), '\0');
   file.read(0, text.data(), text.size());
-  if (text.compare(0, kStart.size(), kStart) != 0) return;
-  const size_t size = text.find("\nsize ");
-  const size_t digits = size + 6;
-  const size_t end = text.find_first_not_of("0123456789", digits);
-  std::string bytes = "an unknown number of";
-  if (size != std::string::npos && end != std::string::npos && end > digits && end < digits + 20) {
-    bytes = text.substr(digits, end - digits);
-  }
-  throw Refused(file.path() + ": is a Git LFS pointer (the file itself has " + bytes +
-                " bytes), expected the file: run git lfs pull");
+  const std::string why = git_lfs_fault(text);
+  if (!why.empty()) throw Refused(file.path() + ": " + why);
 }
 
 std::string read_whole_file(const InputFile& file, uint64_t max_bytes) {

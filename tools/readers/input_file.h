@@ -30,8 +30,7 @@ class InputFile {
   uint64_t size_ = 0;
 };
 
-// Git without its LFS extension leaves a few lines of text in the place of a large file. Throws
-// Refused if that is what the file is; InputFile does so by itself.
+// Throws Refused if the file is a Git LFS pointer (files.h); InputFile does so by itself.
 void refuse_git_lfs_pointer(const InputFile& file);
 
 // Throws Refused if the file has more bytes than that.

@@ -23,8 +23,15 @@ namespace {
 
 constexpr uint32_t kVersionedMagic = 0x616b3432;  // "ak42" as a number
 constexpr uint32_t kVersionedHeaderBytes = 256;
-constexpr uint32_t kFields = 7;
-constexpr uint32_t kFieldBytes = kFields * sizeof(int32_t);
+// The 7 int32, each from 1 on. Of version 0 the vocabulary is negative for a head of its own.
+constexpr struct {
+  const char* name;
+  uint32_t high;
+} kFields[] = {{"dim", kMaxDim},        {"hidden_dim", kMaxHiddenDim}, {"n_layers", kMaxLayers},
+               {"n_heads", kMaxHeads},  {"n_kv_heads", kMaxHeads},     {"vocab_size", kMaxVocab},
+               {"seq_len", kMaxContext}};
+constexpr size_t kFieldCount = sizeof kFields / sizeof kFields[0], kVocabField = 5;
+constexpr uint32_t kFieldBytes = kFieldCount * sizeof(int32_t);
 
 // Where a tensor of each layer lies.
 struct Tensor {
@@ -113,29 +120,23 @@ class Llama2cFile {
   }
 
   void read_fields(const uint8_t* bytes) {
-    int32_t fields[kFields];
+    int32_t fields[kFieldCount];
     std::memcpy(fields, bytes, sizeof fields);
-    const auto field = [&](size_t index, const char* name, uint32_t high) {
-      const int64_t value = fields[index];
-      if (value < 1 || value > high) {
-        refuse(format("%s: found %lld, expected 1 to %u%s", name, static_cast<long long>(value),
-                      high, version_ == 0 ? "; is this a llama2.c checkpoint at all?" : ""));
-      }
-      return static_cast<uint32_t>(value);
-    };
     ModelShape& s = shape_;
-    s.dim = field(0, "dim", kMaxDim);
-    s.hidden_dim = field(1, "hidden_dim", kMaxHiddenDim);
-    s.n_layers = field(2, "n_layers", kMaxLayers);
-    s.n_heads = field(3, "n_heads", kMaxHeads);
-    s.n_kv_heads = field(4, "n_kv_heads", kMaxHeads);
-    s.n_ctx = field(6, "seq_len", kMaxContext);
-    if (version_ == 0 && fields[5] < 0 && fields[5] != INT32_MIN) {
+    if (version_ == 0 && fields[kVocabField] < 0) {
       s.tied_head = false;
-      fields[5] = -fields[5];
+      if (fields[kVocabField] != INT32_MIN) fields[kVocabField] = -fields[kVocabField];
     }
-    s.vocab_size =
-        field(5, version_ == 0 ? "vocab_size without its sign" : "vocab_size", kMaxVocab);
+    for (size_t i = 0; i < kFieldCount; ++i) {
+      if (fields[i] >= 1 && static_cast<uint32_t>(fields[i]) <= kFields[i].high) continue;
+      const bool unsigned_one = i == kVocabField && version_ == 0;
+      refuse(format("%s%s: found %d, expected 1 to %u%s", kFields[i].name,
+                    unsigned_one ? " without its sign" : "", fields[i], kFields[i].high,
+                    version_ == 0 ? "; is this a llama2.c checkpoint at all?" : ""));
+    }
+    uint32_t* const to[] = {&s.dim,        &s.hidden_dim, &s.n_layers, &s.n_heads,
+                            &s.n_kv_heads, &s.vocab_size, &s.n_ctx};
+    for (size_t i = 0; i < kFieldCount; ++i) *to[i] = static_cast<uint32_t>(fields[i]);
 
     if (s.dim % s.n_heads != 0) {
       refuse(format("dim %u is no multiple of n_heads %u", s.dim, s.n_heads));
@@ -276,6 +277,23 @@ class Llama2cFile {
 };
 
 }  // namespace
+
+bool is_llama2c(const InputFile& file) {
+  uint32_t magic = 0;
+  if (file.size() < kFieldBytes) {
+    if (file.size() >= sizeof magic) file.read(0, &magic, sizeof magic);
+    return magic == kVersionedMagic;
+  }
+  int32_t fields[kFieldCount];
+  file.read(0, fields, sizeof fields);
+  std::memcpy(&magic, fields, sizeof magic);
+  size_t wrong = 0;
+  for (size_t i = 0; i < kFieldCount; ++i) {
+    const int64_t value = fields[i], size = i == kVocabField && value < 0 ? -value : value;
+    if (size < 1 || size > kFields[i].high) ++wrong;
+  }
+  return magic == kVersionedMagic || wrong < 2;
+}
 
 Checkpoint open_llama2c(std::shared_ptr<const InputFile> file, const ReadOptions& options) {
   const auto source = std::make_shared<const Llama2cFile>(std::move(file));

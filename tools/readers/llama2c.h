@@ -11,6 +11,10 @@
 
 namespace thimble::tools {
 
+// By the mark of versions 1 and 2. Version 0 has none: a file whose first numbers could all be its
+// sizes, but for one of them.
+bool is_llama2c(const InputFile& file);
+
 Checkpoint open_llama2c(std::shared_ptr<const InputFile> file, const ReadOptions& options);
 
 // The file does not say how many tokens it has, so it is read to its end and compared.

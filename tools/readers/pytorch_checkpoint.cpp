@@ -39,11 +39,10 @@ const Family* by_shape(const Family* family, const Tensors& tensors) {
 }
 
 // The params.json of Meta's checkpoints, which does not always know the size of the vocabulary.
-Value params_beside(const std::string& path) {
-  const std::filesystem::path file = std::filesystem::path(path).parent_path() / "params.json";
+Value read_params(const std::string& path) {
   std::error_code error;
-  if (!std::filesystem::is_regular_file(file, error)) return Value();
-  Value params = read_json_file(file.string());
+  if (!std::filesystem::is_regular_file(path, error)) return Value();
+  Value params = read_json_file(path);
   if (Value::Dict* entries = params.dict()) {
     for (auto& [key, value] : *entries) {
       if (key == "vocab_size" && value.integer() && *value.integer() < 0) value = Value();
@@ -84,10 +83,15 @@ Checkpoint open_state_dict(std::shared_ptr<const Tensors> tensors, const Value& 
                   "Meta's Llama; of others config.json beside the weights");
   }
   const Value* config = find_config(rest);
+  std::string config_path = path;
   Value params;
   if (!config && family->rope_pairs == RopePairs::kNeighbours) {
-    params = params_beside(path);
-    if (params.dict()) config = &params;
+    const std::string beside = (std::filesystem::path(path).parent_path() / "params.json").string();
+    params = read_params(beside);
+    if (params.dict()) {
+      config = &params;
+      config_path = beside;
+    }
   }
   ReadOptions used = options;
   const bool is_min_gpt = config && config->find("embd_pdrop");
@@ -100,7 +104,7 @@ Checkpoint open_state_dict(std::shared_ptr<const Tensors> tensors, const Value& 
   }
   const std::string description = describe_tensors(format_name, *family, *tensors);
   Checkpoint checkpoint = family_checkpoint(*family, config ? *config : Value(Value::Dict()),
-                                            std::move(tensors), path, used);
+                                            config_path, std::move(tensors), path, used);
   checkpoint.description = description;
   return checkpoint;
 }

@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "error.h"
+#include "json_string.h"
 #include "readers/gguf.h"
 #include "readers/hugging_face.h"
 #include "readers/input_file.h"
@@ -41,6 +42,51 @@ bool is_pytorch(const Start& start) {
   return starts_with(start, "PK\3\4", 4) || (starts_with(start, "\x80\x02", 2) && start[2] == 0x8a);
 }
 
+// What people take for a checkpoint, by its start.
+const char* known_stranger(const Start& start) {
+  const struct {
+    const char *magic, *name;
+  } strangers[] = {{"<!DOCTYPE", "a web page"},
+                   {"<!doctype", "a web page"},
+                   {"<html", "a web page"},
+                   {"{", "JSON"},
+                   {"lmgg", "ggml's file from before GGUF"},
+                   {"fmgg", "ggml's file from before GGUF"},
+                   {"tjgg", "ggml's file from before GGUF"},
+                   {"\x80\x02", "a pickle, but none of torch.save"},
+                   {"\x80\x03", "a pickle, but none of torch.save"},
+                   {"\x80\x04", "a pickle, but none of torch.save"},
+                   {"\x80\x05", "a pickle, but none of torch.save"},
+                   {"\x89HDF", "HDF5"},
+                   {"\x93NUMPY", "an array of NumPy"},
+                   {"\x1f\x8b", "compressed (gzip)"}};
+  for (const auto& stranger : strangers) {
+    if (starts_with(start, stranger.magic, std::strlen(stranger.magic))) return stranger.name;
+  }
+  return nullptr;
+}
+
+[[noreturn]] void refuse_unrecognised(const InputFile& file, const Start& start) {
+  const size_t n = static_cast<size_t>(std::min<uint64_t>(file.size(), start.size()));
+  const std::string bytes(start.begin(), start.begin() + static_cast<std::ptrdiff_t>(n));
+  const bool is_text = std::all_of(bytes.begin(), bytes.end(),
+                                   [](char c) { return (c >= ' ' && c <= '~') || c == '\n'; });
+  std::string found;
+  if (const char* name = known_stranger(start)) {
+    found = name;
+  } else if (is_text) {
+    found = "a text that begins with " + shown(bytes);
+  } else {
+    found = "the first of them";
+    for (const char c : bytes) found += format(" %02x", unsigned{static_cast<uint8_t>(c)});
+  }
+  throw Refused(format("%s: is no checkpoint that is known: found %llu bytes, %s; ",
+                       file.path().c_str(), static_cast<unsigned long long>(file.size()),
+                       found.c_str()) +
+                "expected safetensors, PyTorch (.pth, .pt, .bin), GGUF, llama2.c's .bin, or the "
+                "folder of a Hugging Face model");
+}
+
 }  // namespace
 
 Checkpoint open_checkpoint(const std::string& path, const ReadOptions& options) {
@@ -58,7 +104,8 @@ Checkpoint open_checkpoint(const std::string& path, const ReadOptions& options) 
   if (is_pytorch(start)) return open_pytorch_checkpoint(path, options);
   if (is_safetensors(*file)) return open_safetensors_checkpoint(path, options);
   // Last, since llama2.c's version 0 has no mark to know it by.
-  return open_llama2c(std::move(file), options);
+  if (is_llama2c(*file)) return open_llama2c(std::move(file), options);
+  refuse_unrecognised(*file, start);
 }
 
 }  // namespace thimble::tools

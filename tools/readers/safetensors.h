@@ -13,7 +13,7 @@
 
 namespace thimble::tools {
 
-// Whether the first bytes look like that: for telling formats apart.
+// Whether the name or the first bytes look like that: for telling formats apart.
 bool is_safetensors(const InputFile& file);
 
 // One file, or the shards of one checkpoint. Reads the headers and checks them whole: no hole, no
