@@ -147,7 +147,8 @@ class Chat {
     uint64_t n = 0;
     bool is_whole = true;
     for (;;) {
-      const int32_t token = checked(thimble_sample(session_, &options_.sampling), "sample");
+      const int32_t token =
+          naming(options_.model, [&] { return draw_token(session_, options_.sampling); });
       if (thimble_is_end(&model_, token)) break;
       text_.put(token);
       flush_stdout();

@@ -62,6 +62,21 @@ int32_t checked(int32_t result, const char* what) {
                 thimble_status_text(static_cast<thimble_status>(result)));
 }
 
+int32_t draw_token(thimble_session* session, const thimble_sampling& sampling) {
+  const int32_t token = thimble_sample(session, &sampling);
+  if (token == THIMBLE_ERROR_NOT_FINITE) {
+    throw NotFinite(
+        format("found results that are no finite numbers at position %u, expected those of a "
+               "trained model; thimble inspect --self-test may say where they come from",
+               thimble_position(session) - 1));
+  }
+  return checked(token, "sample");
+}
+
+void require_finite(thimble_session* session) {
+  draw_token(session, thimble_sampling{});
+}
+
 void compute(thimble_session* session, const int32_t* tokens, size_t n, uint64_t budget) {
   checked(thimble_feed(session, tokens, n), "feed");
   while (checked(thimble_step(session, budget), "step") == THIMBLE_MORE) {

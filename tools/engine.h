@@ -12,6 +12,7 @@
 
 #include "aligned_block.h"
 #include "args.h"
+#include "error.h"
 #include "files.h"
 #include "thimble/thimble.h"
 
@@ -57,6 +58,27 @@ class Session {
 
 // Throws Refused, saying `what` failed, if `result` (a count, or a thimble_status) is an error.
 int32_t checked(int32_t result, const char* what);
+
+// What a model computed is no finite number; names no file: the caller knows which one it is.
+struct NotFinite : Refused {
+  using Refused::Refused;
+};
+
+// thimble_sample, with the errors of checked(), or NotFinite.
+int32_t draw_token(thimble_session* session, const thimble_sampling& sampling);
+
+// Throws NotFinite if it would, after a pass whose logits are used otherwise.
+void require_finite(thimble_session* session);
+
+// What f() gives; a NotFinite of it as Refused that names the model.
+template <class F>
+auto naming(const std::string& path, F f) {
+  try {
+    return f();
+  } catch (const NotFinite& error) {
+    throw Refused(path + ": " + error.what());
+  }
+}
 
 // A prompt's tokens, the beginning-of-text token first if the model has one. Throws Refused if
 // there is no tokenizer, nothing to start from, or no room for them in the context.

@@ -83,6 +83,7 @@ Score score_records(thimble_session* session, const thimble_model& model,
     thimble_decoder decoder{};
     for (uint32_t i = 0; i < n_scored; ++i) {
       compute(session, &tokens[i], 1);
+      require_finite(session);
       score.nll +=
           negative_log_likelihood(thimble_logits(session), model.vocab_size, tokens[i + 1]);
       score.bytes += static_cast<uint64_t>(
@@ -126,8 +127,10 @@ int eval_verb(const Words& words) {
   Score score;
   {
     Progress bar("eval");
-    score =
-        score_records(session, loaded.model(), records, [&bar](double share) { bar.show(share); });
+    score = naming(loaded.path(), [&] {
+      return score_records(session, loaded.model(), records,
+                           [&bar](double share) { bar.show(share); });
+    });
   }
 
   const double nll = score.nll / static_cast<double>(score.tokens);

@@ -113,15 +113,16 @@ struct SelfTestPlan {
 // vocabulary.
 std::vector<int32_t> self_test_prompt(const ModelShape& shape, const Vocabulary* vocabulary);
 
-// What a complete image gives, by running it on the reference kernels.
-// Of a large one on this machine's own kernels, which give the same bits. `between` (may be empty)
-// is called after every 32 MiB of weights at most: time to let go of what was mapped.
+// What a complete image gives, by running it on the reference kernels, of a large one on this
+// machine's own, which give the same bits. `between` as in run_finite. Throws RefusedModel, saying
+// where, if some result within it is no finite number.
 std::vector<uint64_t> self_test_hashes(const thimble_model& model,
                                        const std::function<void()>& between = {});
 
 // Writes the whole image to `sink`, holding one row tile of weights at a time. `vocabulary` may be
 // null. `progress` (may be empty) gets the share that is done, 0 to 1. Throws RefusedModel when
-// shape, layout and vocabulary do not fit together or a weight is not finite.
+// shape, layout and vocabulary do not fit together, or a weight or what the self-test gives is not
+// finite.
 std::vector<SectionReport> build_image(const ModelShape& shape, const WeightLayout& layout,
                                        const Vocabulary* vocabulary, const RowSource& rows,
                                        const Sink& sink,

@@ -144,6 +144,7 @@ int logits_verb(const Words& words) {
   }
   for (size_t i = 0; i < tokens.size(); ++i) {
     compute(session, &tokens[i], 1);
+    naming(path, [&] { require_finite(session); });
     const float* logits = thimble_logits(session);
     if (json) {
       if (i > 0) print_text(",\n");

@@ -180,7 +180,7 @@ int run_verb(const Words& words) {
   while (n_generated < o.n) {
     if (o.hash) hash = thimble_logits_hash(session, hash);
     const Stopwatch drawing;
-    const int32_t token = checked(thimble_sample(session, &o.sampling), "sample");
+    const int32_t token = naming(o.model, [&] { return draw_token(session, o.sampling); });
     decode_seconds += drawing.seconds();
     if (thimble_is_end(&model, token)) {
       why = "end of text";

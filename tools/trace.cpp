@@ -86,7 +86,7 @@ class Collector {
 // The likeliest tokens, best first; of equal ones the lowest id, as thimble_sample has it.
 std::vector<Candidate> likeliest(const float* logits, uint32_t vocab_size, size_t n_top) {
   if (!std::all_of(logits, logits + vocab_size, [](float x) { return std::isfinite(x); })) {
-    throw Refused("the model's logits are not finite numbers");
+    throw NotFinite("found logits that are no finite numbers");
   }
   std::vector<int32_t> order(vocab_size);
   std::iota(order.begin(), order.end(), 0);
@@ -125,6 +125,7 @@ Trace trace_tokens(thimble_session* session, const thimble_model& model,
   Collector collector(session, model, n);
   for (size_t i = 0; i < trace.tokens.size(); ++i) {
     compute(session, &trace.tokens[i], 1);
+    require_finite(session);
     trace.next.push_back(likeliest(thimble_logits(session), model.vocab_size, n_top));
     const int32_t best = trace.next.back()[0].token;
     if (i + 1 == trace.tokens.size() && i + 1 < n && !thimble_is_end(&model, best)) {
@@ -234,8 +235,10 @@ int trace_verb(const Words& words) {
   Trace trace;
   {
     Progress bar("trace");
-    trace = trace_tokens(session, loaded.model(), prompt, o.n_generate, o.n_top,
-                         [&bar](double share) { bar.show(share); });
+    trace = naming(o.model, [&] {
+      return trace_tokens(session, loaded.model(), prompt, o.n_generate, o.n_top,
+                          [&bar](double share) { bar.show(share); });
+    });
   }
   trace.model_name = std::filesystem::path(o.model).filename().string();
   trace.prompt = o.prompt;
