@@ -132,15 +132,14 @@ void test_layer(thimble_session* s, uint32_t row, uint32_t layer) {
 }
 
 // Remembers the first token whose residual stream is beyond what norms can square and sum. As each
-// block only adds to it, that of the last layer tells; in bits, what is no number is beyond it,
-// too.
+// block only adds to it, its last look is enough. What is no number is beyond it in its bits, too.
 void watch(thimble_session* s, uint32_t row) {
-  const uint32_t too_large = bits_of(kResidualLimit);
   const float* x = s->act.x + size_t{row} * s->act.x_stride;
+  uint32_t any = 0;  // the highest bit, if one is
   for (uint32_t i = 0; i < s->model.dim; ++i) {
-    if (bits_of(x[i]) << 1 < too_large << 1 || s->overflowed) continue;
-    s->overflowed = s->pass.first + row + 1;
+    any |= (bits_of(x[i]) & 0x7fffffffu) + (0x80000000u - bits_of(kResidualLimit));
   }
+  if (any >> 31 && !s->overflowed) s->overflowed = s->pass.first + row + 1;
 }
 
 void norm(const thimble_session* s, float* out, const float* x, const float* weight) {
@@ -341,7 +340,8 @@ void run_stage(thimble_session* s, uint32_t begin, uint32_t end) {
           add_block(s, row, feed_forward_block(w, p.layer - 1));
           test_layer(s, row, p.layer - 1);
         }
-        if (p.layer + 1 == s->model.n_layers) watch(s, row);
+        // Of the last token comes another one.
+        if (p.layer + 1 == s->model.n_layers && p.first + row + 1 != p.end) watch(s, row);
         norm_for(s, row, weight, w.qkv);
       }
       break;

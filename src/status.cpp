@@ -17,7 +17,7 @@ constexpr char kTexts[] =
     "header or section table is damaged\0"
     "weights or tables are damaged\0"
     "a header field is outside its range\0"
-    "an architecture, type or flag that this engine does not know\0"
+    "an architecture, type or flag that is not known\0"
     "a section is not what or where the header implies\0"
     "a tokenizer table contradicts itself\0"
     "a configuration that is not possible with this model\0"
