@@ -295,8 +295,13 @@ TEST_CASE("each option") {
   s.top_p = 0.6f;  // of what top-k left: 2/3 and 1/3
   s.top_k = 2;
   CHECK(drawn(s) == Seen{false, true, false, false});
-  s.top_p = 0.0f;
   s.top_k = 0;
+  s.top_p = std::numeric_limits<float>::min();  // the narrowest; 0 is none
+  CHECK(drawn(s) == Seen{false, true, false, false});
+  s.top_p = std::numeric_limits<float>::denorm_min();
+  CHECK(drawn(s) == Seen{false, true, false, false});
+  s.top_p = 0.0f;
+  CHECK(drawn(s) == Seen{true, true, true, true});
   s.min_p = 0.4f;
   CHECK(drawn(s) == Seen{false, true, true, false});
   s.min_p = 0.2f;

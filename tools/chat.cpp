@@ -29,13 +29,15 @@ template, or from --turns.
 
 The chat
   --system TEXT        what holds for the whole chat; default: none
-  -n N                 tokens of an answer at most; default 0: until it ends
+  -n N                 tokens of an answer at most, 1 or more; default: until it ends
 
 How the next token is drawn
   -t T                 temperature, 0 to 100; 0 always takes the likeliest; default 0.8
-  --top-p P            from the likeliest tokens that make up this share, 0 to 1; default 0.9
-  --top-k K            from the K likeliest tokens; default 0: all
-  --min-p M            from tokens at least M times as likely as the likeliest; default 0
+  --top-p P            from the likeliest tokens that make up this share, 0 (one token) to 1 (all);
+                       default 0.9
+  --top-k K|all        from the K likeliest tokens, 1 or more; default all
+  --min-p M            from tokens at least M times as likely as the likeliest, 0 (all) to 1 (one);
+                       default 0
   --repeat-penalty R   above 1 makes recent tokens less likely; default 1: off
   --repeat-window W    how many tokens are recent, 1 to 256; default 64
   --seed S             the same seed gives the same text, on every machine; default 0
@@ -74,7 +76,7 @@ ChatOptions parse(const Words& words) {
   o.model = args.one_positional("a model file");
   o.system = args.text("--system", "");
   o.sampling = sampling_of(args);
-  o.n = args.count("-n", 0, 0, UINT32_MAX);
+  o.n = args.count("-n", 0, 1, UINT32_MAX);
   o.config.n_ctx = static_cast<uint32_t>(args.count("--ctx", 0, 1, UINT32_MAX));
   o.config.n_batch = 32;
   o.config.kv_type = kv_type_of(args);

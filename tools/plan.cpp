@@ -28,7 +28,7 @@ is the same number on every chip. The exit code is 1 if it does not fit.
 The session
   --ctx N              positions of the key/value cache; default: the model's
   --kv f32|q8          how keys and values are cached; default f32
-  --candidates K       keep the K likeliest tokens instead of all logits, 1 to 256; default 0: all
+  --candidates K       keep the K likeliest tokens instead of all logits, 1 to 256; default: all
   --batch B            prompt tokens in one pass over the weights, 1 to 1024; default 1
 
 The device
@@ -287,7 +287,7 @@ int plan_verb(const Words& words) {
   r.config.n_ctx = static_cast<uint32_t>(args.count("--ctx", r.model.n_ctx, 1, r.model.n_ctx));
   r.config.n_batch = static_cast<uint32_t>(args.count("--batch", 1, 1, 1024));
   r.config.kv_type = kv_type_of(args);
-  r.config.n_candidates = static_cast<uint32_t>(args.count("--candidates", 0, 0, 256));
+  r.config.n_candidates = static_cast<uint32_t>(args.count("--candidates", 0, 1, 256));
   r.flash = plan_flash(r.model);
   r.ram = plan_ram(r.model, r.config);
   print_text(args.has("--json") ? as_json(r) : as_text(r));

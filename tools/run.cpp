@@ -27,9 +27,11 @@ The text
 
 How the next token is drawn
   -t T                 temperature, 0 to 100; 0 always takes the likeliest; default 0.8
-  --top-p P            from the likeliest tokens that make up this share, 0 to 1; default 0.9
-  --top-k K            from the K likeliest tokens; default 0: all
-  --min-p M            from tokens at least M times as likely as the likeliest; default 0
+  --top-p P            from the likeliest tokens that make up this share, 0 (one token) to 1 (all);
+                       default 0.9
+  --top-k K|all        from the K likeliest tokens, 1 or more; default all
+  --min-p M            from tokens at least M times as likely as the likeliest, 0 (all) to 1 (one);
+                       default 0
   --repeat-penalty R   above 1 makes recent tokens less likely; default 1: off
   --repeat-window W    how many tokens are recent, 1 to 256; default 64
   --seed S             the same seed gives the same text, on every machine; default 0
@@ -44,10 +46,10 @@ How keys and values are cached
 
 How it is computed; none of these changes the text or the hash
   --candidates K       keep the K likeliest tokens instead of all logits, 1 to 256; enough for -t 0,
-                       and for --top-k up to K; default 0: all logits
+                       and for --top-k up to K; default: all logits
   --batch B            prompt tokens in one pass over the weights, 1 to 1024; default 32
   --feed N|all         prompt tokens fed at once; default all
-  --budget N           multiply-accumulates in one slice of a pass; default 0: no slices
+  --budget N           multiply-accumulates in one slice of a pass, 1 or more; default: no slices
   --load mmap|memory   where the model lies; default mmap
   --arena BYTES        memory for the session; default: just what it needs
   THIMBLE_ISA=NAME     an environment variable that forces kernels: reference, avx2, ...
@@ -129,7 +131,7 @@ RunOptions parse(const Words& words) {
   if (args.text("--feed", "all") != "all") {
     o.feed = static_cast<size_t>(args.count("--feed", 0, 1, UINT32_MAX));
   }
-  o.budget = args.count("--budget", 0, 0, UINT64_MAX);
+  o.budget = args.count("--budget", 0, 1, UINT64_MAX);
   const std::string place = args.text("--load", "mmap");
   if (place != "mmap" && place != "memory") {
     throw WrongUsage("option '--load' is '" + place + "', expected mmap or memory");

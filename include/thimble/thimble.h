@@ -269,14 +269,18 @@ thimble_status thimble_on_attention(thimble_session* session, thimble_attention_
 /*
  * How a token is drawn from the logits. Zero-initialised it is greedy. Applied in this order:
  * repetition penalty, temperature, top-k, top-p (of what top-k left), min-p.
+ * Zeros are defaults, so that fields can be left out; where 0 is not next to what is small, the
+ * field says so. For values that somebody else chooses, mind top_p: its narrowest is no 0 but any
+ * tiny number, FLT_MIN say, which draws from one token.
  */
 typedef struct thimble_sampling {
-  float temperature;          /* 0: greedy; otherwise up to 100; 1 leaves the model's odds alone */
-  float top_p;                /* keep the likeliest tokens up to this mass; 0 or 1: all */
-  float min_p;                /* drop tokens less likely than min_p times the likeliest; 0: none */
-  float repetition_penalty;   /* > 1 makes recent tokens less likely (CTRL, 2019); 0 or 1: off */
-  uint32_t repetition_window; /* how many last tokens count as recent, up to 256; 0: 64 */
-  uint32_t top_k;             /* keep the k likeliest tokens; 0: all */
+  float temperature; /* 0 (and below 1e-30): greedy; up to 100; 1 leaves the model's odds alone */
+  float top_p;       /* keep the likeliest tokens up to this mass, at least one; 0, as 1: all */
+  float min_p;       /* drop tokens less likely than min_p times the likeliest; 0: none */
+  float repetition_penalty; /* > 1 makes recent tokens less likely (CTRL, 2019), < 1 likelier; 0.01
+                               to 100; 0, as 1: off */
+  uint32_t repetition_window; /* how many last tokens count as recent, 1 to 256; 0: 64 */
+  uint32_t top_k;             /* keep the k likeliest tokens, 1: one; 0: all */
   uint64_t seed;              /* same seed, same text, on every chip */
 } thimble_sampling;
 
