@@ -62,7 +62,8 @@ What a chat is made of; default: as the model's own chat template, if that is on
 
 How weights are stored
   --weights f32|q8     float32, or int8 in groups that share a scale; default q8
-  --group N            q8: weights that share a scale, 32, 64, 128 or row; default 32
+  --group N            q8: weights that share a scale, 32, 64, 128 or row; rows are padded to whole
+                       groups; default 32
 
 What it is made for; neither changes one bit of a result
   --for TARGET         rows of a weight tile that suit a target; default host. TARGET is one of
@@ -319,6 +320,38 @@ void print_written(const ConvertOptions& options, const ModelShape& shape, uint6
                weights.c_str(), options.layout.row_tile, shape.n_ctx, size_text(bytes).c_str());
 }
 
+// Rows are padded to whole groups and tiles, which in a small model may be much of the file.
+void note_padding(const ConvertOptions& options, const ModelShape& shape,
+                  const Vocabulary* vocabulary) {
+  constexpr uint64_t kNoted = 16;  // from this part of the file on
+  const ImageSize size = image_size(shape, options.layout, vocabulary);
+  if (size.padding * kNoted < size.bytes) return;
+  std::string smaller;
+  const auto look_at = [&](const WeightLayout& layout, const std::string& option) {
+    const uint64_t bytes = image_size(shape, layout, vocabulary).bytes;
+    if (bytes >= size.bytes) return;
+    smaller += format("%s%s (%llu bytes)", smaller.empty() ? "; smaller: " : ", ", option.c_str(),
+                      static_cast<unsigned long long>(bytes));
+  };
+  for (uint32_t group : {32u, 64u, 128u, 0u}) {
+    WeightLayout other = options.layout;
+    other.group = group;
+    if (other.type == kWeightQ8 && group != options.layout.group) {
+      look_at(other, "--group " + (group ? std::to_string(group) : "row"));
+    }
+  }
+  for (uint32_t tile = options.layout.row_tile / 2; smaller.empty() && tile > 0; tile /= 2) {
+    WeightLayout other = options.layout;
+    other.row_tile = tile;
+    look_at(other, "--tile " + std::to_string(tile));
+  }
+  std::fprintf(
+      stderr,
+      "note: %llu of these bytes (%.0f %%) pad rows of weights to whole groups and tiles%s\n",
+      static_cast<unsigned long long>(size.padding),
+      100.0 * static_cast<double>(size.padding) / static_cast<double>(size.bytes), smaller.c_str());
+}
+
 }  // namespace
 
 int convert_verb(const Words& words) {
@@ -375,6 +408,7 @@ int convert_verb(const Words& words) {
   }
   output.commit();
   print_written(options, checkpoint.shape, end);
+  note_padding(options, checkpoint.shape, tokens);
   print_errors(reports);
   return 0;
 }

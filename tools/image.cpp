@@ -571,6 +571,21 @@ uint64_t count_parameters(const ModelShape& s) {
   return s.vocab_size * dim * (s.tied_head ? 1 : 2) + positions + s.n_layers * layer + norm;
 }
 
+uint64_t padding_within(const SectionEntry& s) {
+  if (s.kind >= kRopeFrequencies) return 0;
+  const uint64_t values = uint64_t{s.rows} * s.cols;
+  if (s.type != kElementQ8) return s.bytes - values * sizeof(float);
+  return s.bytes - values + s.scales_bytes - uint64_t{s.rows} * s.n_groups * sizeof(uint16_t);
+}
+
+ImageSize image_size(const ModelShape& shape, const WeightLayout& layout,
+                     const Vocabulary* vocabulary) {
+  const Plan plan = make_plan(shape, layout, vocabulary, self_test_prompt(shape, vocabulary));
+  ImageSize size = {plan.header.file_bytes, 0};
+  for (const SectionEntry& section : plan.sections) size.padding += padding_within(section);
+  return size;
+}
+
 std::vector<SectionReport> build_image(const ModelShape& shape, const WeightLayout& layout,
                                        const Vocabulary* vocabulary, const RowSource& rows,
                                        const Sink& sink,
@@ -610,7 +625,8 @@ std::vector<uint64_t> self_test_hashes(const thimble_model& model,
     checked(thimble_session_init(&session, &model, &config, arena.data(), arena.size()), "session");
     checked(forward_self_test(session, hashes.data() + kv_type * n), "self-test");
     const std::string fault = run_finite(session, between);
-    if (!fault.empty()) throw RefusedModel("the self-test gives numbers that no trained model has: " + fault);
+    if (!fault.empty())
+      throw RefusedModel("the self-test gives numbers that no trained model has: " + fault);
     forward_self_test_end(session, nullptr);
   }
   return hashes;

@@ -10,6 +10,7 @@
 #include "boards.h"
 #include "engine.h"
 #include "error.h"
+#include "image.h"
 #include "json_string.h"
 #include "model.h"
 #include "output.h"
@@ -55,8 +56,11 @@ FlashPlan plan_flash(const thimble_model& model) {
                      : s.kind >= kTokenOffsets    ? plan.tokenizer
                      : s.kind >= kRopeFrequencies ? plan.tables
                                                   : plan.weights;
-    part += s.bytes;
-    plan.scales += s.scales_bytes;
+    const uint64_t scales = uint64_t{s.rows} * s.n_groups * sizeof(uint16_t);
+    const uint64_t within = padding_within(s);
+    if (s.scales_bytes > 0) plan.scales += scales;
+    part += s.bytes + s.scales_bytes - within - (s.scales_bytes > 0 ? scales : 0);
+    plan.within += within;
   }
   plan.padding = h.file_bytes - plan.model();
   plan.support = kSupportCodeBytes;
@@ -152,10 +156,11 @@ std::vector<Part> flash_parts(const FlashPlan& f) {
   return {{"header, section table", "header", f.header},
           {"weights", "weights", f.weights},
           {"scales of weights", "scales", f.scales},
+          {"padding within weights", "weights_padding", f.within},
           {"rotary frequencies", "tables", f.tables},
           {"tokenizer", "tokenizer", f.tokenizer},
           {"self-test", "self_test", f.self_test},
-          {"padding", "padding", f.padding}};
+          {"padding between parts", "padding", f.padding}};
 }
 
 std::vector<Part> ram_parts(const RamPlan& r) {
