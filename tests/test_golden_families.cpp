@@ -169,7 +169,7 @@ Seen run(const thimble_model& model, const std::vector<Case>& cases) {
 
 Seen run_form(const Form& form, const tools::WeightLayout& layout) {
   tools::ReadOptions options;
-  options.n_heads = form.heads;
+  if (form.heads > 0) options.n_heads = form.heads;
   const tools::Checkpoint checkpoint = tools::open_checkpoint(kGolden + form.weights, options);
   const tools::ImageInMemory image =
       tools::build_image_in_memory(checkpoint.shape, layout, nullptr, checkpoint.rows);

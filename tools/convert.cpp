@@ -9,6 +9,7 @@
 #include "args.h"
 #include "chat_template.h"
 #include "error.h"
+#include "field_options.h"
 #include "files.h"
 #include "image.h"
 #include "progress.h"
@@ -43,14 +44,29 @@ What goes in
                        characters; 'none' for a model of token ids only; default: the input's own
   --ctx N              longest context, 1 to the checkpoint's; default: the checkpoint's
 
-What a checkpoint leaves out or gets wrong
+What a checkpoint leaves out or gets wrong; default: as its file says, or its kind of model
   --heads N            query heads
   --kv-heads N         key/value heads
   --activation NAME    silu, gelu (by erf), gelu_new (by tanh) or relu
+  --norm-eps E         what is added to the mean of squares in each norm
+  --parallel WHICH     yes or no: whether both blocks of a layer start from the same numbers
+  --window N|none      positions that a query sees, in the layers that have a window, or in all
+  --score-scale S      what q . k is multiplied by; otherwise 1 / sqrt(size of a head)
+  --embedding-scale S  what embeddings are multiplied by
+  --logit-scale S      what logits are multiplied by
+  --logit-cap C|none   logits become C tanh(logits / C)
+  --rope-theta T       base of the rotary frequencies; otherwise 10000
+  --rotary-dim N       dimensions of a head that are rotated
+  --rope-scaling JSON  as in config.json: {"rope_type":"llama3","factor":32,"low_freq_factor":1,
+                       "high_freq_factor":4,"original_max_position_embeddings":8192}
   --rope-pairs WHICH   dimensions that the checkpoint rotates together: neighbours (2i, 2i+1) or
-                       halves (i, i + half of what is rotated); default: what its format says
+                       halves (i, i + half of what is rotated)
   --bos ID, --eos ID   beginning and end of a text; -1: none
+  --add-bos WHICH      yes or no: whether prompts start with the beginning of a text
   --space-prefix WHICH yes or no: whether a text is encoded with a space before it
+  --pre-tokenizer NAME how byte-level texts are cut into words: gpt2, llama3, qwen2 or smollm
+  --ignore-merges WHICH
+                       yes or no: whether a word that is a token is taken as it is
 
 What a chat is made of; default: as the model's own chat template, if that is one of these
   --turns NAME         chatml, llama3, gemma, zephyr, mistral, llama2, or none
@@ -85,10 +101,8 @@ namespace {
 struct ConvertOptions {
   std::string input, output, tokenizer;
   WeightLayout layout;
-  uint32_t n_ctx = 0;  // 0: the checkpoint's
   ReadOptions read;
-  std::optional<int32_t> bos_id, eos_id;
-  std::optional<bool> space_prefix;
+  VocabularyOptions vocabulary;
   TurnOptions turns;
 };
 
@@ -124,44 +138,6 @@ WeightLayout parse_layout(const Args& args) {
   return layout;
 }
 
-ActivationType parse_activation(const std::string& name) {
-  if (name == "silu") return kActivationSilu;
-  if (name == "gelu") return kActivationGelu;
-  if (name == "gelu_new") return kActivationGeluTanh;
-  if (name == "relu") return kActivationRelu;
-  wrong_value("--activation", name, "silu, gelu, gelu_new or relu");
-}
-
-// A token id, or -1 for none.
-std::optional<int32_t> parse_id(const Args& args, const char* option) {
-  if (!args.has(option)) return std::nullopt;
-  if (args.text(option, "") == "-1") return -1;
-  return static_cast<int32_t>(args.count(option, 0, 0, kMaxVocab - 1));
-}
-
-void parse_reading(const Args& args, ConvertOptions* to) {
-  ReadOptions& read = to->read;
-  read.n_heads = static_cast<uint32_t>(args.count("--heads", 0, args.has("--heads"), kMaxHeads));
-  read.n_kv_heads =
-      static_cast<uint32_t>(args.count("--kv-heads", 0, args.has("--kv-heads"), kMaxHeads));
-  read.n_ctx = to->n_ctx;
-  if (args.has("--activation")) read.activation = parse_activation(args.text("--activation", ""));
-  if (args.has("--rope-pairs")) {
-    const std::string pairs = args.text("--rope-pairs", "");
-    if (pairs != "neighbours" && pairs != "halves") {
-      wrong_value("--rope-pairs", pairs, "neighbours or halves");
-    }
-    read.rope_pairs = pairs == "halves" ? RopePairs::kHalves : RopePairs::kNeighbours;
-  }
-  to->bos_id = parse_id(args, "--bos");
-  to->eos_id = parse_id(args, "--eos");
-  if (args.has("--space-prefix")) {
-    const std::string is = args.text("--space-prefix", "");
-    if (is != "yes" && is != "no") wrong_value("--space-prefix", is, "yes or no");
-    to->space_prefix = is == "yes";
-  }
-}
-
 constexpr const char* kTurnOptions[kTurnTextCount] = {"--system-open",    "--system-close",
                                                       "--user-open",      "--user-close",
                                                       "--assistant-open", "--assistant-close"};
@@ -181,28 +157,20 @@ TurnOptions parse_turns(const Args& args) {
 }
 
 ConvertOptions parse(const Words& words) {
-  const Args args(words, {{"-o", true},
-                          {"--tokenizer", true},
-                          {"--weights", true},
-                          {"--group", true},
-                          {"--for", true},
-                          {"--tile", true},
-                          {"--ctx", true},
-                          {"--rope-pairs", true},
-                          {"--heads", true},
-                          {"--kv-heads", true},
-                          {"--activation", true},
-                          {"--bos", true},
-                          {"--eos", true},
-                          {"--space-prefix", true},
-                          {"--turns", true},
-                          {"--system-open", true},
-                          {"--system-close", true},
-                          {"--user-open", true},
-                          {"--user-close", true},
-                          {"--assistant-open", true},
-                          {"--assistant-close", true},
-                          {"--end-of-turn", true}});
+  const Args args(words, with_field_options({{"-o", true},
+                                             {"--tokenizer", true},
+                                             {"--weights", true},
+                                             {"--group", true},
+                                             {"--for", true},
+                                             {"--tile", true},
+                                             {"--turns", true},
+                                             {"--system-open", true},
+                                             {"--system-close", true},
+                                             {"--user-open", true},
+                                             {"--user-close", true},
+                                             {"--assistant-open", true},
+                                             {"--assistant-close", true},
+                                             {"--end-of-turn", true}}));
   ConvertOptions options;
   options.input = args.one_positional("a checkpoint to convert");
   options.output = args.text("-o", "");
@@ -218,9 +186,8 @@ ConvertOptions parse(const Words& words) {
     }
   }
   options.layout = parse_layout(args);
-  options.n_ctx =
-      static_cast<uint32_t>(args.count("--ctx", 0, args.has("--ctx") ? 1 : 0, kMaxContext));
-  parse_reading(args, &options);
+  options.read = read_options_of(args);
+  options.vocabulary = vocabulary_options_of(args);
   options.turns = parse_turns(args);
   if (options.turns.any() && options.tokenizer == "none") {
     throw WrongUsage("a chat needs a tokenizer, and '--tokenizer' is 'none'");
@@ -265,18 +232,6 @@ void warn_without_tokenizer(const std::string& input) {
                "warning: without --tokenizer the model will have no tokenizer, so it cannot read "
                "or write text%s\n",
                exists ? ("; " + beside + " lies beside the input").c_str() : "");
-}
-
-// What the options say of the vocabulary.
-void amend(const ConvertOptions& options, uint32_t vocab_size, Vocabulary* v) {
-  for (const auto& id : {options.bos_id, options.eos_id}) {
-    if (id && *id >= static_cast<int32_t>(vocab_size)) {
-      throw WrongUsage(format("token %d is none of a vocabulary of %u", *id, vocab_size));
-    }
-  }
-  if (options.bos_id) v->bos_id = *options.bos_id;
-  if (options.eos_id) v->eos_id = *options.eos_id;
-  if (options.space_prefix) v->add_space_prefix = *options.space_prefix;
 }
 
 void warn_of_vocabulary(const Vocabulary& v) {
@@ -366,21 +321,25 @@ int convert_verb(const Words& words) {
     tokens = &vocabulary.vocabulary;
   }
   print_read(options, checkpoint, vocabulary);
+  if (!checkpoint.note.empty()) std::fprintf(stderr, "note: %s\n", checkpoint.note.c_str());
   if (tokens) {
-    amend(options, checkpoint.shape.vocab_size, tokens);
+    amend(options.vocabulary, tokens);
     const std::string note = choose_turns(options.turns, tokens);
     if (!note.empty()) std::fprintf(stderr, "note: %s\n", note.c_str());
     warn_of_vocabulary(*tokens);
+  } else if (options.vocabulary.any()) {
+    throw WrongUsage("an option for the tokenizer is given, but no tokenizer");
   } else if (options.tokenizer != "none") {
     warn_without_tokenizer(options.input);
   }
-  if (options.n_ctx > checkpoint.shape.n_ctx) {
-    throw Refused(format(
-        "%s: --ctx %u is more than the %u positions that the model was trained "
-        "on, and it knows nothing beyond them; expected 1 to %u",
-        options.input.c_str(), options.n_ctx, checkpoint.shape.n_ctx, checkpoint.shape.n_ctx));
+  const uint32_t n_ctx = options.read.n_ctx.value_or(checkpoint.shape.n_ctx);
+  if (n_ctx > checkpoint.shape.n_ctx) {
+    throw Refused(
+        format("%s: --ctx %u is more than the %u positions that the model was trained "
+               "on, and it knows nothing beyond them; expected 1 to %u",
+               options.input.c_str(), n_ctx, checkpoint.shape.n_ctx, checkpoint.shape.n_ctx));
   }
-  if (options.n_ctx) checkpoint.shape.n_ctx = options.n_ctx;
+  checkpoint.shape.n_ctx = n_ctx;
 
   OutputFile output(options.output);
   uint64_t at = 0, end = 0;
