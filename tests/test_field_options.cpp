@@ -202,3 +202,31 @@ TEST_CASE("field options: what a tokenizer leaves out") {
       (Converted(input, {"--tokenizer", json, "--ignore-merges", "yes"}).header().tokenizer_flags &
        kTokenizerIgnoresMerges) != 0);
 }
+
+TEST_CASE("field options: a vocabulary larger than the tokenizer") {
+  const TestFolder folder;
+  const std::string input = folder.write("a.bin", small_llama2c().version1());
+  const std::string note = "note: the tokenizer has 90 tokens, the model 97; ids from 90 on are ";
+  std::vector<Token> tokens = small_tokens(90);
+  const std::string small = folder.write("small.bin", tokenizer_bytes(tokens));
+  const Converted refused(input, {"--tokenizer", small});
+  CHECK(refused.ended.code == 1);
+  CHECK(contains(refused.ended.err,
+                 "small.bin: a tokenizer of another size: found 90 tokens, the "
+                 "model has 97; if the other ids are fillers, say --fillers yes"));
+  tokens.resize(97);
+  const std::string filled = folder.write("filled.bin", tokenizer_bytes(tokens));
+  // A tokenizer whose file is known to be whole needs no word.
+  std::string characters;
+  for (int i = 0; i < 90; ++i) characters += static_cast<char>('!' + i);
+  const std::string list = folder.write("characters.txt", characters);
+  for (const Words& words : {Words{small, "--fillers", "yes"}, Words{filled, "--fillers", "no"},
+                             Words{list, "--fillers", "no"}}) {
+    const Converted converted(input, {"--tokenizer", words[0], words[1], words[2]});
+    CHECK_MESSAGE(contains(converted.ended.err, note), converted.ended.err);
+    CHECK(converted.header().n_tokens == 90);
+    CHECK(converted.header().vocab_size == 97);
+  }
+  const std::string whole = folder.write("whole.bin", tokenizer_bytes(small_tokens(97)));
+  CHECK(!contains(Converted(input, {"--tokenizer", whole}).ended.err, "fillers"));
+}

@@ -67,6 +67,7 @@ What a checkpoint leaves out or gets wrong; default: as its file says, or its ki
   --pre-tokenizer NAME how byte-level texts are cut into words: gpt2, llama3, qwen2 or smollm
   --ignore-merges WHICH
                        yes or no: whether a word that is a token is taken as it is
+  --fillers WHICH      yes or no: whether a tokenizer.bin of fewer tokens than the model's is whole
 
 What a chat is made of; default: as the model's own chat template, if that is one of these
   --turns NAME         chatml, llama3, gemma, zephyr, mistral, llama2, or none
@@ -241,6 +242,12 @@ void warn_of_vocabulary(const Vocabulary& v) {
                  why.c_str());
   }
   if (!v.note.empty()) std::fprintf(stderr, "note: %s\n", v.note.c_str());
+  if (v.n_tokens > 0 && v.n_tokens < v.texts.size()) {
+    std::fprintf(stderr,
+                 "note: the tokenizer has %u tokens, the model %zu; ids from %u on are fillers "
+                 "without a text, which are never drawn\n",
+                 v.n_tokens, v.texts.size(), v.n_tokens);
+  }
 }
 
 // One line a layer; the tensors of a layer side by side.
@@ -317,7 +324,8 @@ int convert_verb(const Words& words) {
   if (checkpoint.vocabulary && options.tokenizer.empty()) tokens = &*checkpoint.vocabulary;
   const std::string path = vocabulary_path(options, checkpoint);
   if (!path.empty()) {
-    vocabulary = open_vocabulary(path, checkpoint.shape.vocab_size);
+    vocabulary = open_vocabulary(path, checkpoint.shape.vocab_size,
+                                 options.vocabulary.has_fillers.value_or(false));
     tokens = &vocabulary.vocabulary;
   }
   print_read(options, checkpoint, vocabulary);

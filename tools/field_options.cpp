@@ -59,6 +59,7 @@ const std::vector<WordRow>& word_rows() {
       {"--space-prefix", {"no", "yes"}, [](uint32_t x, R*, V* v) { v->add_space_prefix = x == 1; }},
       {"--add-bos", {"no", "yes"}, [](uint32_t x, R*, V* v) { v->add_bos = x == 1; }},
       {"--ignore-merges", {"no", "yes"}, [](uint32_t x, R*, V* v) { v->ignore_merges = x == 1; }},
+      {"--fillers", {"no", "yes"}, [](uint32_t x, R*, V* v) { v->has_fillers = x == 1; }},
       {"--pre-tokenizer",
        {"gpt2", "llama3", "qwen2", "smollm"},
        [](uint32_t x, R*, V* v) { v->pre_tokenizer = static_cast<PreTokenizer>(x + 1); }},

@@ -16,9 +16,11 @@ namespace thimble::tools {
 struct VocabularyOptions {
   std::optional<int32_t> bos_id, eos_id;  // -1: none
   std::optional<bool> add_space_prefix, add_bos, ignore_merges;
+  std::optional<bool> has_fillers;  // for open_vocabulary
   std::optional<PreTokenizer> pre_tokenizer;
   bool any() const {
-    return bos_id || eos_id || add_space_prefix || add_bos || ignore_merges || pre_tokenizer;
+    return bos_id || eos_id || add_space_prefix || add_bos || ignore_merges || pre_tokenizer ||
+           has_fillers;
   }
 };
 

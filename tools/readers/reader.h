@@ -43,8 +43,11 @@ struct VocabularyFile {
   Vocabulary vocabulary;
 };
 
-// A tokenizer file for a model of that many tokens. Throws Refused as above.
-VocabularyFile open_vocabulary(const std::string& path, uint32_t vocab_size);
+// A tokenizer file for a model of that many tokens (0: of any number). Ids behind its last token
+// are fillers; where the file does not tell whether it is whole, only if has_fillers says so.
+// Throws Refused as above.
+VocabularyFile open_vocabulary(const std::string& path, uint32_t vocab_size,
+                               bool has_fillers = false);
 
 }  // namespace thimble::tools
 
