@@ -132,6 +132,8 @@ int guarded(const Words& words) {
 
 int main(int argc, char** argv) {
   thimble::tools::occupy_standard_streams();
-  std::signal(SIGPIPE, SIG_IGN);  // a closed stdout becomes an error code where it is written
+  // A closed stdout and a file beyond `ulimit -f` become error codes where they are written.
+  std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);
   return thimble::tools::guarded({argv + (argc > 0 ? 1 : 0), argv + argc});
 }
