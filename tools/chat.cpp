@@ -10,6 +10,7 @@
 #include "engine.h"
 #include "error.h"
 #include "model.h"
+#include "odd_text.h"
 #include "output.h"
 #include "sampling.h"
 #include "thimble/thimble.h"
@@ -228,6 +229,7 @@ int chat_verb(const Words& words) {
   if (!system.empty() && !chat.say(THIMBLE_ROLE_SYSTEM, system, 0)) return chat.print_full(), 0;
   for (std::string line; read_line(is_terminal, &line);) {
     if (line.empty()) continue;
+    note_oddities(line, "stdin");
     if (!chat.say(THIMBLE_ROLE_USER, line, THIMBLE_TURN_ANSWER) || !chat.answer()) {
       return chat.print_full(), 0;
     }

@@ -11,6 +11,7 @@
 #include "engine.h"
 #include "error.h"
 #include "files.h"
+#include "odd_text.h"
 #include "output.h"
 #include "progress.h"
 #include "verbs.h"
@@ -119,9 +120,10 @@ int eval_verb(const Words& words) {
 
   const LoadedModel loaded(args.positional()[0]);
   const MappedFile file(args.positional()[1]);
-  const std::vector<std::string_view> records =
-      split_records({reinterpret_cast<const char*>(file.data()),
-                     static_cast<size_t>(std::min<uint64_t>(file.size(), limit))});
+  const std::string_view text(reinterpret_cast<const char*>(file.data()),
+                              static_cast<size_t>(std::min<uint64_t>(file.size(), limit)));
+  note_oddities(text, file.path());
+  const std::vector<std::string_view> records = split_records(text);
   if (records.empty()) throw Refused(file.path() + ": holds no text, only white space and marks");
   const Session session(loaded, config);
   Score score;

@@ -13,6 +13,7 @@
 #include "files.h"
 #include "json_string.h"
 #include "model.h"
+#include "odd_text.h"
 #include "output.h"
 #include "thimble/thimble.h"
 #include "verbs.h"
@@ -128,8 +129,9 @@ int logits_verb(const Words& words) {
                            tokens.size(), path.c_str(), room));
     }
   } else {
-    const std::string text = args.text("-p", "");
-    tokens = encode_prompt(session, loaded, text == "-" ? read_text("-") : text);
+    std::string text = args.text("-p", "");
+    if (text == "-") note_oddities(text = read_text("-"), "stdin");
+    tokens = encode_prompt(session, loaded, text);
   }
 
   const bool json = args.has("--json");

@@ -8,6 +8,7 @@
 #include "engine.h"
 #include "error.h"
 #include "files.h"
+#include "odd_text.h"
 #include "output.h"
 #include "sampling.h"
 #include "thimble/thimble.h"
@@ -78,10 +79,7 @@ std::string read_prompt(const Args& args) {
   }
   std::string given = args.text("-p", "");
   if (!args.has("--prompt-file") && given != "-") return given;
-  std::string text = read_text(args.text("--prompt-file", "-"));
-  if (!text.empty() && text.back() == '\n') text.pop_back();
-  if (!text.empty() && text.back() == '\r') text.pop_back();
-  return text;
+  return read_prompt_file(args.text("--prompt-file", "-"));
 }
 
 // Candidates are enough for greedy text and for top-k; what the engine would refuse at the first

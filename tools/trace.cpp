@@ -13,6 +13,7 @@
 #include "engine.h"
 #include "error.h"
 #include "files.h"
+#include "odd_text.h"
 #include "output.h"
 #include "progress.h"
 #include "size_text.h"
@@ -181,11 +182,7 @@ TraceOptions parse(const Args& args) {
   o.n_generate = static_cast<size_t>(args.count("-n", 0, 0, UINT32_MAX));
   o.n_top = static_cast<size_t>(args.count("--top", 10, 1, 100));
   o.prompt = args.text("-p", "");
-  if (o.prompt == "-") {
-    o.prompt = read_text("-");
-    if (!o.prompt.empty() && o.prompt.back() == '\n') o.prompt.pop_back();
-    if (!o.prompt.empty() && o.prompt.back() == '\r') o.prompt.pop_back();
-  }
+  if (o.prompt == "-") o.prompt = read_prompt_file("-");
   return o;
 }
 
