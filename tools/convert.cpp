@@ -27,7 +27,7 @@ const char kConvertHelp[] =
 Converts a trained checkpoint to one flat model file, ready to be linked into firmware. The input is
 read in pieces; OUT appears when it is complete. The finished model is run once on a few tokens, and
 the file carries what it gave: the self-test, by which a chip proves that it computes the same. A
-model that then gives numbers of 2^50 or more, or none at all, is refused with the layer they are in.
+model that then gives numbers of 2^50 or more, or none at all, is refused with the layer that does.
 
 INPUT is recognised by its content:
   a Hugging Face folder (config.json with safetensors, shards, or pytorch_model.bin) or one of its

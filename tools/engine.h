@@ -18,17 +18,19 @@
 
 namespace thimble::tools {
 
-// A model file, opened and verified; mapped, or copied to the heap as it would lie in RAM.
+// A model file, opened and verified; mapped, or read to the heap as it would lie in RAM, from a
+// pipe, too.
 class LoadedModel {
  public:
   enum Place { kMapped, kMemory };
   explicit LoadedModel(const std::string& path, Place place = kMapped);
 
   const thimble_model& model() const { return model_; }
-  const std::string& path() const { return file_.path(); }
+  const std::string& path() const { return path_; }
 
  private:
-  MappedFile file_;
+  std::string path_;
+  std::unique_ptr<MappedFile> file_;
   std::unique_ptr<AlignedBlock> copy_;
   thimble_model model_;
 };
@@ -81,9 +83,10 @@ auto naming(const std::string& path, F f) {
 }
 
 // A prompt's tokens, the beginning-of-text token first if the model has one. Throws Refused if
-// there is no tokenizer, nothing to start from, or no room for them in the context.
+// there is no tokenizer, nothing to start from, or no room for them in the context. Words may be
+// as long as the session can merge them, as on a chip, unless `of_any_length`.
 std::vector<int32_t> encode_prompt(thimble_session* session, const LoadedModel& loaded,
-                                   const std::string& prompt);
+                                   const std::string& prompt, bool of_any_length = false);
 
 // Feeds tokens and computes them to the end, in slices of `budget` (0: at once). Throws Refused.
 void compute(thimble_session* session, const int32_t* tokens, size_t n, uint64_t budget = 0);

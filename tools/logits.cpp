@@ -117,7 +117,6 @@ int logits_verb(const Words& words) {
   thimble_config config = {};
   config.isa = isa.empty() ? nullptr : isa.c_str();
   config.kv_type = kv_type_of(args);
-  config.n_batch = 32;  // room for long words of -p
   const Session session(loaded, config);
 
   std::vector<int32_t> tokens;
@@ -131,7 +130,7 @@ int logits_verb(const Words& words) {
   } else {
     std::string text = args.text("-p", "");
     if (text == "-") note_oddities(text = read_text("-"), "stdin");
-    tokens = encode_prompt(session, loaded, text);
+    tokens = encode_prompt(session, loaded, text, true);
   }
 
   const bool json = args.has("--json");

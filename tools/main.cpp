@@ -12,6 +12,7 @@
 
 #include "args.h"
 #include "error.h"
+#include "interrupt.h"
 #include "output.h"
 #include "thimble/thimble.h"
 #include "verbs.h"
@@ -135,5 +136,11 @@ int main(int argc, char** argv) {
   // A closed stdout and a file beyond `ulimit -f` become error codes where they are written.
   std::signal(SIGPIPE, SIG_IGN);
   std::signal(SIGXFSZ, SIG_IGN);
-  return thimble::tools::guarded({argv + (argc > 0 ? 1 : 0), argv + argc});
+  const int code = thimble::tools::guarded({argv + (argc > 0 ? 1 : 0), argv + argc});
+  if (code > thimble::tools::kInterruptedCode) {
+    const int signal = code - thimble::tools::kInterruptedCode;
+    std::signal(signal, SIG_DFL);
+    std::raise(signal);
+  }
+  return code;
 }

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: MIT
 #include "sampling.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cfloat>
 #include <cstdio>
+#include <random>
 
 #include "engine.h"
 #include "error.h"
@@ -34,12 +37,20 @@ thimble_sampling sampling_of(const Args& args) {
   s.min_p = static_cast<float>(args.real("--min-p", 0, 0, 1));
   s.repetition_penalty = static_cast<float>(args.real("--repeat-penalty", 1, 0.01, 100));
   s.repetition_window = static_cast<uint32_t>(args.count("--repeat-window", 64, 1, 256));
-  s.seed = args.count("--seed", 0, 0, UINT64_MAX);
+  if (args.text("--seed", "") == "random") {
+    std::random_device random;
+    s.seed = uint64_t{random()} << 32 | random();
+    std::fprintf(stderr, "seed: %llu\n", static_cast<unsigned long long>(s.seed));
+  } else {
+    s.seed = args.count("--seed", 0, 0, UINT64_MAX);
+  }
   return s;
 }
 
 TextStream::TextStream(const thimble_model& model)
-    : model_(model), buffer_(3 * model.max_token_bytes + 3) {
+    : model_(model),
+      buffer_(3 * model.max_token_bytes + 3),
+      is_terminal_(isatty(STDOUT_FILENO) == 1) {
   // The C library would allocate one with the first byte.
   static char stdout_buffer[4096];
   std::setvbuf(stdout, stdout_buffer, _IOFBF, sizeof stdout_buffer);
@@ -55,7 +66,12 @@ void TextStream::end() {
 }
 
 void TextStream::write(int32_t bytes) {
-  print_text(buffer_.data(), static_cast<size_t>(checked(bytes, "text of a token")));
+  const size_t n = static_cast<size_t>(checked(bytes, "text of a token"));
+  if (is_terminal_) {
+    print_visible({buffer_.data(), n});
+  } else {
+    print_text(buffer_.data(), n);
+  }
 }
 
 }  // namespace thimble::tools

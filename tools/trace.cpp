@@ -228,7 +228,7 @@ int trace_verb(const Words& words) {
   config.kv_type = o.kv_type;
   config.isa = isa.c_str();
   const Session session(loaded, config);
-  const std::vector<int32_t> prompt = encode_prompt(session, loaded, o.prompt);
+  const std::vector<int32_t> prompt = encode_prompt(session, loaded, o.prompt, true);
   Trace trace;
   {
     Progress bar("trace");
