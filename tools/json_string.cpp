@@ -17,11 +17,8 @@ std::string json_string(const std::string& text) {
       out += "\\ufffd";
     } else if (c == '"' || c == '\\') {
       out += {'\\', c};
-    } else if (static_cast<uint8_t>(c) < 0x20 || c == 0x7f) {
+    } else if (static_cast<uint8_t>(c) < 0x20) {
       out += format("\\u%04x", static_cast<unsigned>(c));
-    } else if (n == 2 && static_cast<uint8_t>(c) == 0xc2 &&
-               static_cast<uint8_t>(text[i + 1]) < 0xa0) {
-      out += format("\\u%04x", static_cast<unsigned>(static_cast<uint8_t>(text[i + 1])));
     } else {
       out.append(text, i, n);
     }

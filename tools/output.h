@@ -13,8 +13,9 @@ namespace thimble::tools {
 // The reader of stdout is gone (`| head`): main() ends quietly, exit code 0.
 struct ClosedOutput : std::exception {};
 
-// Writes to stdout, through its buffer. Throws ClosedOutput, or Refused when the disk is full.
-// printf to stdout is fine too for what ends soon: main() calls finish_stdout at the end.
+// Writes to stdout, through its buffer; to a terminal by print_visible. Throws ClosedOutput, or
+// Refused when the disk is full. printf to stdout is fine too for what ends soon: main() calls
+// finish_stdout at the end.
 void print_text(const char* text, size_t bytes);
 void print_text(const std::string& text);
 

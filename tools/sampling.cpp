@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "sampling.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <cfloat>
 #include <cstdio>
@@ -48,9 +46,7 @@ thimble_sampling sampling_of(const Args& args) {
 }
 
 TextStream::TextStream(const thimble_model& model)
-    : model_(model),
-      buffer_(3 * model.max_token_bytes + 3),
-      is_terminal_(isatty(STDOUT_FILENO) == 1) {
+    : model_(model), buffer_(3 * model.max_token_bytes + 3) {
   // The C library would allocate one with the first byte.
   static char stdout_buffer[4096];
   std::setvbuf(stdout, stdout_buffer, _IOFBF, sizeof stdout_buffer);
@@ -66,12 +62,7 @@ void TextStream::end() {
 }
 
 void TextStream::write(int32_t bytes) {
-  const size_t n = static_cast<size_t>(checked(bytes, "text of a token"));
-  if (is_terminal_) {
-    print_visible({buffer_.data(), n});
-  } else {
-    print_text(buffer_.data(), n);
-  }
+  print_text(buffer_.data(), static_cast<size_t>(checked(bytes, "text of a token")));
 }
 
 }  // namespace thimble::tools

@@ -33,7 +33,6 @@ class TextStream {
   const thimble_model& model_;
   thimble_decoder decoder_{};
   std::vector<char> buffer_;
-  bool is_terminal_;
 };
 
 }  // namespace thimble::tools
