@@ -140,6 +140,7 @@ const char* thimble_isa(const thimble_session* s) {
 int32_t thimble_sample(thimble_session* s, const thimble_sampling* sampling) {
   if (!s || !sampling) return THIMBLE_ERROR_ARGUMENT;
   if (!s->has_logits) return THIMBLE_ERROR_NO_LOGITS;
+  if (s->overflowed) return THIMBLE_ERROR_NOT_FINITE;
   const bool is_cut = s->candidates.capacity > 0;
   const SampleInput input = {is_cut ? s->candidates.logits : s->logits,
                              is_cut ? s->candidates.ids : nullptr,

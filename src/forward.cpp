@@ -131,6 +131,17 @@ void test_layer(thimble_session* s, uint32_t row, uint32_t layer) {
   self_test_result(&s->self_test, layer, hash_floats(THIMBLE_HASH_START, x, s->model.dim));
 }
 
+// Remembers the first token whose residual stream is beyond what norms can square and sum. As each
+// block only adds to it, its last look is enough. What is no number is beyond it in its bits, too.
+void watch(thimble_session* s, uint32_t row) {
+  const float* x = s->act.x + size_t{row} * s->act.x_stride;
+  uint32_t any = 0;  // the highest bit, if one is
+  for (uint32_t i = 0; i < s->model.dim; ++i) {
+    any |= (bits_of(x[i]) & 0x7fffffffu) + (0x80000000u - bits_of(kResidualLimit));
+  }
+  if (any >> 31 && !s->overflowed) s->overflowed = s->pass.first + row + 1;
+}
+
 void norm(const thimble_session* s, float* out, const float* x, const float* weight) {
   const uint32_t dim = s->model.dim;
 #if THIMBLE_LAYER_NORM
@@ -329,6 +340,8 @@ void run_stage(thimble_session* s, uint32_t begin, uint32_t end) {
           add_block(s, row, feed_forward_block(w, p.layer - 1));
           test_layer(s, row, p.layer - 1);
         }
+        // Of the last token comes another one.
+        if (p.layer + 1 == s->model.n_layers && p.first + row + 1 != p.end) watch(s, row);
         norm_for(s, row, weight, w.qkv);
       }
       break;
@@ -359,6 +372,7 @@ void run_stage(thimble_session* s, uint32_t begin, uint32_t end) {
     case kFinalNormStage:
       add_block(s, last, feed_forward_block(w, s->model.n_layers - 1));
       test_layer(s, last, s->model.n_layers - 1);
+      watch(s, last);
       norm_for(s, last, w.final_norm, w.head);
       break;
     case kHead:
@@ -410,6 +424,7 @@ void advance(thimble_session* s) {
 void rewind_to(thimble_session* s, uint32_t position) {
   s->position = position;
   if (position < s->cached) s->cached = position;
+  if (position < s->overflowed) s->overflowed = 0;
 #if THIMBLE_WINDOWS
   for (uint32_t i = 0; s->cache.layers && i < s->model.n_layers; ++i) {
     const uint32_t window = window_of(s->weights, i);
@@ -475,9 +490,11 @@ thimble_status forward_self_test(thimble_session* s, uint64_t* recorded) {
 thimble_status forward_self_test_end(thimble_session* s, thimble_self_test_report* report) {
   self_test_result(&s->self_test, s->model.n_layers, s->self_test.logits_hash);
   if (report) *report = s->self_test.report;
-  const bool is_good = s->self_test.report.layer < 0;
+  const thimble_status status = s->self_test.report.layer >= 0 ? THIMBLE_ERROR_SELF_TEST
+                                : s->overflowed                ? THIMBLE_ERROR_NOT_FINITE
+                                                               : THIMBLE_OK;
   rewind_to(s, 0);
-  return is_good ? THIMBLE_OK : THIMBLE_ERROR_SELF_TEST;
+  return status;
 }
 
 uint64_t forward_logits_hash(const thimble_session* s, uint64_t hash) {

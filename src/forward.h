@@ -7,6 +7,10 @@
 
 namespace thimble {
 
+// Numbers of the residual stream are smaller than 2^50, about 1e15: the sum of kMaxDim squares is
+// then below 2^116, and no norm of any rounding is infinite. Trained ones are below 1e6.
+constexpr float kResidualLimit = 1125899906842624.0f;
+
 // Keeps the first `position` tokens; a pass or a self-test under way ends.
 void rewind_to(thimble_session* s, uint32_t position);
 
@@ -22,7 +26,7 @@ thimble_status forward_step(thimble_session* s, uint64_t budget);
 // until the pass is complete, and forward_self_test_end. Errors: NO_SELF_TEST, CONTEXT_FULL.
 thimble_status forward_self_test(thimble_session* s, uint64_t* recorded);
 
-// The verdict, OK or SELF_TEST; the session is empty again. `report` may be null.
+// The verdict, OK, SELF_TEST or NOT_FINITE; the session is empty again. `report` may be null.
 thimble_status forward_self_test_end(thimble_session* s, thimble_self_test_report* report);
 
 // FNV-1a 64, continued from `hash`, over the logits of the pass that has completed. Where only

@@ -42,14 +42,33 @@ struct Cut {
   uint64_t mass;
 };
 
-bool within(float value, float low, float high) {
-  return value >= low && value <= high;  // not for a NaN
+// Settings that are valid are not negative, so that they order as their bits do: a comparison of
+// floats is a call where there is no FPU. Minus zero is zero; a NaN lies above all.
+uint32_t order_of(float setting) {
+  const uint32_t bits = bits_of(setting);
+  return bits << 1 == 0 ? 0 : bits;
+}
+
+bool within(float setting, float low, float high) {
+  const uint32_t order = order_of(setting);
+  return order >= bits_of(low) && order <= bits_of(high);
+}
+
+// Off: 0 or 1, or beyond them.
+bool is_between(float setting, float low, float high) {
+  const uint32_t order = order_of(setting);
+  return order > bits_of(low) && order < bits_of(high);
+}
+
+// Colder than odds can tell.
+bool is_greedy(const thimble_sampling& s) {
+  return order_of(s.temperature) < bits_of(kMinTemperature);
 }
 
 bool is_valid(const thimble_sampling& s) {
   return within(s.temperature, 0.0f, 100.0f) && within(s.top_p, 0.0f, 1.0f) &&
          within(s.min_p, 0.0f, 1.0f) && s.repetition_window <= kMaxRepetitionWindow &&
-         (s.repetition_penalty == 0.0f || within(s.repetition_penalty, 0.01f, 100.0f));
+         (order_of(s.repetition_penalty) == 0 || within(s.repetition_penalty, 0.01f, 100.0f));
 }
 
 // Calls f(id, odds) for all tokens with odds >= low, by id, until f returns false. Few of many
@@ -203,7 +222,7 @@ void keep_top_k(const Kernels& kernels, const SampleInput& in, float max,
 
 Cut cut_for(const Odds& odds, const thimble_sampling& s) {
   Cut cut = {0, 0, mass_at_least(odds, 1)};
-  if (s.top_p > 0.0f && s.top_p < 1.0f) {
+  if (is_between(s.top_p, 0.0f, 1.0f)) {
     const uint32_t p = static_cast<uint32_t>(s.top_p * kProbabilityUnit);
     const uint64_t need = share_of_mass(cut.mass, p);
     cut = likeliest(odds, kLargestOdds, Measure::kMass, need > 0 ? need : 1);
@@ -246,18 +265,16 @@ uint32_t place_of(const SampleInput& in, int32_t id) {
 // can only take tokens out of the first `top_k`, at most a window of them.
 bool is_within_kept(const SampleInput& in, const thimble_sampling& s, uint32_t window) {
   if (!in.ids) return true;
-  const bool is_greedy = s.temperature < kMinTemperature;
-  const uint64_t wanted = is_greedy ? 1 : s.top_k;
-  return wanted > 0 && wanted + window <= in.n && !(window > 0 && s.repetition_penalty < 1.0f);
+  const uint64_t wanted = is_greedy(s) ? 1 : s.top_k;
+  return wanted > 0 && wanted + window <= in.n &&
+         !(window > 0 && order_of(s.repetition_penalty) < bits_of(1.0f));
 }
 
 int32_t draw(const Kernels& kernels, const SampleInput& in, const thimble_sampling& s) {
   const uint32_t best = kernels.argmax(in.logits, in.n);
   const float max = in.logits[best];
-  const bool is_finite = max - max == 0.0f;
-  if (s.temperature < kMinTemperature || s.top_k == 1 || !is_finite) {
-    return id_of(in, best);
-  }
+  if (bits_of(max) << 1 >= 0xff000000u) return THIMBLE_ERROR_NOT_FINITE;
+  if (is_greedy(s) || s.top_k == 1) return id_of(in, best);
   const Odds odds = {in.odds, in.n};
   kernels.odds(in.odds, in.logits, in.n, max, 1.0f / s.temperature);
   if (s.top_k > 0 && s.top_k < in.n) keep_top_k(kernels, in, max, s);
@@ -320,7 +337,8 @@ int32_t sample_token(const Kernels& kernels, const SampleInput& input,
                      const thimble_sampling& sampling) {
   if (!is_valid(sampling)) return THIMBLE_ERROR_ARGUMENT;
   uint32_t window = 0;  // tokens that the penalty is for
-  if (sampling.repetition_penalty != 0.0f && sampling.repetition_penalty != 1.0f) {
+  const uint32_t penalty = order_of(sampling.repetition_penalty);
+  if (penalty != 0 && penalty != bits_of(1.0f)) {
     window = sampling.repetition_window ? sampling.repetition_window : kDefaultRepetitionWindow;
   }
   // By the whole window, so that what is refused is refused at the first token.

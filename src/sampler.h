@@ -25,7 +25,7 @@ struct SampleInput {
 
 // As thimble_sample. A sampling outside its ranges (a NaN included), or one that asks for more than
 // the likeliest that were kept, is THIMBLE_ERROR_ARGUMENT.
-// If the largest logit is infinite, or all are NaN, there are no odds: the draw is the greedy one.
+// If the largest logit is infinite, or all are NaN, there are no odds: THIMBLE_ERROR_NOT_FINITE.
 // Stack: about 1 KiB, 2 KiB with a repetition penalty.
 int32_t sample_token(const Kernels& kernels, const SampleInput& input,
                      const thimble_sampling& sampling);

@@ -87,6 +87,7 @@ struct thimble_session {
   uint32_t position;  // tokens computed
   uint32_t cached;    // and still to be seen by the next one: less after a rewind beyond a window
   uint32_t has_logits;
+  uint32_t overflowed;  // tokens to the first one whose numbers went beyond a float's; 0: none
   thimble::SelfTest self_test;
 };
 

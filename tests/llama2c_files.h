@@ -135,7 +135,8 @@ struct Llama2c {
     return other;
   }
 
-  std::string version0() const {
+  // Its tables are those of base `theta`, positions divided by `scaling`; 0: zeros.
+  std::string version0(double theta = 10000, double scaling = 1) const {
     std::string out;
     for (int32_t field : {dim, hidden_dim, n_layers, n_heads, n_kv_heads,
                           tied_head ? vocab_size : -vocab_size, n_ctx}) {
@@ -145,7 +146,15 @@ struct Llama2c {
                                &feed_forward_norm, &w1, &w2, &w3, &final_norm}) {
       append(&out, *tensor);
     }
-    append(&out, std::vector<float>(static_cast<size_t>(n_ctx * head_dim()), 0.5f));
+    for (const bool is_sine : {false, true}) {
+      for (int32_t position = 0; position < n_ctx; ++position) {
+        for (int32_t pair = 0; pair < head_dim() / 2; ++pair) {
+          const double angle = position / scaling * std::pow(theta, -2.0 * pair / head_dim());
+          const double value = is_sine ? std::sin(angle) : std::cos(angle);
+          append(&out, static_cast<float>(theta > 0 ? value : 0));
+        }
+      }
+    }
     append(&out, head);
     return out;
   }

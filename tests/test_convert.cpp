@@ -178,6 +178,36 @@ TEST_CASE("what convert says and what it defaults to") {
   CHECK(header_of_file(out).tokenizer == kTokenizerNone);
 }
 
+TEST_CASE("convert says what padding takes, and what is smaller") {
+  const TestFolder folder;
+  const std::string input = folder.write("a.bin", small_llama2c().version0());
+  const std::string out = folder / "a.thimble";
+  const auto said = [&](const Words& options) {
+    Words words = {input, "-o", out, "--tokenizer", "none"};
+    words.insert(words.end(), options.begin(), options.end());
+    const Ended ended = convert(words);
+    CHECK(ended.code == 0);
+    const size_t note = ended.err.find("note: ");
+    return note == std::string::npos ? std::string()
+                                     : ended.err.substr(note, ended.err.find('\n', note) - note);
+  };
+  const auto bytes = [&](const Words& options) {
+    said(options);
+    return std::to_string(std::filesystem::file_size(out));
+  };
+  // 24 and 172 columns: 172 = 5 * 32 + 12.
+  CHECK(said({"--group", "row", "--tile", "1"}) == "");
+  CHECK(said({"--weights", "f32", "--tile", "1"}) == "");
+  const std::string all = said({"--group", "128", "--tile", "4"});
+  CHECK_MESSAGE(contains(all, " %) pad rows of weights to whole groups and tiles; smaller: "), all);
+  for (const char* group : {"32", "64", "row"}) {
+    const std::string size = bytes({"--group", group, "--tile", "4"});
+    CHECK_MESSAGE(contains(all, std::string("--group ") + group + " (" + size + " bytes)"), all);
+  }
+  CHECK(!contains(all, "--group 128"));
+  CHECK(!contains(all, "--tile"));
+}
+
 TEST_CASE("targets") {
   const TestFolder folder;
   const std::string input = folder.write("small.bin", smallest_llama2c().version0());

@@ -11,7 +11,10 @@
 #include <string>
 #include <vector>
 
+#include "checkpoint_files.h"
 #include "family_checkpoints.h"
+#include "gguf_files.h"
+#include "json_reader.h"
 #include "readers/reader.h"
 #include "tiny_model.h"
 
@@ -177,6 +180,76 @@ TEST_CASE("families: every shape of rotary configuration") {
   CHECK(nope.layers[0].rope == 0);
   CHECK(nope.layers[1].rope == 1);
   CHECK(nope.ropes[1] == std::vector<uint64_t>(2));
+}
+
+TEST_CASE("families: what the options say goes before what the configuration says") {
+  Made made = llama();
+  made.config["rope_theta"] = "400.0";
+  const tools::ModelShape stated = shape_of(made);
+  tools::ReadOptions options;
+  options.rope_theta = 900.0f;
+  made.config["rope_theta"] = "900.0";
+  const tools::ModelShape other = shape_of(made);
+  CHECK(other.ropes != stated.ropes);
+  for (const char* elsewhere : {"rope_theta", "rope_parameters"}) {
+    Made plain = llama();
+    plain.config[elsewhere] = elsewhere == std::string("rope_theta")
+                                  ? "400.0"
+                                  : R"({"rope_type":"default","rope_theta":400.0})";
+    CHECK(shape_of(plain, options).ropes == other.ropes);
+    CHECK(shape_of(plain, options).rope_theta == 900.0f);
+  }
+
+  // Meta's params.json says that positions are scaled, not how.
+  const char* scaling = R"({"rope_type":"llama3","factor":32.0,"low_freq_factor":1.0,)"
+                        R"("high_freq_factor":4.0,"original_max_position_embeddings":8})";
+  Made scaled = llama();
+  scaled.config["rope_scaling"] = scaling;
+  const tools::ModelShape expected = shape_of(scaled);
+  Made unsaid = llama();
+  unsaid.config["use_scaled_rope"] = "true";
+  CHECK_SAYS(refusal(unsaid), "use_scaled_rope", "say --rope-scaling");
+  tools::ReadOptions said;
+  said.rope_scaling = tools::read_json(scaling, "test");
+  CHECK(shape_of(unsaid, said).ropes == expected.ropes);
+  CHECK(shape_of(llama(), said).ropes == expected.ropes);
+  CHECK(shape_of(llama()).ropes != expected.ropes);
+
+  tools::ReadOptions partial;
+  partial.rotary_dim = 2;
+  CHECK(shape_of(llama(), partial).ropes[0][1] == 0);
+  partial.rotary_dim = 3;
+  const Folder folder;
+  CHECK_SAYS(refusal(folder, [&] { open_folder(folder, llama(), partial); }), "3 of 4 dimensions");
+
+  // The numbers of a window where some layers have one; of all where none has.
+  tools::ReadOptions window;
+  window.window = 5;
+  const auto windows = [](const tools::ModelShape& shape) {
+    std::vector<uint32_t> out;
+    for (const tools::LayerShape& layer : shape.layers) out.push_back(layer.window);
+    return out;
+  };
+  using Windows = std::vector<uint32_t>;
+  CHECK(windows(shape_of(llama(), window)) == Windows{5, 5});
+  Made mixed = llama();
+  mixed.config["architectures"] = R"(["Qwen2ForCausalLM"])";
+  mixed.config["sliding_window"] = "8";
+  mixed.config["use_sliding_window"] = "true";
+  mixed.config["max_window_layers"] = "1";
+  CHECK(windows(shape_of(mixed)) == Windows{0, 8});
+  CHECK(windows(shape_of(mixed, window)) == Windows{0, 5});
+  window.window = 0;
+  CHECK(windows(shape_of(mixed, window)) == Windows{0, 0});
+
+  tools::ReadOptions theta;
+  theta.rope_theta = 900.0f;
+  const Folder learned;
+  const std::string path = learned.write("plain.pt", pytorch_zip(nano_gpt(false).tensors));
+  theta.activation = kActivationGelu;
+  theta.n_heads = 2;
+  CHECK_SAYS(refusal(learned, [&] { tools::open_checkpoint(path, theta); }), "learns its positions",
+             "--rope-theta");
 }
 
 TEST_CASE("families: windows, where the family has them") {

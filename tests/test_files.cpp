@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include <doctest/doctest.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -44,6 +45,24 @@ std::string refusal_of(F f) {
     return refused.what();
   }
   return "accepted";
+}
+
+// Runs f in a process of its own; the signal that ended it, 0 if none did.
+template <class F>
+int signal_of_child(F f) {
+  const pid_t child = fork();
+  if (child == 0) {
+    for (int signal = 1; signal < 32; ++signal) std::signal(signal, SIG_DFL);  // doctest has some
+    const rlimit no_core = {0, 0};
+    setrlimit(RLIMIT_CORE, &no_core);
+    f();
+    _exit(0);
+  }
+  int status = 0;
+  REQUIRE(waitpid(child, &status, 0) == child);
+  if (WIFSIGNALED(status)) return WTERMSIG(status);
+  CHECK(WEXITSTATUS(status) == 0);
+  return 0;
 }
 
 }  // namespace
@@ -167,16 +186,101 @@ TEST_CASE("two output files at a time") {
   CHECK(unlink((folder / "b").c_str()) == 0);
   CHECK(folder.is_empty());
 
-  const pid_t child = fork();
-  if (child == 0) {
-    OutputFile first(folder / "a"), second(folder / "b");
-    std::raise(SIGTERM);
-    _exit(0);
-  }
-  int status = 0;
-  REQUIRE(waitpid(child, &status, 0) == child);
-  CHECK(WIFSIGNALED(status));
+  CHECK(signal_of_child([&] {
+          OutputFile first(folder / "a"), second(folder / "b");
+          std::raise(SIGTERM);
+        }) == SIGTERM);
   CHECK(folder.is_empty());
+}
+
+TEST_CASE("no signal that ends the program leaves a part behind") {
+  const Folder folder;
+  for (const int signal :
+       {SIGHUP, SIGINT, SIGQUIT, SIGILL, SIGABRT, SIGBUS, SIGFPE, SIGUSR1, SIGSEGV, SIGUSR2,
+        SIGALRM, SIGTERM, SIGXCPU, SIGXFSZ, SIGSYS, SIGPROF, SIGVTALRM, SIGTRAP}) {
+    CAPTURE(signal);
+    CHECK(signal_of_child([&] {
+            OutputFile file(folder / "a");
+            file.write("text", 4);
+            std::raise(signal);
+          }) == signal);
+    CHECK(folder.is_empty());
+    // Ignored, it is no end.
+    CHECK(signal_of_child([&] {
+            std::signal(signal, SIG_IGN);
+            OutputFile file(folder / "a");
+            std::raise(signal);
+            file.commit();
+          }) == 0);
+    CHECK(unlink((folder / "a").c_str()) == 0);
+  }
+  // A file beyond its limit.
+  const auto write_beyond = [&] {
+    const rlimit limit = {1000, 1000};
+    setrlimit(RLIMIT_FSIZE, &limit);
+    OutputFile file(folder / "a");
+    file.write(std::string(5000, 'x').data(), 5000);
+    file.commit();
+  };
+  CHECK(signal_of_child(write_beyond) == SIGXFSZ);
+  CHECK(folder.is_empty());
+  // As main() has it, it is an error like others.
+  CHECK(signal_of_child([&] {
+          std::signal(SIGXFSZ, SIG_IGN);
+          if (refusal_of(write_beyond) != folder / "a: cannot be written: File too large") _exit(1);
+        }) == 0);
+  CHECK(folder.is_empty());
+}
+
+TEST_CASE("an output file's name may be as long as names can be") {
+  const Folder folder;
+  const auto write = [&](const std::string& name, const std::string& text) {
+    OutputFile file(folder / name);
+    file.write(text.data(), text.size());
+    file.commit();
+    CHECK(contents(folder / name) == text);
+    CHECK(unlink((folder / name).c_str()) == 0);
+    CHECK(folder.is_empty());
+  };
+  for (size_t n : {240u, 241u, 245u, 248u, 254u, 255u}) write(std::string(n, 'n'), "text");
+  // Cut between characters, and to the same for two of them.
+  std::string umlauts;
+  for (int i = 0; i < 127; ++i) umlauts += "\xc3\xa4";
+  write(umlauts, "text");
+  {
+    OutputFile first(folder / (std::string(254, 'n') + "1")),
+        second(folder / (std::string(254, 'n') + "2"));
+    first.write("1", 1);
+    second.write("2", 1);
+    first.commit();
+    second.commit();
+  }
+  CHECK(contents(folder / (std::string(254, 'n') + "1")) == "1");
+  CHECK(contents(folder / (std::string(254, 'n') + "2")) == "2");
+  CHECK(refusal_of([&] { OutputFile refused(folder / std::string(256, 'n')); }).find("too long") !=
+        std::string::npos);
+}
+
+TEST_CASE("an output file that may not be written is not replaced, and its mode stays") {
+  const Folder folder;
+  const auto mode_of = [](const std::string& path) {
+    struct stat info {};
+    REQUIRE(stat(path.c_str(), &info) == 0);
+    return info.st_mode & 0777u;
+  };
+  std::ofstream(folder / "a") << "old";
+  REQUIRE(chmod((folder / "a").c_str(), 0444) == 0);
+  CHECK(refusal_of([&] { OutputFile refused(folder / "a"); }) ==
+        folder / "a: may not be written (mode 444), so it is not replaced");
+  CHECK(contents(folder / "a") == "old");
+  for (const mode_t mode : {0600u, 0640u, 0755u}) {
+    REQUIRE(chmod((folder / "a").c_str(), mode) == 0);
+    OutputFile file(folder / "a");
+    file.write("new", 3);
+    file.commit();
+    CHECK(contents(folder / "a") == "new");
+    CHECK(mode_of(folder / "a") == mode);
+  }
 }
 
 TEST_CASE("one file under two names") {

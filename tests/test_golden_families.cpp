@@ -170,7 +170,7 @@ Seen run(const thimble_model& model, const std::vector<Case>& cases) {
 struct Converted {
   Converted(const Form& form, const tools::WeightLayout& layout) {
     tools::ReadOptions options;
-    options.n_heads = form.heads;
+    if (form.heads > 0) options.n_heads = form.heads;
     const tools::Checkpoint checkpoint = tools::open_checkpoint(kGolden + form.weights, options);
     image = tools::build_image_in_memory(checkpoint.shape, layout, nullptr, checkpoint.rows);
     REQUIRE(thimble_model_open(&model, image.data(), image.bytes) == THIMBLE_OK);

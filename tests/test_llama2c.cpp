@@ -300,14 +300,50 @@ TEST_CASE("every truncation of a tokenizer and one byte more are refused") {
     CAPTURE(n);
     CHECK(contains(message, folder / "t.bin: "));
   }
+  // 8 zeros are a filler.
   for (size_t more = 1; more < 20; ++more)
-    CHECK(refusal(bytes + std::string(more, '\0')) != "accepted");
+    CHECK((refusal(bytes + std::string(more, '\0')) == "accepted") == (more % 8 == 0));
   CHECK(contains(refusal(tokenizer_bytes(small_tokens(8))),
-                 "a tokenizer of another size: found 8 tokens, the model has 9"));
+                 "a tokenizer of another size: found 8 tokens, the model has 9; if the other ids "
+                 "are fillers, say --fillers yes"));
   CHECK(contains(refusal(tokenizer_bytes(small_tokens(20))),
                  "a tokenizer of another size: found 20 tokens, the model has 9"));
   CHECK(contains(refusal(bytes.substr(0, 33)), "ends within token 2, at byte 33; the model has 9"));
   CHECK(contains(refusal(bytes + '\0'), "ends within token 9"));
+}
+
+TEST_CASE("fillers of a tokenizer are ids without a text") {
+  const TestFolder folder;
+  std::vector<Token> tokens = small_tokens(20);
+  const auto opened = [&](const std::vector<Token>& written, uint32_t vocab_size, bool fillers) {
+    return open_vocabulary(folder.write("t.bin", tokenizer_bytes(written)), vocab_size, fillers);
+  };
+  const auto check = [](const VocabularyFile& file, size_t n, uint32_t n_tokens) {
+    const Vocabulary& v = file.vocabulary;
+    CHECK(v.texts.size() == n);
+    CHECK(v.scores.size() == n);
+    CHECK(v.types.size() == n);
+    CHECK(v.n_tokens == n_tokens);
+    CHECK(contains(file.description, std::to_string(n_tokens) + " tokens"));
+  };
+  check(opened(tokens, 20, false), 20, 20);
+  // The file is short of them: only where it is said.
+  CHECK_THROWS_AS(opened(tokens, 24, false), Refused);
+  check(opened(tokens, 24, true), 24, 20);
+  // It has them, with a length of 0; more of them than the model has are none of its ids.
+  tokens.resize(24);
+  check(opened(tokens, 24, false), 24, 20);
+  check(opened(tokens, 22, false), 22, 20);
+  check(opened(tokens, 30, true), 30, 20);
+  CHECK_THROWS_AS(opened(tokens, 30, false), Refused);
+  CHECK_THROWS_AS(opened(tokens, 19, true), Refused);
+  // Among others.
+  tokens = small_tokens(20);
+  tokens[12].text.clear();
+  const VocabularyFile hole = opened(tokens, 20, false);
+  check(hole, 20, 20);
+  CHECK(hole.vocabulary.texts[12].empty());
+  CHECK(hole.vocabulary.scores[12] == -std::numeric_limits<float>::max());
 }
 
 TEST_CASE("wrong values in a tokenizer are refused by name") {

@@ -110,7 +110,9 @@ std::vector<uint64_t> run_a_little(const thimble_model& model) {
       REQUIRE(thimble_step(s, 0) == THIMBLE_OK);
       hash = thimble_logits_hash(s, hash);
       for (const thimble_sampling& sampling : draws) {
-        REQUIRE(is_token(model, thimble_sample(s, &sampling)));
+        const int32_t drawn = thimble_sample(s, &sampling);
+        const bool is_good = is_token(model, drawn) || drawn == THIMBLE_ERROR_NOT_FINITE;
+        REQUIRE(is_good);
       }
     }
     hashes.push_back(hash);
@@ -124,7 +126,7 @@ void run_self_test(const thimble_model& model) {
   thimble_self_test_report report = {};
   const thimble_status status = thimble_self_test(s, 0, &report);
   if (status == THIMBLE_ERROR_NO_SELF_TEST || status == THIMBLE_ERROR_CONTEXT_FULL) return;
-  REQUIRE((status == THIMBLE_OK) == (report.layer == -1));
+  REQUIRE((status != THIMBLE_ERROR_SELF_TEST) == (report.layer == -1));
   REQUIRE(report.layer <= static_cast<int32_t>(model.n_layers));
   REQUIRE(thimble_position(s) == 0);
 }

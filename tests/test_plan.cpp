@@ -80,8 +80,8 @@ TEST_CASE("plan: text, JSON and exit codes") {
   const Json all = parse_json(json.out);
   CHECK(all["kv"].text == "q8");
   const Json &flash = all["flash"], &ram = all["ram"];
-  CHECK(sum_of(flash, {"header", "weights", "scales", "tables", "tokenizer", "self_test",
-                       "padding"}) == flash["model"].as_int());
+  CHECK(sum_of(flash, {"header", "weights", "scales", "weights_padding", "tables", "tokenizer",
+                       "self_test", "padding"}) == flash["model"].as_int());
   CHECK(flash["total"].as_int() == flash["model"].as_int() + flash["code_at_most"].as_int() +
                                        flash["library_at_most"].as_int());
   CHECK(sum_of(ram, {"structure", "tokens", "cache", "logits", "activations"}) ==
@@ -134,6 +134,29 @@ TEST_CASE("plan: what layers with windows cache") {
   CHECK(text.find(": 48 positions, a window of 20") != std::string::npos);
   CHECK(text.find("1 layer: 112 positions\n") != std::string::npos);
   CHECK(run(tools::plan_verb, {kStory}).out.find("window") == std::string::npos);
+}
+
+TEST_CASE("plan: padding within weights is what no weight needs") {
+  // 40 columns in groups of 128, 50 rows in tiles of 16: counted by hand.
+  const tools::ModelShape shape = test::tiny_shape(40, 40, 1, 2, 2, 20, 50, 16, true);
+  const auto within = [&](const tools::WeightLayout& layout) {
+    const test::TinyModel m(shape, layout);
+    const tools::FlashPlan plan = tools::plan_flash(m.view);
+    CHECK(plan.model() == m.view.image_bytes);
+    CHECK(plan.within == tools::image_size(shape, layout, nullptr).padding);
+    const uint64_t matrices = 40 * (50 + 120 + 40 + 80 + 40);
+    CHECK(plan.weights ==
+          (layout.type == kWeightQ8 ? matrices + 3 * 40 * 4 : (matrices + 3 * 40) * sizeof(float)));
+    return plan.within;
+  };
+  // Rows of the five matrices: 50, 120, 40, 80, 40, which tiles of 16 make 64, 128, 48, 80, 48.
+  const uint64_t rows = 330, padded_rows = 368;
+  CHECK(within({kWeightF32, 0, 1}) == 0);
+  CHECK(within({kWeightF32, 0, 16}) == (padded_rows - rows) * 40 * 4);
+  CHECK(within({kWeightQ8, 128, 1}) == rows * 88);
+  CHECK(within({kWeightQ8, 128, 16}) == padded_rows * 128 - rows * 40 + (padded_rows - rows) * 2);
+  CHECK(within({kWeightQ8, 32, 1}) == rows * 24);
+  CHECK(within({kWeightQ8, 0, 1}) == 0);
 }
 
 TEST_CASE("plan: boards, and what it refuses") {

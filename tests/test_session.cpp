@@ -727,8 +727,22 @@ TEST_CASE("the hash is FNV-1a 64 over the little-endian bits of the logits") {
 
 TEST_CASE("every status has a text of its own") {
   std::vector<std::string> texts;
-  for (int status = THIMBLE_ERROR_NO_SELF_TEST; status <= THIMBLE_MORE; ++status) {
+  for (int status = THIMBLE_ERROR_NOT_FINITE; status <= THIMBLE_MORE; ++status) {
     texts.emplace_back(thimble_status_text(static_cast<thimble_status>(status)));
+  }
+  // They lie one behind another: the first, the last, and some of the middle.
+  const auto text_of = [](int status) {
+    return std::string(thimble_status_text(static_cast<thimble_status>(status)));
+  };
+  CHECK(text_of(THIMBLE_MORE) == "the pass is not complete");
+  CHECK(text_of(THIMBLE_OK) == "good");
+  CHECK(text_of(THIMBLE_ERROR_MAGIC) == "not a Thimble model");
+  CHECK(text_of(THIMBLE_ERROR_CONFIG) == "a configuration that is not possible with this model");
+  CHECK(text_of(THIMBLE_ERROR_CONTEXT_FULL) == "the context is full");
+  CHECK(text_of(THIMBLE_ERROR_NO_TURNS) == "the model has no turns");
+  CHECK(text_of(THIMBLE_ERROR_NOT_FINITE) == "the results are not finite numbers");
+  for (const int status : {2, THIMBLE_ERROR_NOT_FINITE - 1, INT32_MAX, INT32_MIN}) {
+    CHECK(text_of(status) == "an unknown status");
   }
   for (const std::string& text : texts) {
     CHECK(!text.empty());

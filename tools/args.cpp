@@ -68,7 +68,7 @@ Args::Args(const std::vector<std::string>& words, const std::vector<Option>& opt
       positional_.push_back(word);
       continue;
     }
-    const size_t equals = word.compare(0, 2, "--") == 0 ? word.find('=') : std::string::npos;
+    const size_t equals = word.find('=');
     const std::string name = word.substr(0, equals);
     const Option* option = known(options, name);
     if (!option) {
@@ -85,7 +85,7 @@ Args::Args(const std::vector<std::string>& words, const std::vector<Option>& opt
       if (!option->takes_value) throw WrongUsage("option '" + name + "' takes no value");
       value = word.substr(equals + 1);
     } else if (option->takes_value) {
-      if (i + 1 == words.size() || known(options, words[i + 1]) || words[i + 1] == "--") {
+      if (i + 1 == words.size() || known(options, words[i + 1])) {
         throw WrongUsage("option '" + name + "' needs a value");
       }
       value = words[++i];

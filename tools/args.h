@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A verb's command line: options in any order, `-o VALUE`, `--opt VALUE` or `--opt=VALUE`.
+// A verb's command line: options in any order, `-o VALUE`, `--opt VALUE`, `-o=VALUE` or
+// `--opt=VALUE`.
 #ifndef THIMBLE_TOOLS_ARGS_H
 #define THIMBLE_TOOLS_ARGS_H
 
@@ -18,7 +19,7 @@ class Args {
  public:
   // Throws WrongUsage on an unknown option (naming the nearest known one), a missing value, or an
   // option given twice. `--` ends the options; `-` alone is no option. A value may start with a
-  // dash (a negative number, a prompt), unless it is the very name of an option.
+  // dash (a negative number, a prompt, `--`); the very name of an option is one behind `=` only.
   Args(const std::vector<std::string>& words, const std::vector<Option>& options);
 
   const std::vector<std::string>& positional() const { return positional_; }

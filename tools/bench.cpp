@@ -201,7 +201,7 @@ RunSeconds run_once(thimble_session* session, const std::vector<int32_t>& prompt
       *hash = thimble_logits_hash(session, *hash);
       hashing_seconds += hashing.seconds();
     }
-    const int32_t token = checked(thimble_sample(session, &greedy), "sample");
+    const int32_t token = draw_token(session, greedy);
     compute(session, &token, 1);
   }
   seconds.decode = decode.seconds() - hashing_seconds;
@@ -551,7 +551,8 @@ int bench_verb(const Words& words) {
     Progress progress("measuring");
     for (const std::string& isa : isas) {
       progress.show(static_cast<double>(report.results.size()) / static_cast<double>(isas.size()));
-      report.results.push_back(measure(report.model, report.work, isa));
+      report.results.push_back(
+          naming(report.name, [&] { return measure(report.model, report.work, isa); }));
       same = same && report.results.back().logits_hash == report.results[0].logits_hash;
     }
   }

@@ -9,7 +9,9 @@
 #include "args.h"
 #include "engine.h"
 #include "error.h"
+#include "interrupt.h"
 #include "model.h"
+#include "odd_text.h"
 #include "output.h"
 #include "sampling.h"
 #include "thimble/thimble.h"
@@ -22,23 +24,27 @@ const char kChatHelp[] =
 
 Talks in turns with an instruction model. Each line of stdin is a turn of yours; answers go to
 stdout as they are computed, everything else to stderr. Earlier turns stay in the cache and are not
-computed again. It ends with the input, or when the context is full.
+computed again. It ends with the input, or when the context is full. Control characters are spelled
+out where stdout is a terminal.
 
 The model file has the texts around turns, which `thimble convert` takes from the model's own chat
 template, or from --turns.
 
 The chat
   --system TEXT        what holds for the whole chat; default: none
-  -n N                 tokens of an answer at most; default 0: until it ends
+  -n N                 tokens of an answer at most, 1 or more; default: until it ends
 
 How the next token is drawn
   -t T                 temperature, 0 to 100; 0 always takes the likeliest; default 0.8
-  --top-p P            from the likeliest tokens that make up this share, 0 to 1; default 0.9
-  --top-k K            from the K likeliest tokens; default 0: all
-  --min-p M            from tokens at least M times as likely as the likeliest; default 0
+  --top-p P            from the likeliest tokens that make up this share, 0 (one token) to 1 (all);
+                       default 0.9
+  --top-k K|all        from the K likeliest tokens, 1 or more; default all
+  --min-p M            from tokens at least M times as likely as the likeliest, 0 (all) to 1 (one);
+                       default 0
   --repeat-penalty R   above 1 makes recent tokens less likely; default 1: off
   --repeat-window W    how many tokens are recent, 1 to 256; default 64
-  --seed S             the same seed gives the same text, on every machine; default 0
+  --seed S|random      the same seed gives the same text, on every machine; a random one is told on
+                       stderr; default 0
 
 How keys and values are cached
   --kv f32|q8          float32, or int8 in about a quarter of the memory; default f32
@@ -74,7 +80,7 @@ ChatOptions parse(const Words& words) {
   o.model = args.one_positional("a model file");
   o.system = args.text("--system", "");
   o.sampling = sampling_of(args);
-  o.n = args.count("-n", 0, 0, UINT32_MAX);
+  o.n = args.count("-n", 0, 1, UINT32_MAX);
   o.config.n_ctx = static_cast<uint32_t>(args.count("--ctx", 0, 1, UINT32_MAX));
   o.config.n_batch = 32;
   o.config.kv_type = kv_type_of(args);
@@ -123,6 +129,12 @@ class Chat {
     std::vector<int32_t> tokens(3 * (text.size() + turn_bytes_) + 3);
     const int32_t n = thimble_encode_turn(session_, role, text.data(), text.size(), flags | after_,
                                           tokens.data(), tokens.size());
+    if (n == THIMBLE_ERROR_TEXT_TOO_LONG) {
+      throw Refused(
+          format("this turn has a word of more than %zu bytes, the longest one that can be "
+                 "merged; white space in it makes two of it",
+                 thimble_encode_word_bytes(session_)));
+    }
     const size_t count = pending_.size() + static_cast<size_t>(checked(n, "turn"));
     const uint32_t kept = thimble_position(session_);
     if (count > thimble_context_size(session_) - kept) {
@@ -141,13 +153,15 @@ class Chat {
     return true;
   }
 
-  // The answer, to stdout. False if the context was full before it ended.
+  // The answer, to stdout. False if the context was full before it ended, or it was interrupted.
   bool answer() {
+    const Interrupt interrupt;
     const Stopwatch watch;
     uint64_t n = 0;
     bool is_whole = true;
     for (;;) {
-      const int32_t token = checked(thimble_sample(session_, &options_.sampling), "sample");
+      const int32_t token =
+          naming(options_.model, [&] { return draw_token(session_, options_.sampling); });
       if (thimble_is_end(&model_, token)) break;
       text_.put(token);
       flush_stdout();
@@ -159,7 +173,10 @@ class Chat {
         is_whole = false;
         break;
       }
-      compute(session_, &token, 1);
+      if (!compute_unless(interrupt, session_, &token, 1) || interrupt.signal()) {
+        code_ = exit_code(interrupt);
+        break;
+      }
     }
     text_.end();
     print_text("\n");
@@ -167,16 +184,22 @@ class Chat {
     after_ = THIMBLE_TURN_AFTER_ANSWER;
     ++n_turns_;
     if (options_.stats) print_stats(n, watch.seconds());
-    return is_whole;
+    return is_whole && code_ == 0;
   }
 
+  // Why it did not go on; the exit code.
+  int end() const {
+    if (code_ == 0) print_full();
+    return code_;
+  }
+
+ private:
   void print_full() const {
     std::fprintf(stderr, "stopped: context full (%u of %u positions used); begin a new chat%s\n",
                  thimble_position(session_), thimble_context_size(session_),
                  thimble_context_size(session_) < model_.n_ctx ? ", or give a larger --ctx" : "");
   }
 
- private:
   void print_stats(uint64_t n, double decode_seconds) const {
     const auto rate = [](double amount, double seconds) {
       return seconds > 0 ? amount / seconds : 0;
@@ -198,6 +221,7 @@ class Chat {
   uint32_t kept_ = 0, n_turns_ = 0;
   size_t fed_ = 0;
   double prefill_seconds_ = 0;
+  int code_ = 0;
 };
 
 }  // namespace
@@ -222,11 +246,12 @@ int chat_verb(const Words& words) {
 
   const bool is_terminal = isatty(STDIN_FILENO) == 1;
   const std::string system = trimmed(o.system);
-  if (!system.empty() && !chat.say(THIMBLE_ROLE_SYSTEM, system, 0)) return chat.print_full(), 0;
+  if (!system.empty() && !chat.say(THIMBLE_ROLE_SYSTEM, system, 0)) return chat.end();
   for (std::string line; read_line(is_terminal, &line);) {
     if (line.empty()) continue;
+    note_oddities(line, "stdin");
     if (!chat.say(THIMBLE_ROLE_USER, line, THIMBLE_TURN_ANSWER) || !chat.answer()) {
-      return chat.print_full(), 0;
+      return chat.end();
     }
   }
   if (is_terminal) std::fprintf(stderr, "\n");

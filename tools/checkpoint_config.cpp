@@ -78,7 +78,7 @@ std::string Config::text(Keys keys) const {
   refuse(name, "is " + described(*value) + ", expected a string");
 }
 
-void Config::refuse_unsupported() const {
+void Config::refuse_unsupported(bool rope_scaling_is_said) const {
   const struct {
     const char *key, *what;
     double off = 0;
@@ -96,14 +96,15 @@ void Config::refuse_unsupported() const {
       {"clip_qkv", "clipped queries and keys"},
       {"use_bidirectional_attention", "attention to later positions"},
       {"is_encoder_decoder", "an encoder"},
-      {"use_scaled_rope", "scaled rotary positions without telling the factor"},
+      {"use_scaled_rope", "scaled rotary positions without telling how (say --rope-scaling)"},
       {"residual_multiplier", "a scaled residual stream", 1},
       {"attention_multiplier", "scaled scores", 1},
       {"embedding_multiplier", "scaled embeddings", 1},
       {"logits_scaling", "scaled logits", 1},
   };
   for (const auto& field : fields) {
-    const Value* value = find({field.key});
+    const bool is_said = rope_scaling_is_said && std::string(field.key) == "use_scaled_rope";
+    const Value* value = is_said ? nullptr : find({field.key});
     if (!value || (value->boolean() && !*value->boolean())) continue;
     const double off = field.off;
     if (value->integer() && static_cast<double>(*value->integer()) == off) continue;

@@ -38,7 +38,8 @@ class Config {
   std::string text(Keys keys) const;  // "" where there is none
 
   // For fields whose meaning nothing here computes. A value that turns them off is welcome.
-  void refuse_unsupported() const;
+  // rope_scaling_is_said: by an option, where the configuration does not tell it.
+  void refuse_unsupported(bool rope_scaling_is_said) const;
 
  private:
   const Value& config_;

@@ -233,7 +233,7 @@ void set_sizes(const Config& config, const CheckpointParts& parts, const ReadOpt
 
   const auto q = parts.find(Part::kQ);
   const uint32_t q_rows = q ? rows(Part::kQ, family.transposed) : 0;
-  s.n_heads = options.n_heads;
+  s.n_heads = options.n_heads.value_or(0);
   if (!s.n_heads)
     s.n_heads = config.count({"num_attention_heads", "n_head", "num_heads", "n_heads"});
   s.head_dim = config.count({"head_dim"});
@@ -245,7 +245,7 @@ void set_sizes(const Config& config, const CheckpointParts& parts, const ReadOpt
     }
     s.head_dim = width / s.n_heads;
   }
-  s.n_kv_heads = options.n_kv_heads;
+  s.n_kv_heads = options.n_kv_heads.value_or(0);
   if (!s.n_kv_heads)
     s.n_kv_heads = config.count({"num_key_value_heads", "n_kv_heads", "n_kv_groups"});
   if (!s.n_kv_heads && q && s.head_dim > 0) {
@@ -269,7 +269,7 @@ void set_sizes(const Config& config, const CheckpointParts& parts, const ReadOpt
     check_equal(config, "the context", s.n_ctx, n);
     s.n_ctx = n;
   }
-  if (!s.n_ctx) s.n_ctx = options.n_ctx;
+  if (!s.n_ctx) s.n_ctx = options.n_ctx.value_or(0);
   if (!s.n_ctx) {
     config.refuse(
         "the context is nowhere in the file; say --ctx N, the positions it was trained on");
@@ -309,7 +309,8 @@ std::vector<float> stored_divisors(CheckpointParts* parts, uint32_t rotary_dim) 
   return divisors;
 }
 
-void set_positions(CheckpointParts* parts, const Config& config, CheckpointShape* to) {
+void set_positions(CheckpointParts* parts, const Config& config, const ReadOptions& options,
+                   CheckpointShape* to) {
   ModelShape& s = to->shape;
   const Family& family = parts->family();
   s.learned_positions = family.has_positions;
@@ -322,12 +323,13 @@ void set_positions(CheckpointParts* parts, const Config& config, CheckpointShape
     RopeSettings settings;
     settings.theta = fields.number(config, {"rope_theta", "rotary_emb_base"},
                                    family.is_gemma && is_hf ? 1e6 : 10000);
+    if (options.rope_theta) settings.theta = static_cast<double>(*options.rope_theta);
     const double share = fields.number(config, {"partial_rotary_factor", "rotary_pct"},
                                        is_neox(family) && is_hf ? 0.25 : 1);
     if (!(share > 0 && share <= 1)) {
       config.refuse(format("a share of %g of each head is to be rotated, expected up to 1", share));
     }
-    settings.rotary_dim = config.count({"rotary_dim"});
+    settings.rotary_dim = options.rotary_dim ? *options.rotary_dim : config.count({"rotary_dim"});
     if (settings.rotary_dim == 0) settings.rotary_dim = static_cast<uint32_t>(s.head_dim * share);
     if (settings.rotary_dim % 2 != 0 || settings.rotary_dim > s.head_dim || settings.theta < 1) {
       config.refuse(
@@ -337,7 +339,8 @@ void set_positions(CheckpointParts* parts, const Config& config, CheckpointShape
     }
     to->rotary_dim = settings.rotary_dim;
     s.rope_theta = static_cast<float>(settings.theta);
-    RopeSettings global = scaled(config, fields.global, settings, s.n_ctx);
+    const Value* scaling = options.rope_scaling ? &*options.rope_scaling : fields.global;
+    RopeSettings global = scaled(config, scaling, settings, s.n_ctx);
     global.divisors = stored_divisors(parts, settings.rotary_dim);
     s.ropes = {rope_turns(global, s.head_dim)};
     const double factor = rope_attention_factor(global);
@@ -433,16 +436,16 @@ CheckpointShape checkpoint_shape(CheckpointParts* parts, const Value& value,
   const Family& family = parts->family();
   const Config config(value, config_path,
                       family.naming == Naming::kGguf ? family.architectures : "");
-  config.refuse_unsupported();
+  config.refuse_unsupported(options.rope_scaling.has_value());
   CheckpointShape to = {};
   ModelShape& s = to.shape;
   set_sizes(config, *parts, options, &s);
   s.norm = family.norm;
   const Keys eps = {"rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "norm_eps"};
-  if (family.naming == Naming::kGguf && !config.find(eps)) {
+  if (family.naming == Naming::kGguf && !config.find(eps) && !options.norm_eps) {
     config.refuse(
         "the epsilon of the norms is missing, expected attention.layer_norm_epsilon or "
-        "attention.layer_norm_rms_epsilon");
+        "attention.layer_norm_rms_epsilon (or say --norm-eps)");
   }
   const bool is_hf_rms = family.naming == Naming::kHuggingFace && family.norm == kNormRms;
   s.norm_eps = static_cast<float>(config.number(eps, is_hf_rms ? 1e-6 : 1e-5));
@@ -463,7 +466,7 @@ CheckpointShape checkpoint_shape(CheckpointParts* parts, const Value& value,
   s.parallel = config.flag({"use_parallel_residual"}, is_neox(family));
   set_biases(*parts, config, &s);
   to.rope_pairs = options.rope_pairs ? *options.rope_pairs : family.rope_pairs;
-  set_positions(parts, config, &to);
+  set_positions(parts, config, options, &to);
   s.tied_head = is_tied(parts, config);
   return to;
 }

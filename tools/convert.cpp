@@ -9,6 +9,7 @@
 #include "args.h"
 #include "chat_template.h"
 #include "error.h"
+#include "field_options.h"
 #include "files.h"
 #include "image.h"
 #include "progress.h"
@@ -25,7 +26,8 @@ const char kConvertHelp[] =
 
 Converts a trained checkpoint to one flat model file, ready to be linked into firmware. The input is
 read in pieces; OUT appears when it is complete. The finished model is run once on a few tokens, and
-the file carries what it gave: the self-test, by which a chip proves that it computes the same.
+the file carries what it gave: the self-test, by which a chip proves that it computes the same. A
+model that then gives numbers of 2^50 or more, or none at all, is refused with the layer that does.
 
 INPUT is recognised by its content:
   a Hugging Face folder (config.json with safetensors, shards, or pytorch_model.bin) or one of its
@@ -42,14 +44,30 @@ What goes in
                        characters; 'none' for a model of token ids only; default: the input's own
   --ctx N              longest context, 1 to the checkpoint's; default: the checkpoint's
 
-What a checkpoint leaves out or gets wrong
+What a checkpoint leaves out or gets wrong; default: as its file says, or its kind of model
   --heads N            query heads
   --kv-heads N         key/value heads
   --activation NAME    silu, gelu (by erf), gelu_new (by tanh) or relu
+  --norm-eps E         what is added to the mean of squares in each norm
+  --parallel WHICH     yes or no: whether both blocks of a layer start from the same numbers
+  --window N|none      positions that a query sees, in the layers that have a window, or in all
+  --score-scale S      what q . k is multiplied by; otherwise 1 / sqrt(size of a head)
+  --embedding-scale S  what embeddings are multiplied by
+  --logit-scale S      what logits are multiplied by
+  --logit-cap C|none   logits become C tanh(logits / C)
+  --rope-theta T       base of the rotary frequencies; otherwise 10000
+  --rotary-dim N       dimensions of a head that are rotated
+  --rope-scaling JSON  as in config.json: {"rope_type":"llama3","factor":32,"low_freq_factor":1,
+                       "high_freq_factor":4,"original_max_position_embeddings":8192}
   --rope-pairs WHICH   dimensions that the checkpoint rotates together: neighbours (2i, 2i+1) or
-                       halves (i, i + half of what is rotated); default: what its format says
+                       halves (i, i + half of what is rotated)
   --bos ID, --eos ID   beginning and end of a text; -1: none
+  --add-bos WHICH      yes or no: whether prompts start with the beginning of a text
   --space-prefix WHICH yes or no: whether a text is encoded with a space before it
+  --pre-tokenizer NAME how byte-level texts are cut into words: gpt2, llama3, qwen2 or smollm
+  --ignore-merges WHICH
+                       yes or no: whether a word that is a token is taken as it is
+  --fillers WHICH      yes or no: whether a tokenizer.bin of fewer tokens than the model's is whole
 
 What a chat is made of; default: as the model's own chat template, if that is one of these
   --turns NAME         chatml, llama3, gemma, zephyr, mistral, llama2, or none
@@ -61,7 +79,8 @@ What a chat is made of; default: as the model's own chat template, if that is on
 
 How weights are stored
   --weights f32|q8     float32, or int8 in groups that share a scale; default q8
-  --group N            q8: weights that share a scale, 32, 64, 128 or row; default 32
+  --group N            q8: weights that share a scale, 32, 64, 128 or row; rows are padded to whole
+                       groups; default 32
 
 What it is made for; neither changes one bit of a result
   --for TARGET         rows of a weight tile that suit a target; default host. TARGET is one of
@@ -83,19 +102,18 @@ namespace {
 struct ConvertOptions {
   std::string input, output, tokenizer;
   WeightLayout layout;
-  uint32_t n_ctx = 0;  // 0: the checkpoint's
   ReadOptions read;
-  std::optional<int32_t> bos_id, eos_id;
-  std::optional<bool> space_prefix;
+  VocabularyOptions vocabulary;
   TurnOptions turns;
 
   // An option that speaks of tokens; null if none is given.
   const char* token_option() const {
-    return bos_id         ? "option '--bos'"
-           : eos_id       ? "option '--eos'"
-           : space_prefix ? "option '--space-prefix'"
-           : turns.any()  ? "a chat"
-                          : nullptr;
+    return vocabulary.bos_id             ? "option '--bos'"
+           : vocabulary.eos_id           ? "option '--eos'"
+           : vocabulary.add_space_prefix ? "option '--space-prefix'"
+           : vocabulary.any()            ? "an option of tokenizers"
+           : turns.any()                 ? "a chat"
+                                         : nullptr;
   }
 };
 
@@ -131,44 +149,6 @@ WeightLayout parse_layout(const Args& args) {
   return layout;
 }
 
-ActivationType parse_activation(const std::string& name) {
-  if (name == "silu") return kActivationSilu;
-  if (name == "gelu") return kActivationGelu;
-  if (name == "gelu_new") return kActivationGeluTanh;
-  if (name == "relu") return kActivationRelu;
-  wrong_value("--activation", name, "silu, gelu, gelu_new or relu");
-}
-
-// A token id, or -1 for none.
-std::optional<int32_t> parse_id(const Args& args, const char* option) {
-  if (!args.has(option)) return std::nullopt;
-  if (args.text(option, "") == "-1") return -1;
-  return static_cast<int32_t>(args.count(option, 0, 0, kMaxVocab - 1));
-}
-
-void parse_reading(const Args& args, ConvertOptions* to) {
-  ReadOptions& read = to->read;
-  read.n_heads = static_cast<uint32_t>(args.count("--heads", 0, args.has("--heads"), kMaxHeads));
-  read.n_kv_heads =
-      static_cast<uint32_t>(args.count("--kv-heads", 0, args.has("--kv-heads"), kMaxHeads));
-  read.n_ctx = to->n_ctx;
-  if (args.has("--activation")) read.activation = parse_activation(args.text("--activation", ""));
-  if (args.has("--rope-pairs")) {
-    const std::string pairs = args.text("--rope-pairs", "");
-    if (pairs != "neighbours" && pairs != "halves") {
-      wrong_value("--rope-pairs", pairs, "neighbours or halves");
-    }
-    read.rope_pairs = pairs == "halves" ? RopePairs::kHalves : RopePairs::kNeighbours;
-  }
-  to->bos_id = parse_id(args, "--bos");
-  to->eos_id = parse_id(args, "--eos");
-  if (args.has("--space-prefix")) {
-    const std::string is = args.text("--space-prefix", "");
-    if (is != "yes" && is != "no") wrong_value("--space-prefix", is, "yes or no");
-    to->space_prefix = is == "yes";
-  }
-}
-
 constexpr const char* kTurnOptions[kTurnTextCount] = {"--system-open",    "--system-close",
                                                       "--user-open",      "--user-close",
                                                       "--assistant-open", "--assistant-close"};
@@ -188,28 +168,20 @@ TurnOptions parse_turns(const Args& args) {
 }
 
 ConvertOptions parse(const Words& words) {
-  const Args args(words, {{"-o", true},
-                          {"--tokenizer", true},
-                          {"--weights", true},
-                          {"--group", true},
-                          {"--for", true},
-                          {"--tile", true},
-                          {"--ctx", true},
-                          {"--rope-pairs", true},
-                          {"--heads", true},
-                          {"--kv-heads", true},
-                          {"--activation", true},
-                          {"--bos", true},
-                          {"--eos", true},
-                          {"--space-prefix", true},
-                          {"--turns", true},
-                          {"--system-open", true},
-                          {"--system-close", true},
-                          {"--user-open", true},
-                          {"--user-close", true},
-                          {"--assistant-open", true},
-                          {"--assistant-close", true},
-                          {"--end-of-turn", true}});
+  const Args args(words, with_field_options({{"-o", true},
+                                             {"--tokenizer", true},
+                                             {"--weights", true},
+                                             {"--group", true},
+                                             {"--for", true},
+                                             {"--tile", true},
+                                             {"--turns", true},
+                                             {"--system-open", true},
+                                             {"--system-close", true},
+                                             {"--user-open", true},
+                                             {"--user-close", true},
+                                             {"--assistant-open", true},
+                                             {"--assistant-close", true},
+                                             {"--end-of-turn", true}}));
   ConvertOptions options;
   options.input = args.one_positional("a checkpoint to convert");
   options.output = args.text("-o", "");
@@ -225,9 +197,8 @@ ConvertOptions parse(const Words& words) {
     }
   }
   options.layout = parse_layout(args);
-  options.n_ctx =
-      static_cast<uint32_t>(args.count("--ctx", 0, args.has("--ctx") ? 1 : 0, kMaxContext));
-  parse_reading(args, &options);
+  options.read = read_options_of(args);
+  options.vocabulary = vocabulary_options_of(args);
   options.turns = parse_turns(args);
   const char* of_tokens = options.token_option();
   if (of_tokens && options.tokenizer == "none") {
@@ -275,18 +246,6 @@ void warn_without_tokenizer(const std::string& input) {
                exists ? ("; " + beside + " lies beside the input").c_str() : "");
 }
 
-// What the options say of the vocabulary.
-void amend(const ConvertOptions& options, uint32_t vocab_size, Vocabulary* v) {
-  for (const auto& id : {options.bos_id, options.eos_id}) {
-    if (id && *id >= static_cast<int32_t>(vocab_size)) {
-      throw WrongUsage(format("token %d is none of a vocabulary of %u", *id, vocab_size));
-    }
-  }
-  if (options.bos_id) v->bos_id = *options.bos_id;
-  if (options.eos_id) v->eos_id = *options.eos_id;
-  if (options.space_prefix) v->add_space_prefix = *options.space_prefix;
-}
-
 void warn_of_vocabulary(const Vocabulary& v) {
   std::string why;
   if (!spells_plainly(v, &why)) {
@@ -294,6 +253,12 @@ void warn_of_vocabulary(const Vocabulary& v) {
                  why.c_str());
   }
   if (!v.note.empty()) std::fprintf(stderr, "note: %s\n", v.note.c_str());
+  if (v.n_tokens > 0 && v.n_tokens < v.texts.size()) {
+    std::fprintf(stderr,
+                 "note: the tokenizer has %u tokens, the model %zu; ids from %u on are fillers "
+                 "without a text, which are never drawn\n",
+                 v.n_tokens, v.texts.size(), v.n_tokens);
+  }
 }
 
 // One line a layer; the tensors of a layer side by side.
@@ -328,6 +293,38 @@ void print_written(const ConvertOptions& options, const ModelShape& shape, uint6
                weights.c_str(), options.layout.row_tile, shape.n_ctx, size_text(bytes).c_str());
 }
 
+// Rows are padded to whole groups and tiles, which in a small model may be much of the file.
+void note_padding(const ConvertOptions& options, const ModelShape& shape,
+                  const Vocabulary* vocabulary) {
+  constexpr uint64_t kNoted = 16;  // from this part of the file on
+  const ImageSize size = image_size(shape, options.layout, vocabulary);
+  if (size.padding * kNoted < size.bytes) return;
+  std::string smaller;
+  const auto look_at = [&](const WeightLayout& layout, const std::string& option) {
+    const uint64_t bytes = image_size(shape, layout, vocabulary).bytes;
+    if (bytes >= size.bytes) return;
+    smaller += format("%s%s (%llu bytes)", smaller.empty() ? "; smaller: " : ", ", option.c_str(),
+                      static_cast<unsigned long long>(bytes));
+  };
+  for (uint32_t group : {32u, 64u, 128u, 0u}) {
+    WeightLayout other = options.layout;
+    other.group = group;
+    if (other.type == kWeightQ8 && group != options.layout.group) {
+      look_at(other, "--group " + (group ? std::to_string(group) : "row"));
+    }
+  }
+  for (uint32_t tile = options.layout.row_tile / 2; smaller.empty() && tile > 0; tile /= 2) {
+    WeightLayout other = options.layout;
+    other.row_tile = tile;
+    look_at(other, "--tile " + std::to_string(tile));
+  }
+  std::fprintf(
+      stderr,
+      "note: %llu of these bytes (%.0f %%) pad rows of weights to whole groups and tiles%s\n",
+      static_cast<unsigned long long>(size.padding),
+      100.0 * static_cast<double>(size.padding) / static_cast<double>(size.bytes), smaller.c_str());
+}
+
 }  // namespace
 
 int convert_verb(const Words& words) {
@@ -338,7 +335,8 @@ int convert_verb(const Words& words) {
   if (checkpoint.vocabulary && options.tokenizer.empty()) tokens = &*checkpoint.vocabulary;
   const std::string path = vocabulary_path(options, checkpoint);
   if (!path.empty()) {
-    vocabulary = open_vocabulary(path, checkpoint.shape.vocab_size);
+    vocabulary = open_vocabulary(path, checkpoint.shape.vocab_size,
+                                 options.vocabulary.has_fillers.value_or(false));
     tokens = &vocabulary.vocabulary;
   }
   if (const char* of_tokens = tokens ? nullptr : options.token_option()) {
@@ -346,21 +344,23 @@ int convert_verb(const Words& words) {
                      " has none; expected --tokenizer FILE");
   }
   print_read(options, checkpoint, vocabulary);
+  if (!checkpoint.note.empty()) std::fprintf(stderr, "note: %s\n", checkpoint.note.c_str());
   if (tokens) {
-    amend(options, checkpoint.shape.vocab_size, tokens);
+    amend(options.vocabulary, tokens);
     const std::string note = choose_turns(options.turns, tokens);
     if (!note.empty()) std::fprintf(stderr, "note: %s\n", note.c_str());
     warn_of_vocabulary(*tokens);
   } else if (options.tokenizer != "none") {
     warn_without_tokenizer(options.input);
   }
-  if (options.n_ctx > checkpoint.shape.n_ctx) {
-    throw Refused(format(
-        "%s: --ctx %u is more than the %u positions that the model was trained "
-        "on, and it knows nothing beyond them; expected 1 to %u",
-        options.input.c_str(), options.n_ctx, checkpoint.shape.n_ctx, checkpoint.shape.n_ctx));
+  const uint32_t n_ctx = options.read.n_ctx.value_or(checkpoint.shape.n_ctx);
+  if (n_ctx > checkpoint.shape.n_ctx) {
+    throw Refused(
+        format("%s: --ctx %u is more than the %u positions that the model was trained "
+               "on, and it knows nothing beyond them; expected 1 to %u",
+               options.input.c_str(), n_ctx, checkpoint.shape.n_ctx, checkpoint.shape.n_ctx));
   }
-  if (options.n_ctx) checkpoint.shape.n_ctx = options.n_ctx;
+  checkpoint.shape.n_ctx = n_ctx;
 
   OutputFile output(options.output);
   uint64_t at = 0, end = 0;
@@ -388,6 +388,7 @@ int convert_verb(const Words& words) {
   }
   output.commit();
   print_written(options, checkpoint.shape, end);
+  note_padding(options, checkpoint.shape, tokens);
   print_errors(reports);
   return 0;
 }

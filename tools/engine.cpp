@@ -1,21 +1,65 @@
 // SPDX-License-Identifier: MIT
 #include "engine.h"
 
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
 #include <cstring>
-#include <new>
+#include <deque>
+#include <utility>
 
 #include "error.h"
 #include "model.h"
+#include "vocabulary.h"
 
 namespace thimble::tools {
 
-LoadedModel::LoadedModel(const std::string& path, Place place) : file_(path) {
+namespace {
+
+// All that a file of any kind has, pipes included. What is no model is not read to its end, which
+// it may not have.
+AlignedBlock read_model(const std::string& path) {
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rb"),
+                                                             std::fclose);
+  if (!file) throw Refused(path + ": " + std::strerror(errno));
+  constexpr size_t kPiece = size_t{1} << 20;
+  std::deque<std::vector<uint8_t>> pieces;
+  size_t bytes = 0;
+  uint64_t most = sizeof(FileHeader);
+  for (;;) {
+    std::vector<uint8_t> piece(static_cast<size_t>(std::min<uint64_t>(kPiece, most + 1 - bytes)));
+    piece.resize(std::fread(piece.data(), 1, piece.size(), file.get()));
+    if (std::ferror(file.get())) {
+      throw Refused(path + ": cannot be read: " + std::strerror(errno));
+    }
+    if (piece.empty()) break;
+    if (bytes == 0 && piece.size() >= sizeof(FileHeader)) {
+      FileHeader header;
+      std::memcpy(&header, piece.data(), sizeof header);
+      if (std::memcmp(header.magic, kMagic, sizeof kMagic) == 0) most = header.file_bytes;
+    }
+    bytes += piece.size();
+    pieces.push_back(std::move(piece));
+    if (bytes > most) break;
+  }
+  if (bytes == 0) throw Refused(path + ": is empty (0 bytes)");
+  AlignedBlock block(bytes);
+  for (size_t at = 0; !pieces.empty(); pieces.pop_front()) {
+    std::memcpy(block.data() + at, pieces.front().data(), pieces.front().size());
+    at += pieces.front().size();
+  }
+  return block;
+}
+
+}  // namespace
+
+LoadedModel::LoadedModel(const std::string& path, Place place) : path_(path) {
   if (place == kMapped) {
-    model_ = open_model(file_);
+    file_ = std::make_unique<MappedFile>(path);
+    model_ = open_model(*file_);
     return;
   }
-  copy_ = std::make_unique<AlignedBlock>(file_.size());
-  std::memcpy(copy_->data(), file_.data(), file_.size());
+  copy_ = std::make_unique<AlignedBlock>(read_model(path));
   model_ = open_model(path, copy_->data(), copy_->size());
 }
 
@@ -62,6 +106,21 @@ int32_t checked(int32_t result, const char* what) {
                 thimble_status_text(static_cast<thimble_status>(result)));
 }
 
+int32_t draw_token(thimble_session* session, const thimble_sampling& sampling) {
+  const int32_t token = thimble_sample(session, &sampling);
+  if (token == THIMBLE_ERROR_NOT_FINITE) {
+    throw NotFinite(
+        format("found results that are no finite numbers at position %u, expected those of a "
+               "trained model; thimble inspect --self-test may say where they come from",
+               thimble_position(session) - 1));
+  }
+  return checked(token, "sample");
+}
+
+void require_finite(thimble_session* session) {
+  draw_token(session, thimble_sampling{});
+}
+
 void compute(thimble_session* session, const int32_t* tokens, size_t n, uint64_t budget) {
   checked(thimble_feed(session, tokens, n), "feed");
   while (checked(thimble_step(session, budget), "step") == THIMBLE_MORE) {
@@ -84,7 +143,7 @@ uint64_t weight_bytes_per_token(const thimble_model& model) {
 }
 
 std::vector<int32_t> encode_prompt(thimble_session* session, const LoadedModel& loaded,
-                                   const std::string& prompt) {
+                                   const std::string& prompt, bool of_any_length) {
   const thimble_model& model = loaded.model();
   const bool has_bos = model.bos_id >= 0;
   if (model.max_token_bytes == 0) {
@@ -94,16 +153,21 @@ std::vector<int32_t> encode_prompt(thimble_session* session, const LoadedModel& 
     throw Refused(loaded.path() +
                   ": has no beginning-of-text token, so the prompt must not be empty");
   }
+  const uint32_t flags = has_bos ? THIMBLE_ENCODE_BOS : 0;
   std::vector<int32_t> tokens(prompt.size() + 2);
-  const int32_t n = thimble_encode(session, prompt.data(), prompt.size(),
-                                   has_bos ? THIMBLE_ENCODE_BOS : 0, tokens.data(), tokens.size());
-  if (n == THIMBLE_ERROR_TEXT_TOO_LONG) {
-    throw Refused(
-        format("the prompt has a word of more than %zu bytes, the longest one that can "
-               "be merged; a larger --batch gives more room",
-               thimble_encode_word_bytes(session)));
+  if (of_any_length) {
+    tokens = encode_all(model, prompt, flags);
+  } else {
+    const int32_t n =
+        thimble_encode(session, prompt.data(), prompt.size(), flags, tokens.data(), tokens.size());
+    if (n == THIMBLE_ERROR_TEXT_TOO_LONG) {
+      throw Refused(
+          format("the prompt has a word of more than %zu bytes, the longest one that can "
+                 "be merged; a larger --batch gives more room",
+                 thimble_encode_word_bytes(session)));
+    }
+    tokens.resize(static_cast<size_t>(checked(n, loaded.path().c_str())));
   }
-  tokens.resize(static_cast<size_t>(checked(n, loaded.path().c_str())));
   const uint32_t room = thimble_context_size(session);
   if (tokens.size() > room) {
     throw Refused(format("the prompt has %zu tokens, the context of %s holds %u", tokens.size(),

@@ -12,22 +12,25 @@
 
 #include "aligned_block.h"
 #include "args.h"
+#include "error.h"
 #include "files.h"
 #include "thimble/thimble.h"
 
 namespace thimble::tools {
 
-// A model file, opened and verified; mapped, or copied to the heap as it would lie in RAM.
+// A model file, opened and verified; mapped, or read to the heap as it would lie in RAM, from a
+// pipe, too.
 class LoadedModel {
  public:
   enum Place { kMapped, kMemory };
   explicit LoadedModel(const std::string& path, Place place = kMapped);
 
   const thimble_model& model() const { return model_; }
-  const std::string& path() const { return file_.path(); }
+  const std::string& path() const { return path_; }
 
  private:
-  MappedFile file_;
+  std::string path_;
+  std::unique_ptr<MappedFile> file_;
   std::unique_ptr<AlignedBlock> copy_;
   thimble_model model_;
 };
@@ -58,10 +61,32 @@ class Session {
 // Throws Refused, saying `what` failed, if `result` (a count, or a thimble_status) is an error.
 int32_t checked(int32_t result, const char* what);
 
+// What a model computed is no finite number; names no file: the caller knows which one it is.
+struct NotFinite : Refused {
+  using Refused::Refused;
+};
+
+// thimble_sample, with the errors of checked(), or NotFinite.
+int32_t draw_token(thimble_session* session, const thimble_sampling& sampling);
+
+// Throws NotFinite if it would, after a pass whose logits are used otherwise.
+void require_finite(thimble_session* session);
+
+// What f() gives; a NotFinite of it as Refused that names the model.
+template <class F>
+auto naming(const std::string& path, F f) {
+  try {
+    return f();
+  } catch (const NotFinite& error) {
+    throw Refused(path + ": " + error.what());
+  }
+}
+
 // A prompt's tokens, the beginning-of-text token first if the model has one. Throws Refused if
-// there is no tokenizer, nothing to start from, or no room for them in the context.
+// there is no tokenizer, nothing to start from, or no room for them in the context. Words may be
+// as long as the session can merge them, as on a chip, unless `of_any_length`.
 std::vector<int32_t> encode_prompt(thimble_session* session, const LoadedModel& loaded,
-                                   const std::string& prompt);
+                                   const std::string& prompt, bool of_any_length = false);
 
 // Feeds tokens and computes them to the end, in slices of `budget` (0: at once). Throws Refused.
 void compute(thimble_session* session, const int32_t* tokens, size_t n, uint64_t budget = 0);

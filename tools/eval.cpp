@@ -11,9 +11,12 @@
 #include "engine.h"
 #include "error.h"
 #include "files.h"
+#include "interrupt.h"
+#include "odd_text.h"
 #include "output.h"
 #include "progress.h"
 #include "verbs.h"
+#include "vocabulary.h"
 
 namespace thimble::tools {
 
@@ -31,7 +34,7 @@ given the beginning-of-text token. A record longer than the context is cut there
   THIMBLE_ISA=NAME   an environment variable that forces kernels: reference, avx2, ...
 
 It prints nll_per_token (negative log-likelihood in nats), perplexity (its exponential),
-bits_per_byte, the tokens and records scored, and tokens/s.
+bits_per_byte, the tokens and records scored, and tokens/s; after Ctrl-C those so far.
 
 Examples
   thimble eval story.thimble heldout.txt
@@ -62,11 +65,13 @@ double negative_log_likelihood(const float* logits, uint32_t n, int32_t token) {
 
 Score score_records(thimble_session* session, const thimble_model& model,
                     const std::vector<std::string_view>& records,
-                    const std::function<void(double)>& progress) {
+                    const std::function<bool(double)>& progress) {
+  if (model.max_token_bytes == 0) {
+    throw Refused("the model has no tokenizer; convert it with --tokenizer FILE");
+  }
   if (model.bos_id < 0) throw Refused("the model has no beginning-of-text token to start from");
   size_t all_bytes = 0, done_bytes = 0;
   for (std::string_view record : records) all_bytes += record.size();
-  std::vector<int32_t> tokens;
   std::vector<char> text(3 * model.max_token_bytes + 3);
   const uint32_t room = thimble_context_size(session);
   if (room < 2) throw Refused("a context of 1 position leaves no token to score");
@@ -74,30 +79,30 @@ Score score_records(thimble_session* session, const thimble_model& model,
   const Stopwatch watch;
   for (std::string_view record : records) {
     checked(thimble_rewind(session, 0), "rewind");
-    tokens.resize(record.size() + 2);
-    const int32_t n = checked(thimble_encode(session, record.data(), record.size(),
-                                             THIMBLE_ENCODE_BOS, tokens.data(), tokens.size()),
-                              "encoding a record");
+    const std::vector<int32_t> tokens = encode_all(model, std::string(record), THIMBLE_ENCODE_BOS);
     // Every token but the last is fed, every one but the first is scored.
-    const uint32_t n_scored = std::min(static_cast<uint32_t>(n), room) - 1;
+    const uint32_t n = static_cast<uint32_t>(std::min<size_t>(tokens.size(), room)) - 1;
     thimble_decoder decoder{};
-    for (uint32_t i = 0; i < n_scored; ++i) {
+    for (uint32_t i = 0; i < n && score.share >= 1; ++i) {
       compute(session, &tokens[i], 1);
+      require_finite(session);
       score.nll +=
           negative_log_likelihood(thimble_logits(session), model.vocab_size, tokens[i + 1]);
       score.bytes += static_cast<uint64_t>(
           checked(thimble_decode(&model, &decoder, tokens[i + 1], text.data(), text.size()),
                   "text of a token"));
-      if (progress) {
-        const double part = static_cast<double>(i + 1) / n_scored;
-        progress((static_cast<double>(done_bytes) + part * static_cast<double>(record.size())) /
-                 static_cast<double>(all_bytes));
-      }
+      ++score.tokens;
+      if (!progress) continue;
+      const double part = static_cast<double>(i + 1) / n;
+      const double done =
+          (static_cast<double>(done_bytes) + part * static_cast<double>(record.size())) /
+          static_cast<double>(all_bytes);
+      if (!progress(done)) score.share = done;
     }
-    score.tokens += n_scored;
     score.records += 1;
-    score.cut_records += n_scored + 1 < static_cast<uint32_t>(n);
+    score.cut_records += n + 1 < tokens.size();
     done_bytes += record.size();
+    if (score.share < 1) break;
   }
   score.seconds = watch.seconds();
   return score;
@@ -118,16 +123,22 @@ int eval_verb(const Words& words) {
 
   const LoadedModel loaded(args.positional()[0]);
   const MappedFile file(args.positional()[1]);
-  const std::vector<std::string_view> records =
-      split_records({reinterpret_cast<const char*>(file.data()),
-                     static_cast<size_t>(std::min<uint64_t>(file.size(), limit))});
+  const std::string_view text(reinterpret_cast<const char*>(file.data()),
+                              static_cast<size_t>(std::min<uint64_t>(file.size(), limit)));
+  note_oddities(text, file.path());
+  const std::vector<std::string_view> records = split_records(text);
   if (records.empty()) throw Refused(file.path() + ": holds no text, only white space and marks");
   const Session session(loaded, config);
+  const Interrupt interrupt;
   Score score;
   {
     Progress bar("eval");
-    score =
-        score_records(session, loaded.model(), records, [&bar](double share) { bar.show(share); });
+    score = naming(loaded.path(), [&] {
+      return score_records(session, loaded.model(), records, [&](double share) {
+        bar.show(share);
+        return interrupt.signal() == 0;
+      });
+    });
   }
 
   const double nll = score.nll / static_cast<double>(score.tokens);
@@ -145,7 +156,11 @@ int eval_verb(const Words& words) {
                                          "tokens/s       %.0f\n",
                     nll, std::exp(nll), bits, count(score.tokens), count(score.records),
                     count(score.cut_records), speed));
-  return 0;
+  if (score.share < 1) {
+    std::fprintf(stderr, "interrupted: that is the score of the first %.1f %% of the text\n",
+                 100 * score.share);
+  }
+  return exit_code(interrupt);
 }
 
 }  // namespace thimble::tools

@@ -26,14 +26,15 @@ struct Score {
   uint64_t bytes = 0;   // their text
   uint64_t records = 0, cut_records = 0;
   double seconds = 0;
+  double share = 1;  // of the text that was scored
 };
 
 // Scores each record on its own, from the beginning-of-text token on; of a record that is longer
 // than the context, that one token and n_ctx - 1 others. `progress` (may be empty) gets the share
-// that is done, 0 to 1. Throws Refused.
+// that is done, 0 to 1, and ends it there by returning false. Throws Refused.
 Score score_records(thimble_session* session, const thimble_model& model,
                     const std::vector<std::string_view>& records,
-                    const std::function<void(double)>& progress);
+                    const std::function<bool(double)>& progress);
 
 }  // namespace thimble::tools
 

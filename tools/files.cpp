@@ -24,9 +24,12 @@ namespace {
   throw Refused(path + ": " + why);
 }
 
-// ---- Removing temporary files when the user interrupts -------------------------------------
+// ---- Removing temporary files when a signal ends the program --------------------------------
 
-constexpr int kEndingSignals[] = {SIGHUP, SIGINT, SIGTERM};
+// Whatever does so unless it is caught: a user, a limit (ulimit -f, -t), a fault of ours.
+constexpr int kEndingSignals[] = {SIGHUP,  SIGINT,  SIGQUIT, SIGILL,  SIGABRT,   SIGBUS,
+                                  SIGFPE,  SIGUSR1, SIGSEGV, SIGUSR2, SIGALRM,   SIGTERM,
+                                  SIGXCPU, SIGXFSZ, SIGSYS,  SIGPROF, SIGVTALRM, SIGTRAP};
 struct Temporary {
   char path[4096];
   volatile std::sig_atomic_t exists;
@@ -50,14 +53,34 @@ size_t guard_temporary(const std::string& path) {
   std::memcpy(g_temporaries[slot].path, path.c_str(), path.size() + 1);
   g_temporaries[slot].exists = 1;
   for (int signal : kEndingSignals) {
-    // What is ignored (nohup) stays ignored.
-    if (std::signal(signal, remove_temporaries) == SIG_IGN) std::signal(signal, SIG_IGN);
+    // What is ignored (nohup) stays ignored, what is caught (by a sanitizer) stays caught.
+    const auto before = std::signal(signal, remove_temporaries);
+    if (before != SIG_DFL && before != SIG_ERR) std::signal(signal, before);
   }
   return slot;
 }
 
 void unguard_temporary(size_t slot) {
   if (slot < sizeof g_temporaries / sizeof g_temporaries[0]) g_temporaries[slot].exists = 0;
+}
+
+// ---- Names of temporary files ----------------------------------------------------------------
+
+// A name beside `path`, cut to what the folder's file system takes.
+std::string temporary_beside(const std::string& path, unsigned number) {
+  const size_t slash = path.rfind('/');
+  const std::string folder = slash == std::string::npos ? "" : path.substr(0, slash + 1);
+  std::string name = path.substr(folder.size());
+  std::string suffix = format(".part-%ld", static_cast<long>(getpid()));
+  if (number > 0) suffix += format("-%u", number);
+  const long limit = pathconf(folder.empty() ? "." : folder.c_str(), _PC_NAME_MAX);
+  const size_t room = (limit > 64 ? static_cast<size_t>(limit) : 255) - suffix.size();
+  if (name.size() > room) {
+    size_t end = room;  // between characters
+    while (end > 0 && (static_cast<uint8_t>(name[end]) & 0xc0) == 0x80) --end;
+    name.resize(end);
+  }
+  return folder + name + suffix;
 }
 
 // ---- What a refused model says -------------------------------------------------------------
@@ -196,18 +219,32 @@ std::string read_text(const std::string& path) {
 
 OutputFile::OutputFile(const std::string& path) : path_(path) {
   struct stat info {};
-  if (stat(path.c_str(), &info) == 0) {
+  const bool exists = stat(path.c_str(), &info) == 0;
+  if (!exists && errno == ENAMETOOLONG) fail();  // not only when all is written
+  if (exists) {
     if (S_ISDIR(info.st_mode)) refuse(path, "is a directory, expected the name of a file to write");
     if (!S_ISREG(info.st_mode)) refuse(path, "is no ordinary file, so it cannot be replaced");
+    // A rename would not ask. The mode counts for root, too.
+    if ((info.st_mode & 0222) == 0 || faccessat(AT_FDCWD, path.c_str(), W_OK, AT_EACCESS) != 0) {
+      refuse(path, format("may not be written (mode %03o), so it is not replaced",
+                          static_cast<unsigned>(info.st_mode & 0777)));
+    }
     // What a symbolic link points to is replaced, not the link.
     if (char* real = realpath(path.c_str(), nullptr)) {
       path_ = real;
       std::free(real);
     }
   }
-  temporary_ = path_ + format(".part-%ld", static_cast<long>(getpid()));
-  const int fd = open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  constexpr unsigned kTries = 100;  // names may have been left behind, or be cut to the same
+  int fd = -1;
+  for (unsigned number = 0; fd < 0 && number < kTries; ++number) {
+    temporary_ = temporary_beside(path_, number);
+    fd = open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (fd < 0 && errno != EEXIST) break;
+  }
   if (fd < 0) refuse(path, std::string("cannot be written: ") + std::strerror(errno));
+  // Who may read a file does not change when it is replaced.
+  if (exists) fchmod(fd, info.st_mode & 0777);
   guard_ = guard_temporary(temporary_);
   file_ = fdopen(fd, "wb");
   if (!file_) {

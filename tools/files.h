@@ -48,8 +48,9 @@ bool same_file(const std::string& a, const std::string& b);
 std::string read_text(const std::string& path);
 
 // A file that appears under its name only when commit() is called; otherwise no trace of it stays,
-// not after Ctrl-C either. Two at a time at most. Throws Refused when the disk is full, the folder
-// cannot be written, or the name belongs to something that is no ordinary file.
+// whatever signal ends the program (but SIGKILL). Two at a time at most. Throws Refused when the
+// disk is full, the folder cannot be written, or the name belongs to something that is no ordinary
+// file or may not be written.
 class OutputFile {
  public:
   explicit OutputFile(const std::string& path);

@@ -5,11 +5,13 @@
 #include <cfloat>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <memory>
 
 #include "crc32.h"
 #include "engine.h"
 #include "exact_math.h"
+#include "finite.h"
 #include "forward.h"
 #include "model.h"
 #include "quantize.h"
@@ -387,6 +389,9 @@ class ImageWriter {
   void read_tile(const SectionEntry& s, uint32_t first, std::vector<float>* tile) {
     std::fill(tile->begin(), tile->end(), 0.0f);
     const uint32_t n = std::min(s.row_tile, s.rows - first);
+    // An embedding is the residual stream before the first norm.
+    const bool is_stream = s.kind == kTokenEmbedding || s.kind == kPositionEmbedding;
+    const float limit = is_stream ? kResidualLimit : std::numeric_limits<float>::infinity();
     for (uint32_t r = 0; r < n; ++r) {
       float* row = tile->data() + size_t{r} * s.cols;
       rows_(static_cast<SectionKind>(s.kind), s.layer, first + r, s.cols, row);
@@ -395,19 +400,22 @@ class ImageWriter {
       for (uint32_t c = 0; c < s.cols; ++c) {
         largest = std::max(largest, bits_of(row[c]) & 0x7fffffff);
       }
-      if (largest < 0x7f800000) continue;
+      if (float_of(largest) < limit) continue;
       for (uint32_t c = 0; c < s.cols; ++c) {
-        if (!std::isfinite(row[c])) refuse_weight(s, first + r, c, row[c]);
+        if (!(std::fabs(row[c]) < limit)) {
+          refuse_weight(s, first + r, c, row[c]);
+        }
       }
     }
   }
 
   [[noreturn]] void refuse_weight(const SectionEntry& s, uint32_t row, uint32_t col, float found) {
     const bool in_layer = is_layer_section(s.kind);
-    throw RefusedModel(section_name(s.kind) +
-                       (in_layer ? format(" of layer %u", s.layer) : std::string()) +
-                       format(", row %u, column %u: found %g, expected a finite number", row, col,
-                              static_cast<double>(found)));
+    throw RefusedModel(
+        section_name(s.kind) + (in_layer ? format(" of layer %u", s.layer) : std::string()) +
+        format(", row %u, column %u: found %g, expected ", row, col, static_cast<double>(found)) +
+        (std::isfinite(found) ? "less than 2^50: the norm of layer 0 squares it"
+                              : "a finite number"));
   }
 
   void write_f32(const SectionEntry& s) {
@@ -578,6 +586,21 @@ uint64_t count_parameters(const ModelShape& s) {
   return s.vocab_size * dim * (s.tied_head ? 1 : 2) + positions + s.n_layers * layer + norm;
 }
 
+uint64_t padding_within(const SectionEntry& s) {
+  if (s.kind >= kRopeFrequencies) return 0;
+  const uint64_t values = uint64_t{s.rows} * s.cols;
+  if (s.type != kElementQ8) return s.bytes - values * sizeof(float);
+  return s.bytes - values + s.scales_bytes - uint64_t{s.rows} * s.n_groups * sizeof(uint16_t);
+}
+
+ImageSize image_size(const ModelShape& shape, const WeightLayout& layout,
+                     const Vocabulary* vocabulary) {
+  const Plan plan = make_plan(shape, layout, vocabulary, self_test_prompt(shape, vocabulary));
+  ImageSize size = {plan.header.file_bytes, 0};
+  for (const SectionEntry& section : plan.sections) size.padding += padding_within(section);
+  return size;
+}
+
 std::vector<SectionReport> build_image(const ModelShape& shape, const WeightLayout& layout,
                                        const Vocabulary* vocabulary, const RowSource& rows,
                                        const Sink& sink,
@@ -602,7 +625,6 @@ std::vector<int32_t> self_test_prompt(const ModelShape& shape, const Vocabulary*
 std::vector<uint64_t> self_test_hashes(const thimble_model& model,
                                        const std::function<void()>& between) {
   constexpr uint64_t kLargeParams = 16u << 20;  // the reference would take seconds
-  constexpr uint64_t kSliceWeights = 8u << 20;  // at most 32 MiB of f32
   const bool is_large = model.n_params > kLargeParams;
   const size_t n = size_t{model.n_layers} + 1;
   std::vector<uint64_t> hashes(2 * n);
@@ -617,8 +639,9 @@ std::vector<uint64_t> self_test_hashes(const thimble_model& model,
     thimble_session* session = nullptr;
     checked(thimble_session_init(&session, &model, &config, arena.data(), arena.size()), "session");
     checked(forward_self_test(session, hashes.data() + kv_type * n), "self-test");
-    const uint64_t budget = between ? kSliceWeights : 0;
-    while (checked(thimble_step(session, budget), "step") == THIMBLE_MORE) between();
+    const std::string fault = run_finite(session, between);
+    if (!fault.empty())
+      throw RefusedModel("the self-test gives numbers that no trained model has: " + fault);
     forward_self_test_end(session, nullptr);
   }
   return hashes;

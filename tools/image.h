@@ -113,15 +113,26 @@ struct SelfTestPlan {
 // vocabulary.
 std::vector<int32_t> self_test_prompt(const ModelShape& shape, const Vocabulary* vocabulary);
 
-// What a complete image gives, by running it on the reference kernels.
-// Of a large one on this machine's own kernels, which give the same bits. `between` (may be empty)
-// is called after every 32 MiB of weights at most: time to let go of what was mapped.
+// What a complete image gives, by running it on the reference kernels, of a large one on this
+// machine's own, which give the same bits. `between` as in run_finite. Throws RefusedModel, saying
+// where, if some result within it is no finite number.
 std::vector<uint64_t> self_test_hashes(const thimble_model& model,
                                        const std::function<void()>& between = {});
 
+// Bytes of a section that pad rows to whole groups, and the rows themselves to whole tiles.
+uint64_t padding_within(const SectionEntry& section);
+
+// The length of such an image, and how much of it is padding within weights. Throws RefusedModel.
+struct ImageSize {
+  uint64_t bytes = 0, padding = 0;
+};
+ImageSize image_size(const ModelShape& shape, const WeightLayout& layout,
+                     const Vocabulary* vocabulary);
+
 // Writes the whole image to `sink`, holding one row tile of weights at a time. `vocabulary` may be
 // null. `progress` (may be empty) gets the share that is done, 0 to 1. Throws RefusedModel when
-// shape, layout and vocabulary do not fit together or a weight is not finite.
+// shape, layout and vocabulary do not fit together, or a weight or what the self-test gives is not
+// finite.
 std::vector<SectionReport> build_image(const ModelShape& shape, const WeightLayout& layout,
                                        const Vocabulary* vocabulary, const RowSource& rows,
                                        const Sink& sink,

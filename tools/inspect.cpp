@@ -27,7 +27,7 @@ weights is wrong, the self-test fails or the file is refused.
 
   --tensors            every section with its type, shape and place
   --self-test          runs the self-test that the file carries, on every kernel table of this
-                       machine and with both types of cache
+                       machine and with both types of cache; says where its numbers are none
   --json               the same as JSON
 
 Examples
@@ -195,11 +195,12 @@ struct Verdict {
   bool checksum_good = false;
   std::string tokenizer_fault;          // empty if its tables are good
   std::vector<SelfTestRun> self_tests;  // empty if they were not asked for
+  std::string not_finite;               // the first result within one that is no number
   bool good() const {
     for (const SelfTestRun& run : self_tests) {
       if (run.status != THIMBLE_OK) return false;
     }
-    return checksum_good && tokenizer_fault.empty();
+    return checksum_good && tokenizer_fault.empty() && not_finite.empty();
   }
 };
 
@@ -258,6 +259,7 @@ std::string as_text(const Inspection& in, bool tensors) {
                     wide(run.report.found), wide(run.report.expected));
     }
   }
+  if (!v.not_finite.empty()) out += "self-test WRONG: " + v.not_finite + "\n";
   return out;
 }
 
@@ -308,8 +310,20 @@ std::string as_json(const Inspection& in, bool tensors) {
                  run.report.layer));
     }
     list("self_tests", items);
+    out += format("  \"self_tests_finite\": %s,\n", json_bool(v.not_finite.empty()));
   }
   return out + format("  \"good\": %s\n}\n", json_bool(v.good()));
+}
+
+// What the self-test's hashes do not tell: whether they are hashes of numbers.
+std::string not_finite_in(const thimble_model& model) {
+  if (header_of(model).self_test_tokens == 0) return "";
+  try {
+    self_test_hashes(model);
+  } catch (const RefusedModel& refused) {
+    return refused.what();
+  }
+  return "";
 }
 
 // Weights and tables, which may be damaged while the header is good.
@@ -366,7 +380,10 @@ int inspect_verb(const Words& words) {
   const auto* table = reinterpret_cast<const SectionEntry*>(in.header + 1);
   in.sections.assign(table, table + in.header->n_sections);
   in.verdict = judge(model);
-  if (args.has("--self-test")) in.verdict.self_tests = run_self_tests(model);
+  if (args.has("--self-test")) {
+    in.verdict.self_tests = run_self_tests(model);
+    in.verdict.not_finite = not_finite_in(model);
+  }
   const bool tensors = args.has("--tensors");
   print_text(args.has("--json") ? as_json(in, tensors) : as_text(in, tensors));
   return in.verdict.good() ? 0 : 1;

@@ -13,6 +13,7 @@
 #include "files.h"
 #include "json_string.h"
 #include "model.h"
+#include "odd_text.h"
 #include "output.h"
 #include "thimble/thimble.h"
 #include "verbs.h"
@@ -116,7 +117,6 @@ int logits_verb(const Words& words) {
   thimble_config config = {};
   config.isa = isa.empty() ? nullptr : isa.c_str();
   config.kv_type = kv_type_of(args);
-  config.n_batch = 32;  // room for long words of -p
   const Session session(loaded, config);
 
   std::vector<int32_t> tokens;
@@ -128,8 +128,9 @@ int logits_verb(const Words& words) {
                            tokens.size(), path.c_str(), room));
     }
   } else {
-    const std::string text = args.text("-p", "");
-    tokens = encode_prompt(session, loaded, text == "-" ? read_text("-") : text);
+    std::string text = args.text("-p", "");
+    if (text == "-") note_oddities(text = read_text("-"), "stdin");
+    tokens = encode_prompt(session, loaded, text, true);
   }
 
   const bool json = args.has("--json");
@@ -144,6 +145,7 @@ int logits_verb(const Words& words) {
   }
   for (size_t i = 0; i < tokens.size(); ++i) {
     compute(session, &tokens[i], 1);
+    naming(path, [&] { require_finite(session); });
     const float* logits = thimble_logits(session);
     if (json) {
       if (i > 0) print_text(",\n");

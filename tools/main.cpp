@@ -12,6 +12,7 @@
 
 #include "args.h"
 #include "error.h"
+#include "interrupt.h"
 #include "output.h"
 #include "thimble/thimble.h"
 #include "verbs.h"
@@ -133,6 +134,14 @@ int guarded(const Words& words) {
 
 int main(int argc, char** argv) {
   thimble::tools::occupy_standard_streams();
-  std::signal(SIGPIPE, SIG_IGN);  // a closed stdout becomes an error code where it is written
-  return thimble::tools::guarded({argv + (argc > 0 ? 1 : 0), argv + argc});
+  // A closed stdout and a file beyond `ulimit -f` become error codes where they are written.
+  std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);
+  const int code = thimble::tools::guarded({argv + (argc > 0 ? 1 : 0), argv + argc});
+  if (code > thimble::tools::kInterruptedCode) {
+    const int signal = code - thimble::tools::kInterruptedCode;
+    std::signal(signal, SIG_DFL);
+    std::raise(signal);
+  }
+  return code;
 }

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdint>
 #include <cstdio>
 #include <cstring>
 
@@ -22,11 +23,38 @@ namespace {
                 (error ? std::string(": ") + std::strerror(error) : ""));
 }
 
-}  // namespace
-
-void print_text(const char* text, size_t bytes) {
+void write_text(const char* text, size_t bytes) {
   errno = 0;
   if (std::fwrite(text, 1, bytes, stdout) != bytes) throw_output_error(errno);
+}
+
+}  // namespace
+
+void print_visible(std::string_view text) {
+  size_t done = 0;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const uint8_t byte = static_cast<uint8_t>(text[i]);
+    const uint8_t next = i + 1 < text.size() ? static_cast<uint8_t>(text[i + 1]) : 0;
+    const bool is_c1 = byte == 0xc2 && next >= 0x80 && next < 0xa0;  // in UTF-8
+    const bool is_c0 = (byte < 0x20 && byte != '\n' && byte != '\t') || byte == 0x7f;
+    if (!is_c0 && !is_c1) continue;
+    write_text(text.data() + done, i - done);
+    char spelled[8];
+    const int n = std::snprintf(spelled, sizeof spelled, is_c1 ? "\\u%04x" : "\\x%02x",
+                                static_cast<unsigned>(is_c1 ? next : byte));
+    write_text(spelled, static_cast<size_t>(n));
+    if (is_c1) ++i;
+    done = i + 1;
+  }
+  write_text(text.data() + done, text.size() - done);
+}
+
+void print_text(const char* text, size_t bytes) {
+  if (isatty(STDOUT_FILENO) == 1) {
+    print_visible({text, bytes});
+  } else {
+    write_text(text, bytes);
+  }
 }
 
 void print_text(const std::string& text) {

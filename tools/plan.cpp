@@ -11,6 +11,7 @@
 #include "boards.h"
 #include "engine.h"
 #include "error.h"
+#include "image.h"
 #include "json_string.h"
 #include "kv_cache.h"
 #include "model.h"
@@ -30,7 +31,7 @@ is the same number on every chip. The exit code is 1 if it does not fit.
 The session
   --ctx N              positions of the key/value cache; default: the model's
   --kv f32|q8          how keys and values are cached; default f32
-  --candidates K       keep the K likeliest tokens instead of all logits, 1 to 256; default 0: all
+  --candidates K       keep the K likeliest tokens instead of all logits, 1 to 256; default: all
   --batch B            prompt tokens in one pass over the weights, 1 to 1024; default 1
 
 The device
@@ -57,8 +58,11 @@ FlashPlan plan_flash(const thimble_model& model) {
                      : s.kind >= kTokenOffsets    ? plan.tokenizer
                      : s.kind >= kRopeFrequencies ? plan.tables
                                                   : plan.weights;
-    part += s.bytes;
-    plan.scales += s.scales_bytes;
+    const uint64_t scales = uint64_t{s.rows} * s.n_groups * sizeof(uint16_t);
+    const uint64_t within = padding_within(s);
+    if (s.scales_bytes > 0) plan.scales += scales;
+    part += s.bytes + s.scales_bytes - within - (s.scales_bytes > 0 ? scales : 0);
+    plan.within += within;
   }
   plan.padding = h.file_bytes - plan.model();
   plan.support = kSupportCodeBytes;
@@ -154,10 +158,11 @@ std::vector<Part> flash_parts(const FlashPlan& f) {
   return {{"header, section table", "header", f.header},
           {"weights", "weights", f.weights},
           {"scales of weights", "scales", f.scales},
+          {"padding within weights", "weights_padding", f.within},
           {"rotary frequencies", "tables", f.tables},
           {"tokenizer", "tokenizer", f.tokenizer},
           {"self-test", "self_test", f.self_test},
-          {"padding", "padding", f.padding}};
+          {"padding between parts", "padding", f.padding}};
 }
 
 std::vector<Part> ram_parts(const RamPlan& r) {
@@ -325,7 +330,7 @@ int plan_verb(const Words& words) {
   r.config.n_ctx = static_cast<uint32_t>(args.count("--ctx", r.model.n_ctx, 1, r.model.n_ctx));
   r.config.n_batch = static_cast<uint32_t>(args.count("--batch", 1, 1, 1024));
   r.config.kv_type = kv_type_of(args);
-  r.config.n_candidates = static_cast<uint32_t>(args.count("--candidates", 0, 0, 256));
+  r.config.n_candidates = static_cast<uint32_t>(args.count("--candidates", 0, 1, 256));
   r.flash = plan_flash(r.model);
   r.ram = plan_ram(r.model, r.config);
   print_text(args.has("--json") ? as_json(r) : as_text(r));

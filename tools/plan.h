@@ -22,6 +22,7 @@ struct FlashPlan {
   uint64_t header;     // and section table
   uint64_t weights;    // matrices and norms, scales not included
   uint64_t scales;     // of q8 weights
+  uint64_t within;     // what pads weights and scales to whole groups and tiles
   uint64_t tables;     // rotary frequencies
   uint64_t tokenizer;  // its tables
   uint64_t self_test;
@@ -29,7 +30,7 @@ struct FlashPlan {
   uint64_t code;     // at most
   uint64_t support;  // at most
   uint64_t model() const {
-    return header + weights + scales + tables + tokenizer + self_test + padding;
+    return header + weights + scales + within + tables + tokenizer + self_test + padding;
   }
   uint64_t total() const { return model() + code + support; }
 };

@@ -8,6 +8,8 @@
 #include "engine.h"
 #include "error.h"
 #include "files.h"
+#include "interrupt.h"
+#include "odd_text.h"
 #include "output.h"
 #include "sampling.h"
 #include "thimble/thimble.h"
@@ -18,25 +20,33 @@ namespace thimble::tools {
 const char kRunHelp[] =
     R"(usage: thimble run MODEL [options]
 
-Continues a text with a model file. Text goes to stdout, everything else to stderr.
+Continues a text with a model file. Text goes to stdout, everything else to stderr. Control
+characters are spelled out where stdout is a terminal. Ctrl-C ends the text, and what it took is
+still told.
 
 The text
-  -p TEXT              the prompt; `-p -` reads it from stdin; default: none
+  -p TEXT              the prompt; `-p -` reads it from stdin; an option's name as `-p=--stats`;
+                       default: none
   --prompt-file FILE   reads the prompt from a file; a line break at its end does not count
   -n N                 tokens to generate at most; default 256
 
 How the next token is drawn
   -t T                 temperature, 0 to 100; 0 always takes the likeliest; default 0.8
-  --top-p P            from the likeliest tokens that make up this share, 0 to 1; default 0.9
-  --top-k K            from the K likeliest tokens; default 0: all
-  --min-p M            from tokens at least M times as likely as the likeliest; default 0
+  --top-p P            from the likeliest tokens that make up this share, 0 (one token) to 1 (all);
+                       default 0.9
+  --top-k K|all        from the K likeliest tokens, 1 or more; default all
+  --min-p M            from tokens at least M times as likely as the likeliest, 0 (all) to 1 (one);
+                       default 0
   --repeat-penalty R   above 1 makes recent tokens less likely; default 1: off
   --repeat-window W    how many tokens are recent, 1 to 256; default 64
-  --seed S             the same seed gives the same text, on every machine; default 0
+  --seed S|random      the same seed gives the same text, on every machine; a random one is told on
+                       stderr; default 0
 
 What it shows
   --stats              speed, memory and kernels, on stderr
-  --hash               the hash of all logits that tokens were drawn from, after the text
+  --hash               the hash of all logits that tokens were drawn from, on stdout after the text:
+                       stdout has what is the same on every machine and can be compared, stderr
+                       what is not
 
 How keys and values are cached
   --kv f32|q8          float32, or int8 in about a quarter of the memory; default f32
@@ -44,11 +54,11 @@ How keys and values are cached
 
 How it is computed; none of these changes the text or the hash
   --candidates K       keep the K likeliest tokens instead of all logits, 1 to 256; enough for -t 0,
-                       and for --top-k up to K; default 0: all logits
+                       and for --top-k up to K; default: all logits
   --batch B            prompt tokens in one pass over the weights, 1 to 1024; default 32
   --feed N|all         prompt tokens fed at once; default all
-  --budget N           multiply-accumulates in one slice of a pass; default 0: no slices
-  --load mmap|memory   where the model lies; default mmap
+  --budget N           multiply-accumulates in one slice of a pass, 1 or more; default: no slices
+  --load mmap|memory   the model's file is mapped, or read to memory, from a pipe, too; default mmap
   --arena BYTES        memory for the session; default: just what it needs
   THIMBLE_ISA=NAME     an environment variable that forces kernels: reference, avx2, ...
 
@@ -76,10 +86,7 @@ std::string read_prompt(const Args& args) {
   }
   std::string given = args.text("-p", "");
   if (!args.has("--prompt-file") && given != "-") return given;
-  std::string text = read_text(args.text("--prompt-file", "-"));
-  if (!text.empty() && text.back() == '\n') text.pop_back();
-  if (!text.empty() && text.back() == '\r') text.pop_back();
-  return text;
+  return read_prompt_file(args.text("--prompt-file", "-"));
 }
 
 // Candidates are enough for greedy text and for top-k; what the engine would refuse at the first
@@ -129,7 +136,7 @@ RunOptions parse(const Words& words) {
   if (args.text("--feed", "all") != "all") {
     o.feed = static_cast<size_t>(args.count("--feed", 0, 1, UINT32_MAX));
   }
-  o.budget = args.count("--budget", 0, 0, UINT64_MAX);
+  o.budget = args.count("--budget", 0, 1, UINT64_MAX);
   const std::string place = args.text("--load", "mmap");
   if (place != "mmap" && place != "memory") {
     throw WrongUsage("option '--load' is '" + place + "', expected mmap or memory");
@@ -161,6 +168,8 @@ int run_verb(const Words& words) {
   const std::vector<int32_t> prompt = encode_prompt(session, loaded, o.prompt);
   TextStream text(model);
 
+  const Interrupt interrupt;
+
   // From here until the text ends nothing is allocated.
   for (int32_t token : prompt) text.put(token);
   flush_stdout();
@@ -168,20 +177,29 @@ int run_verb(const Words& words) {
   double prefill_seconds = 0, decode_seconds = 0;
   uint64_t n_generated = 0, n_decoded = 0;
   const char* why = "-n reached";
+  bool goes_on = true;
   if (o.n > 0) {
     const Stopwatch prefill;
     const size_t piece = o.feed ? o.feed : prompt.size();
-    for (size_t done = 0; done < prompt.size(); done += piece) {
+    for (size_t done = 0; goes_on && done < prompt.size(); done += piece) {
       const size_t left = prompt.size() - done;
-      compute(session, prompt.data() + done, left < piece ? left : piece, o.budget);
+      goes_on = compute_unless(interrupt, session, prompt.data() + done,
+                               left < piece ? left : piece, o.budget);
     }
     prefill_seconds = prefill.seconds();
   }
-  while (n_generated < o.n) {
+  const uint32_t n_prefilled = thimble_position(session);
+  while (goes_on && n_generated < o.n) {
     if (o.hash) hash = thimble_logits_hash(session, hash);
     const Stopwatch drawing;
-    const int32_t token = checked(thimble_sample(session, &o.sampling), "sample");
+    const int32_t token = thimble_sample(session, &o.sampling);
     decode_seconds += drawing.seconds();
+    if (token < 0) {  // on a line of its own
+      text.end();
+      print_text("\n");
+      flush_stdout();
+      naming(o.model, [&] { return draw_token(session, o.sampling); });
+    }
     if (thimble_is_end(&model, token)) {
       why = "end of text";
       break;
@@ -194,10 +212,11 @@ int run_verb(const Words& words) {
       break;
     }
     const Stopwatch decoding;
-    compute(session, &token, 1, o.budget);
+    goes_on = compute_unless(interrupt, session, &token, 1, o.budget) && !interrupt.signal();
     decode_seconds += decoding.seconds();
-    ++n_decoded;
+    n_decoded += goes_on ? 1 : 0;
   }
+  if (!goes_on) why = "interrupted";
   text.end();
   print_text("\n");
   if (o.hash) print_text(format("logits-hash 0x%016llx\n", static_cast<unsigned long long>(hash)));
@@ -209,8 +228,8 @@ int run_verb(const Words& words) {
                thimble_context_size(session));
   if (o.stats) {
     const double decoded_per_second = rate(static_cast<double>(n_decoded), decode_seconds);
-    std::fprintf(stderr, "prefill: %zu tokens, %.0f tokens/s\n", o.n > 0 ? prompt.size() : 0,
-                 rate(static_cast<double>(prompt.size()), prefill_seconds));
+    std::fprintf(stderr, "prefill: %u tokens, %.0f tokens/s\n", n_prefilled,
+                 rate(n_prefilled, prefill_seconds));
     std::fprintf(stderr, "decode: %llu tokens, %.0f tokens/s, %.2f GB/s of weights\n",
                  static_cast<unsigned long long>(n_decoded), decoded_per_second,
                  decoded_per_second * static_cast<double>(weight_bytes_per_token(model)) * 1e-9);
@@ -220,7 +239,7 @@ int run_verb(const Words& words) {
     std::fprintf(stderr, "start: opened and verified in %.2f ms; kernels: %s\n", open_seconds * 1e3,
                  thimble_isa(session));
   }
-  return 0;
+  return exit_code(interrupt);
 }
 
 }  // namespace thimble::tools

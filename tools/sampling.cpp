@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: MIT
 #include "sampling.h"
 
+#include <algorithm>
+#include <cfloat>
 #include <cstdio>
+#include <random>
 
 #include "engine.h"
+#include "error.h"
 #include "output.h"
 
 namespace thimble::tools {
@@ -19,12 +23,25 @@ std::vector<Option> with_sampling_options(std::vector<Option> own) {
 thimble_sampling sampling_of(const Args& args) {
   thimble_sampling s = {};
   s.temperature = static_cast<float>(args.real("-t", 0.8, 0, 100));
-  s.top_p = static_cast<float>(args.real("--top-p", 0.9, 0, 1));
-  s.top_k = static_cast<uint32_t>(args.count("--top-k", 0, 0, UINT32_MAX));
+  // The engine's 0 means no limit; that of a person, and what is too small for a float, the
+  // narrowest one.
+  s.top_p = std::max(static_cast<float>(args.real("--top-p", 0.9, 0, 1)), FLT_MIN);
+  if (args.text("--top-k", "all") == "0") {
+    throw WrongUsage("option '--top-k' is '0', expected 1 or more, or all");
+  }
+  if (args.text("--top-k", "all") != "all") {
+    s.top_k = static_cast<uint32_t>(args.count("--top-k", 0, 1, UINT32_MAX));
+  }
   s.min_p = static_cast<float>(args.real("--min-p", 0, 0, 1));
   s.repetition_penalty = static_cast<float>(args.real("--repeat-penalty", 1, 0.01, 100));
   s.repetition_window = static_cast<uint32_t>(args.count("--repeat-window", 64, 1, 256));
-  s.seed = args.count("--seed", 0, 0, UINT64_MAX);
+  if (args.text("--seed", "") == "random") {
+    std::random_device random;
+    s.seed = uint64_t{random()} << 32 | random();
+    std::fprintf(stderr, "seed: %llu\n", static_cast<unsigned long long>(s.seed));
+  } else {
+    s.seed = args.count("--seed", 0, 0, UINT64_MAX);
+  }
   return s;
 }
 

@@ -15,10 +15,11 @@ namespace thimble::tools {
 // --seed.
 std::vector<Option> with_sampling_options(std::vector<Option> own);
 
-// What they say. Throws WrongUsage.
+// What they say. A random seed is told on stderr. Throws WrongUsage.
 thimble_sampling sampling_of(const Args& args);
 
-// Tokens to stdout as text; the buffer is there before the first one.
+// Tokens to stdout as text, to a terminal by print_visible; the buffer is there before the first
+// one.
 class TextStream {
  public:
   explicit TextStream(const thimble_model& model);

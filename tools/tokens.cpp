@@ -16,6 +16,7 @@
 #include "image.h"
 #include "json_string.h"
 #include "model.h"
+#include "odd_text.h"
 #include "output.h"
 #include "readers/input_file.h"
 #include "readers/reader.h"
@@ -117,8 +118,9 @@ int tokens_verb(const Words& words) {
   }
   const uint32_t flags = (args.has("--bos") ? THIMBLE_ENCODE_BOS : 0) |
                          (args.has("--special") ? THIMBLE_ENCODE_SPECIAL : 0);
-  const std::vector<int32_t> ids =
-      encode_all(tokenizer.model(), given == "-" ? read_text("-") : given, flags);
+  std::string text = given;
+  if (given == "-") note_oddities(text = read_text("-"), "stdin");
+  const std::vector<int32_t> ids = encode_all(tokenizer.model(), text, flags);
   if (args.has("--json")) {
     print_text("{\"ids\":[");
     print_each(ids, ",", [](int32_t id) { return std::to_string(id); });

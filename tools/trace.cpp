@@ -13,6 +13,7 @@
 #include "engine.h"
 #include "error.h"
 #include "files.h"
+#include "odd_text.h"
 #include "output.h"
 #include "progress.h"
 #include "size_text.h"
@@ -86,7 +87,7 @@ class Collector {
 // The likeliest tokens, best first; of equal ones the lowest id, as thimble_sample has it.
 std::vector<Candidate> likeliest(const float* logits, uint32_t vocab_size, size_t n_top) {
   if (!std::all_of(logits, logits + vocab_size, [](float x) { return std::isfinite(x); })) {
-    throw Refused("the model's logits are not finite numbers");
+    throw NotFinite("found logits that are no finite numbers");
   }
   std::vector<int32_t> order(vocab_size);
   std::iota(order.begin(), order.end(), 0);
@@ -125,6 +126,7 @@ Trace trace_tokens(thimble_session* session, const thimble_model& model,
   Collector collector(session, model, n);
   for (size_t i = 0; i < trace.tokens.size(); ++i) {
     compute(session, &trace.tokens[i], 1);
+    require_finite(session);
     trace.next.push_back(likeliest(thimble_logits(session), model.vocab_size, n_top));
     const int32_t best = trace.next.back()[0].token;
     if (i + 1 == trace.tokens.size() && i + 1 < n && !thimble_is_end(&model, best)) {
@@ -180,11 +182,7 @@ TraceOptions parse(const Args& args) {
   o.n_generate = static_cast<size_t>(args.count("-n", 0, 0, UINT32_MAX));
   o.n_top = static_cast<size_t>(args.count("--top", 10, 1, 100));
   o.prompt = args.text("-p", "");
-  if (o.prompt == "-") {
-    o.prompt = read_text("-");
-    if (!o.prompt.empty() && o.prompt.back() == '\n') o.prompt.pop_back();
-    if (!o.prompt.empty() && o.prompt.back() == '\r') o.prompt.pop_back();
-  }
+  if (o.prompt == "-") o.prompt = read_prompt_file("-");
   return o;
 }
 
@@ -230,12 +228,14 @@ int trace_verb(const Words& words) {
   config.kv_type = o.kv_type;
   config.isa = isa.c_str();
   const Session session(loaded, config);
-  const std::vector<int32_t> prompt = encode_prompt(session, loaded, o.prompt);
+  const std::vector<int32_t> prompt = encode_prompt(session, loaded, o.prompt, true);
   Trace trace;
   {
     Progress bar("trace");
-    trace = trace_tokens(session, loaded.model(), prompt, o.n_generate, o.n_top,
-                         [&bar](double share) { bar.show(share); });
+    trace = naming(o.model, [&] {
+      return trace_tokens(session, loaded.model(), prompt, o.n_generate, o.n_top,
+                          [&bar](double share) { bar.show(share); });
+    });
   }
   trace.model_name = std::filesystem::path(o.model).filename().string();
   trace.prompt = o.prompt;

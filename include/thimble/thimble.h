@@ -61,7 +61,8 @@ typedef enum thimble_status {
   THIMBLE_ERROR_TEXT_TOO_LONG = -21,    /* one word is longer than the arena's scratch can merge */
   THIMBLE_ERROR_SELF_TEST = -22,        /* this chip does not give the file's own results */
   THIMBLE_ERROR_NO_SELF_TEST = -23,     /* the model file has no self-test */
-  THIMBLE_ERROR_NO_TURNS = -24          /* the model file has no texts around turns */
+  THIMBLE_ERROR_NO_TURNS = -24,         /* the model file has no texts around turns */
+  THIMBLE_ERROR_NOT_FINITE = -25        /* the weights lead to numbers beyond a float's range */
 } thimble_status;
 
 /* One line of text for a status, without a full stop; never NULL. */
@@ -234,9 +235,10 @@ typedef struct thimble_self_test_report {
  * the session's type of cache. Works in slices as thimble_step does: call until the result is not
  * THIMBLE_MORE. It begins by forgetting the session's text, and leaves it empty, also when it
  * fails; the attention hook is not called. Time: a prefill of its prompt (8 tokens as `convert`
- * writes it, at most 64). Returns OK, MORE, SELF_TEST (report then says where), or an error:
- * ARGUMENT, NO_SELF_TEST, BUSY (a pass is under way), CONTEXT_FULL (n_ctx is smaller than the
- * prompt). `report` may be NULL.
+ * writes it, at most 64). Returns OK, MORE, SELF_TEST (report then says where), NOT_FINITE (these
+ * are the file's results, but no numbers that a model can work with: see thimble_sample), or an
+ * error: ARGUMENT, NO_SELF_TEST, BUSY (a pass is under way), CONTEXT_FULL (n_ctx is smaller than
+ * the prompt). `report` may be NULL.
  */
 thimble_status thimble_self_test(thimble_session* session, uint64_t budget,
                                  thimble_self_test_report* report);
@@ -267,14 +269,18 @@ thimble_status thimble_on_attention(thimble_session* session, thimble_attention_
 /*
  * How a token is drawn from the logits. Zero-initialised it is greedy. Applied in this order:
  * repetition penalty, temperature, top-k, top-p (of what top-k left), min-p.
+ * Zeros are defaults, so that fields can be left out; where 0 is not next to what is small, the
+ * field says so. For values that somebody else chooses, mind top_p: its narrowest is no 0 but any
+ * tiny number, FLT_MIN say, which draws from one token.
  */
 typedef struct thimble_sampling {
-  float temperature;          /* 0: greedy; otherwise up to 100; 1 leaves the model's odds alone */
-  float top_p;                /* keep the likeliest tokens up to this mass; 0 or 1: all */
-  float min_p;                /* drop tokens less likely than min_p times the likeliest; 0: none */
-  float repetition_penalty;   /* > 1 makes recent tokens less likely (CTRL, 2019); 0 or 1: off */
-  uint32_t repetition_window; /* how many last tokens count as recent, up to 256; 0: 64 */
-  uint32_t top_k;             /* keep the k likeliest tokens; 0: all */
+  float temperature; /* 0 (and below 1e-30): greedy; up to 100; 1 leaves the model's odds alone */
+  float top_p;       /* keep the likeliest tokens up to this mass, at least one; 0, as 1: all */
+  float min_p;       /* drop tokens less likely than min_p times the likeliest; 0: none */
+  float repetition_penalty; /* > 1 makes recent tokens less likely (CTRL, 2019), < 1 likelier; 0.01
+                               to 100; 0, as 1: off */
+  uint32_t repetition_window; /* how many last tokens count as recent, 1 to 256; 0: 64 */
+  uint32_t top_k;             /* keep the k likeliest tokens, 1: one; 0: all */
   uint64_t seed;              /* same seed, same text, on every chip */
 } thimble_sampling;
 
@@ -285,7 +291,12 @@ typedef struct thimble_sampling {
  * A session that keeps n_candidates draws the same token as one that keeps all logits, if they are
  * enough: greedy, or with top_k from 1 to n_candidates; with a repetition penalty, which must be
  * above 1, top_k (greedy: 1) + the window must not exceed n_candidates.
- * Returns the token id, or an error: ARGUMENT (also if the candidates are not enough), NO_LOGITS.
+ * Returns the token id, or an error: ARGUMENT (also if the candidates are not enough), NO_LOGITS,
+ * NOT_FINITE: no logit is a finite number, or the largest is infinite, or behind the last layer the
+ * residual stream of one of the session's tokens has a number of 2^50 or more, which no trained
+ * weights lead to and no norm can square: the weights are damaged, or not those of a trained model.
+ * A rewind to before that token makes the session good again. What an int8 product makes of a NaN
+ * within a layer is a number; `thimble convert` and `thimble inspect --self-test` look there, too.
  */
 int32_t thimble_sample(thimble_session* session, const thimble_sampling* sampling);
 

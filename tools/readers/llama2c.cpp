@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Checkpoints. All numbers are little-endian.
 //   version 0: 7 int32, then f32: token embedding, attention norms, wq, wk, wv, wo, feed-forward
-//              norms, w1, w2, w3, final norm, two tables (seq_len, head_dim / 2) that nobody needs,
-//              and the output head if vocab_size is negative.
+//              norms, w1, w2, w3, final norm, two tables (seq_len, head_dim / 2) of cosines and
+//              sines that nobody needs, and the output head if vocab_size is negative.
 //   version 1: "24ka", the version, the 7 int32, a byte that is 1 if the head is tied, zeros up to
 //              byte 256, then f32: attention norms, feed-forward norms, final norm, token
 //              embedding, wq, wk, wv, wo, w1, w2, w3, and the output head if it is not tied.
@@ -12,11 +12,14 @@
 // Each name stands for the tensors of all layers, one after another.
 #include "readers/llama2c.h"
 
+#include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <utility>
 #include <vector>
 
 #include "error.h"
+#include "rope.h"
 
 namespace thimble::tools {
 namespace {
@@ -51,9 +54,62 @@ class Llama2cFile {
 
   const ModelShape& shape() const { return shape_; }
 
+  [[noreturn]] void refuse(const std::string& why) const {
+    throw Refused(
+        file_->path() +
+        (version_known_ ? format(": llama2.c version %u: ", version_) : std::string(": ")) + why);
+  }
+
   std::string description() const {
     std::string text = format("llama2.c version %u, ", version_);
     return text + (version_ == 2 ? format("int8 in groups of %u", group_size_) : "f32");
+  }
+
+  // What the options say of the shape. Throws where the file contradicts them.
+  void amend(const ReadOptions& options) {
+    const auto check = [&](const char* option, const std::optional<uint32_t>& said,
+                           uint32_t found) {
+      if (!said || *said == found) return;
+      refuse(format("has %u in its header, where %s says %u", found, option, *said));
+    };
+    check("--heads", options.n_heads, shape_.n_heads);
+    check("--kv-heads", options.n_kv_heads, shape_.n_kv_heads);
+    if (options.rope_scaling) {
+      refuse("--rope-scaling is for checkpoints whose tensors have names");
+    }
+    if (options.rope_theta) shape_.rope_theta = *options.rope_theta;
+    rotary_dim_ = options.rotary_dim.value_or(shape_.head_dim);
+    if (rotary_dim_ % 2 != 0 || rotary_dim_ > shape_.head_dim) {
+      refuse(format("--rotary-dim is %u, expected an even number up to the %u of a head",
+                    rotary_dim_, shape_.head_dim));
+    }
+    if (rotary_dim_ == shape_.head_dim) return;
+    RopeSettings settings;
+    settings.theta = static_cast<double>(shape_.rope_theta);
+    settings.rotary_dim = rotary_dim_;
+    shape_.ropes = {rope_turns(settings, shape_.head_dim)};
+  }
+
+  // In words, how the file's own cosines and sines differ from those of the shape; "" if they agree
+  // or there are none. *theta is the base that they have, 0 if it is none.
+  std::string odd_tables(double* theta) const {
+    *theta = 0;
+    const uint32_t pairs = shape_.head_dim / 2;
+    if (version_ != 0 || rotary_dim_ != shape_.head_dim || tables_are_empty()) return "";
+    if (tables_agree(static_cast<double>(shape_.rope_theta))) return "";
+    // The slowest pair tells the base best.
+    const uint32_t last = pairs - 1;
+    const double angle = angle_of(1, last);
+    if (last > 0 && angle > 0) {
+      const double base = std::pow(angle, -static_cast<double>(pairs) / last);
+      const double plain = std::strtod(format("%.4g", base).c_str(), nullptr);
+      if (tables_agree(plain)) *theta = plain;
+    }
+    return *theta > 0 ? format("its cosines and sines are those of base %.10g", *theta)
+                      : format(
+                            "its cosines and sines are those of no base: from position 0 to 1 "
+                            "the first pair turns by %.6g, expected 1",
+                            angle_of(1, 0));
   }
 
   void read_row(SectionKind kind, uint32_t layer, uint32_t row, RopePairs pairs, float* out) const {
@@ -66,10 +122,10 @@ class Llama2cFile {
         return read(attention_norm_, layer, 0, out);
       case kAttentionQkv:
         if (row < q)
-          return read(wq_, layer, rope_source_row(pairs, row, s.head_dim, s.head_dim), out);
+          return read(wq_, layer, rope_source_row(pairs, row, s.head_dim, rotary_dim_), out);
         row -= q;
         if (row < kv)
-          return read(wk_, layer, rope_source_row(pairs, row, s.head_dim, s.head_dim), out);
+          return read(wk_, layer, rope_source_row(pairs, row, s.head_dim, rotary_dim_), out);
         return read(wv_, layer, row - kv, out);
       case kAttentionOutput:
         return read(wo_, layer, row, out);
@@ -90,12 +146,6 @@ class Llama2cFile {
   }
 
  private:
-  [[noreturn]] void refuse(const std::string& why) const {
-    throw Refused(
-        file_->path() +
-        (version_known_ ? format(": llama2.c version %u: ", version_) : std::string(": ")) + why);
-  }
-
   // ---- Header ------------------------------------------------------------------------------
 
   void read_header() {
@@ -225,7 +275,8 @@ class Llama2cFile {
       feed_forward_norm_ = take(s.n_layers, 1, s.dim, false);
       take_feed_forward();
       final_norm_ = take(1, 1, s.dim, false);
-      take(2, s.n_ctx, s.head_dim / 2);  // cosines and sines
+      cosines_ = take(1, s.n_ctx, s.head_dim / 2, false);
+      sines_ = take(1, s.n_ctx, s.head_dim / 2, false);
     } else {
       take_norms();
       token_embedding_ = take(1, s.vocab_size, s.dim);
@@ -241,6 +292,45 @@ class Llama2cFile {
                  static_cast<unsigned long long>(end_), s.dim, s.hidden_dim, s.n_layers, s.n_heads,
                  s.n_kv_heads, s.vocab_size, s.n_ctx, s.tied_head ? "tied" : "separate"));
     }
+  }
+
+  // ---- Tables of version 0 -------------------------------------------------------------------
+
+  double entry(const Tensor& table, uint32_t position, uint32_t pair) const {
+    std::vector<float> row(table.cols);
+    read(table, 0, position, row.data());
+    return static_cast<double>(row[pair]);
+  }
+
+  double angle_of(uint32_t position, uint32_t pair) const {
+    return std::atan2(entry(sines_, position, pair), entry(cosines_, position, pair));
+  }
+
+  // All of them would take long to read, and no two bases agree at these.
+  template <class F>
+  bool at_some_positions(F holds) const {
+    for (uint32_t position = 1; position < shape_.n_ctx; position += position / 2 + 1) {
+      for (uint32_t pair = 0; pair < shape_.head_dim / 2; ++pair) {
+        if (!holds(position, pair)) return false;
+      }
+    }
+    return true;
+  }
+
+  bool tables_are_empty() const {
+    return at_some_positions([this](uint32_t position, uint32_t pair) {
+      return std::fabs(entry(cosines_, position, pair)) + std::fabs(entry(sines_, position, pair)) <
+             1e-30;
+    });
+  }
+
+  bool tables_agree(double theta) const {
+    return at_some_positions([&](uint32_t position, uint32_t pair) {
+      const double angle = position * std::pow(theta, -2.0 * pair / shape_.head_dim);
+      const double most = 0.01 + 1e-6 * angle;  // float16 tables, angles rounded to float
+      return std::fabs(entry(cosines_, position, pair) - std::cos(angle)) <= most &&
+             std::fabs(entry(sines_, position, pair) - std::sin(angle)) <= most;
+    });
   }
 
   // ---- Weights -----------------------------------------------------------------------------
@@ -271,9 +361,10 @@ class Llama2cFile {
   uint32_t header_bytes_ = 0;
   uint32_t group_size_ = 0;
   uint64_t end_ = 0;
+  uint32_t rotary_dim_ = 0;
   ModelShape shape_;
   Tensor token_embedding_, attention_norm_, wq_, wk_, wv_, wo_, feed_forward_norm_, w1_, w2_, w3_,
-      final_norm_, head_;
+      final_norm_, cosines_, sines_, head_;
 };
 
 }  // namespace
@@ -296,11 +387,23 @@ bool is_llama2c(const InputFile& file) {
 }
 
 Checkpoint open_llama2c(std::shared_ptr<const InputFile> file, const ReadOptions& options) {
-  const auto source = std::make_shared<const Llama2cFile>(std::move(file));
+  const auto reading = std::make_shared<Llama2cFile>(std::move(file));
+  reading->amend(options);
+  const std::shared_ptr<const Llama2cFile> source = reading;
   Checkpoint checkpoint;
   checkpoint.description = source->description();
   checkpoint.shape = source->shape();
   checkpoint.rope_pairs = options.rope_pairs.value_or(RopePairs::kNeighbours);
+  double theta = 0;
+  const std::string odd = source->odd_tables(&theta);
+  if (!odd.empty()) {
+    const double base = static_cast<double>(checkpoint.shape.rope_theta);
+    if (!options.rope_theta) {
+      source->refuse(odd + format("; without --rope-theta the model would be made for %g", base) +
+                     (theta > 0 ? format(", say --rope-theta %.10g", theta) : std::string()));
+    }
+    checkpoint.note = odd + format(", and the model is made for %g, as --rope-theta says", base);
+  }
   checkpoint.rows = [source, pairs = checkpoint.rope_pairs](SectionKind kind, uint32_t layer,
                                                             uint32_t row, uint32_t, float* out) {
     source->read_row(kind, layer, row, pairs, out);

@@ -17,8 +17,10 @@ bool is_llama2c(const InputFile& file);
 
 Checkpoint open_llama2c(std::shared_ptr<const InputFile> file, const ReadOptions& options);
 
-// The file does not say how many tokens it has, so it is read to its end and compared.
-VocabularyFile open_llama2c_tokenizer(const InputFile& file, uint32_t vocab_size);
+// The file does not say how many tokens it has, so it is read to its end and compared; has_fillers:
+// ids behind its last token are fillers.
+VocabularyFile open_llama2c_tokenizer(const InputFile& file, uint32_t vocab_size,
+                                      bool has_fillers = false);
 
 }  // namespace thimble::tools
 

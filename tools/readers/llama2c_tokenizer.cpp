@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
-// tokenizer.bin: int32 longest text, then a token each: f32 score, int32 length, bytes. llama2.c
+// tokenizer.bin: int32 longest text, then a token each: f32 score, int32 length, bytes. A length of
+// 0 is a filler's, which no text leads to. llama2.c
 // knows ids 0, 1 and 2 as <unk>, <s> (beginning of text) and </s> (end of text), and texts like
 // <0x0A> as single bytes. All numbers are little-endian.
+#include <cfloat>
 #include <cmath>
 #include <cstring>
 #include <vector>
@@ -18,8 +20,8 @@ constexpr int32_t kBosId = 1, kEosId = 2;
 constexpr uint64_t kMaxFileBytes = uint64_t{kMaxVocab} * 64;
 class TokenReader {
  public:
-  TokenReader(const InputFile& file, uint32_t vocab_size)
-      : path_(file.path()), vocab_size_(vocab_size) {
+  TokenReader(const InputFile& file, uint32_t vocab_size, bool has_fillers)
+      : path_(file.path()), vocab_size_(vocab_size), has_fillers_(has_fillers) {
     if (file.size() > kMaxFileBytes) {
       refuse(format("found %llu bytes, expected a tokenizer.bin of at most %llu",
                     static_cast<unsigned long long>(file.size()),
@@ -41,14 +43,23 @@ class TokenReader {
                  longest_, kMaxTokenBytes));
     }
     while (at_ < bytes_.size()) read_token();
-    // A smaller one is not padded: it may be what is left of a file that was cut.
-    if (vocab_size_ > 0 && v_.texts.size() != vocab_size_) {
-      refuse(format("a tokenizer of another size: found %zu tokens, the model has %u",
-                    v_.texts.size(), vocab_size_));
+    size_t n = v_.texts.size();  // without the fillers at its end
+    while (n > 0 && v_.texts[n - 1].empty()) --n;
+    if (vocab_size_ > 0 && n > vocab_size_) {
+      refuse(format("a tokenizer of another size: found %zu tokens, the model has %u", n,
+                    vocab_size_));
     }
-    if (v_.texts.size() < kControlTokens) {
-      refuse(format("found %zu tokens, expected at least the %zu control tokens", v_.texts.size(),
-                    kControlTokens));
+    // A smaller one may be what is left of a file that was cut.
+    if (v_.texts.size() < vocab_size_ && !has_fillers_) {
+      refuse(
+          format("a tokenizer of another size: found %zu tokens, the model has %u; if the other "
+                 "ids are fillers, say --fillers yes",
+                 v_.texts.size(), vocab_size_));
+    }
+    v_.n_tokens = static_cast<uint32_t>(n);
+    if (n < kControlTokens) {
+      refuse(
+          format("found %zu tokens, expected at least the %zu control tokens", n, kControlTokens));
     }
     name_spaces();
     set_types();
@@ -82,13 +93,15 @@ class TokenReader {
       refuse(format("score of token %zu: found %g, expected a finite number", id,
                     static_cast<double>(score)));
     }
-    if (length < 1 || length > longest_) {
-      refuse(format("length of token %zu: found %d, expected 1 to %d", id, length, longest_));
+    const bool is_filler = length == 0 && id >= kControlTokens;
+    if (!is_filler && (length < 1 || length > longest_)) {
+      refuse(format("length of token %zu: found %d, expected %d to %d", id, length,
+                    id >= kControlTokens ? 0 : 1, longest_));
     }
     const size_t n = static_cast<size_t>(length);
     if (bytes_.size() - at_ < n) refuse_end(id);
     v_.texts.emplace_back(reinterpret_cast<const char*>(bytes_.data() + at_), n);
-    v_.scores.push_back(score);
+    v_.scores.push_back(is_filler ? -FLT_MAX : score);
     at_ += n;
   }
 
@@ -130,6 +143,7 @@ class TokenReader {
 
   std::string path_;
   uint32_t vocab_size_;
+  bool has_fillers_;
   std::vector<uint8_t> bytes_;
   size_t at_ = 0;
   int32_t longest_ = 0;
@@ -139,12 +153,13 @@ class TokenReader {
 
 }  // namespace
 
-VocabularyFile open_llama2c_tokenizer(const InputFile& file, uint32_t vocab_size) {
-  TokenReader reader(file, vocab_size);
+VocabularyFile open_llama2c_tokenizer(const InputFile& file, uint32_t vocab_size,
+                                      bool has_fillers) {
+  TokenReader reader(file, vocab_size, has_fillers);
   VocabularyFile result;
   result.vocabulary = reader.read();
-  result.description = format("llama2.c tokenizer, %zu tokens of up to %d bytes",
-                              result.vocabulary.texts.size(), reader.longest());
+  result.description = format("llama2.c tokenizer, %u tokens of up to %d bytes",
+                              result.vocabulary.n_tokens, reader.longest());
   pad_vocabulary(&result.vocabulary, vocab_size, file.path());
   if (reader.had_meta_symbols()) result.description += ", U+2581 taken as space";
   return result;

@@ -91,7 +91,7 @@ bool is_tiktoken(const Start& start) {
          (start[i + 2] == '\n' || start[i + 2] == '\r');
 }
 
-VocabularyFile open_file(const InputFile& file, uint32_t vocab_size) {
+VocabularyFile open_file(const InputFile& file, uint32_t vocab_size, bool has_fillers) {
   const std::string& path = file.path();
   Start start{};
   file.read(0, start.data(), static_cast<size_t>(std::min<uint64_t>(file.size(), start.size())));
@@ -125,15 +125,15 @@ VocabularyFile open_file(const InputFile& file, uint32_t vocab_size) {
   if (is_tiktoken(start)) return open_tiktoken(file, vocab_size);
   // A length of four bytes, most of them 0. No text has such bytes.
   if (std::memchr(start.data(), 0, std::min<size_t>(4, static_cast<size_t>(file.size())))) {
-    return open_llama2c_tokenizer(file, vocab_size);
+    return open_llama2c_tokenizer(file, vocab_size, has_fillers);
   }
   return open_characters(file, vocab_size);
 }
 
 }  // namespace
 
-VocabularyFile open_vocabulary(const std::string& path, uint32_t vocab_size) {
-  return open_file(InputFile(is_folder(path) ? tokenizer_in(path) : path), vocab_size);
+VocabularyFile open_vocabulary(const std::string& path, uint32_t vocab_size, bool has_fillers) {
+  return open_file(InputFile(is_folder(path) ? tokenizer_in(path) : path), vocab_size, has_fillers);
 }
 
 }  // namespace thimble::tools

@@ -87,9 +87,31 @@ const char* known_stranger(const Start& start) {
                 "folder of a Hugging Face model");
 }
 
-}  // namespace
+template <class From, class To>
+void replace(const std::optional<From>& by, To* field) {
+  if (by) *field = *by;
+}
 
-Checkpoint open_checkpoint(const std::string& path, const ReadOptions& options) {
+// Fields that no tensor depends on; readers see to the others.
+void override_fields(const ReadOptions& options, ModelShape* shape) {
+  replace(options.norm_eps, &shape->norm_eps);
+  replace(options.score_scale, &shape->score_scale);
+  replace(options.embedding_scale, &shape->embedding_scale);
+  replace(options.logit_scale, &shape->logit_scale);
+  replace(options.logit_cap, &shape->logit_cap);
+  replace(options.activation, &shape->activation);
+  replace(options.parallel, &shape->parallel);
+  if (!options.window) return;
+  // Where only some layers have a window it is their length.
+  const auto has_one = [](const LayerShape& layer) { return layer.window > 0; };
+  const bool all = std::none_of(shape->layers.begin(), shape->layers.end(), has_one);
+  shape->layers.resize(shape->n_layers);
+  for (LayerShape& layer : shape->layers) {
+    if (all || layer.window > 0) layer.window = *options.window;
+  }
+}
+
+Checkpoint open_by_content(const std::string& path, const ReadOptions& options) {
   std::error_code error;
   if (std::filesystem::is_directory(path, error)) return open_hugging_face(path, options);
   if (is_index(path)) return open_safetensors_checkpoint(path, options);
@@ -106,6 +128,20 @@ Checkpoint open_checkpoint(const std::string& path, const ReadOptions& options) 
   // Last, since llama2.c's version 0 has no mark to know it by.
   if (is_llama2c(*file)) return open_llama2c(std::move(file), options);
   refuse_unrecognised(*file, start);
+}
+
+}  // namespace
+
+Checkpoint open_checkpoint(const std::string& path, const ReadOptions& options) {
+  Checkpoint checkpoint = open_by_content(path, options);
+  const bool rotates = options.rope_theta || options.rotary_dim || options.rope_scaling;
+  if (rotates && checkpoint.shape.learned_positions) {
+    throw Refused(path +
+                  ": learns its positions and rotates nothing, so that --rope-theta, --rotary-dim "
+                  "and --rope-scaling have no meaning");
+  }
+  override_fields(options, &checkpoint.shape);
+  return checkpoint;
 }
 
 }  // namespace thimble::tools
