@@ -71,6 +71,7 @@ Interrupted interrupted(int (*verb)(const tools::Words&), const tools::Words& wo
   int pipe_ends[2];
   REQUIRE(pipe(pipe_ends) == 0);
   const std::string err_path = folder / "stderr";
+  std::fflush(stdout);  // or the child would write what is waiting there
   const pid_t child = fork();
   if (child == 0) {
     std::signal(SIGINT, SIG_DFL);  // doctest has handlers
