@@ -18,7 +18,24 @@ constexpr uint32_t kFormatVersion = 2;
 constexpr uint32_t kByteOrderMark = 0x01020304;
 constexpr uint32_t kSectionAlignment = 64;
 
-enum WeightType : uint32_t { kWeightF32 = 0, kWeightQ8 = 1 };
+enum WeightType : uint32_t {
+  kWeightF32 = 0,
+  kWeightQ8 = 1,  // int8, a bf16 scale a group
+  kWeightQ4 = 2   // 4 bits that stand for a level (q4_level), a bf16 scale of either sign a group
+};
+
+// What 4 bits stand for: x in [-8, 7] as two's complement, level about 8 x + x^3 / 16, denser where
+// weights are. It is what three instructions make of 16 x in 8 bits where no shuffle looks up a
+// table (Helium: VQDMULH, VMULH, VHADD), so every operation here rounds down:
+//   -96 -78 -62 -48 -36 -26 -17 -9 0 8 16 25 36 47 61 77
+inline constexpr int32_t q4_level(uint32_t bits) {
+  const int32_t y = (static_cast<int32_t>(bits & 15) ^ 8) * 16 - 128;
+  const int32_t square = 2 * y * y / 256 < 127 ? 2 * y * y / 256 : 127;
+  const int32_t cube = (y * square + 32768) / 256 - 128;
+  return (y + cube + 256) / 2 - 128;
+}
+static_assert(q4_level(8) == -96 && q4_level(15) == -9 && q4_level(0) == 0 && q4_level(7) == 77,
+              "levels");
 enum NormType : uint32_t {
   kNormRms = 0,   // x / sqrt(mean(x^2) + eps) * weight
   kNormLayer = 1  // (x - mean(x)) / sqrt(variance(x) + eps) * weight + bias
@@ -199,7 +216,8 @@ enum ElementType : uint32_t {
   kElementI32 = 3,
   kElementU32 = 4,
   kElementU64 = 5,
-  kElementU16 = 6
+  kElementU16 = 6,
+  kElementQ4 = 7
 };
 
 struct SectionEntry {
@@ -213,7 +231,7 @@ struct SectionEntry {
   uint32_t n_groups;  // scales a row; columns are padded with zeros to n_groups * group
   uint64_t offset;    // from the file's start, a multiple of 64
   uint64_t bytes;
-  uint64_t scales_offset;  // q8: bf16 scales; otherwise 0
+  uint64_t scales_offset;  // q8, q4: bf16 scales; otherwise 0
   uint64_t scales_bytes;
 };
 static_assert(sizeof(SectionEntry) == 64, "section entry layout");

@@ -66,7 +66,8 @@ constexpr FieldRange kTypes[] = {
     {THIMBLE_PART(THIMBLE_SCALES, "logit cap"), offsetof(FileHeader, logit_cap), 0, 0},
 #endif
     {"tied_head", offsetof(FileHeader, tied_head), 0, 1},
-    {"weight type", offsetof(FileHeader, weight_type), kWeightF32, kWeightQ8},
+    {THIMBLE_PART(THIMBLE_Q4, "weight type"), offsetof(FileHeader, weight_type), kWeightF32,
+     THIMBLE_Q4 ? kWeightQ4 : kWeightQ8},
     {THIMBLE_PART(THIMBLE_BYTE_BPE, "tokenizer type"), offsetof(FileHeader, tokenizer),
      kTokenizerNone, THIMBLE_BYTE_BPE ? kTokenizerByteBpe : kTokenizerScoredBpe},
     {"tokenizer flags", offsetof(FileHeader, tokenizer_flags), 0, kTokenizerKnownFlags},

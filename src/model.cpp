@@ -18,7 +18,6 @@ uint32_t padded(uint32_t n, uint32_t multiple) {
 
 uint32_t element_bytes(uint32_t type) {
   switch (type) {
-    case kElementQ8:
     case kElementU8:
       return 1;
     case kElementU16:
@@ -28,6 +27,11 @@ uint32_t element_bytes(uint32_t type) {
     default:
       return 4;
   }
+}
+
+uint32_t element_of(uint32_t weight_type) {
+  if (THIMBLE_Q4 && weight_type == kWeightQ4) return kElementQ4;
+  return weight_type == kWeightF32 ? kElementF32 : kElementQ8;
 }
 
 struct Shape {
@@ -42,7 +46,7 @@ Shape section_shape(const FileHeader& h, uint32_t kind) {
   const uint32_t biases = THIMBLE_BIASES ? h.biases : 0;
   const uint32_t norm_rows = THIMBLE_LAYER_NORM && h.norm == kNormLayer ? 2 : 1;
   const auto matrix = [&](uint32_t rows, uint32_t cols) -> Shape {
-    return {h.weight_type == kWeightF32 ? kElementF32 : kElementQ8, rows, cols, true};
+    return {element_of(h.weight_type), rows, cols, true};
   };
   const auto table_if = [](bool is_there, uint32_t type, uint32_t rows, uint32_t cols) -> Shape {
     if (!is_there) return {};
@@ -292,11 +296,12 @@ SectionEntry expected_section(const FileHeader& header, const SectionEntry* prev
   e.row_tile = shape.is_matrix ? header.row_tile : 1;
   e.offset = start;
   const uint32_t rows = padded(e.rows, e.row_tile);
-  if (shape.type == kElementQ8) {
-    const uint32_t cols = padded(e.cols, header.group ? header.group : 4);
+  if (shape.is_matrix && header.weight_type != kWeightF32) {
+    const bool q4 = THIMBLE_Q4 && header.weight_type == kWeightQ4;
+    const uint32_t cols = padded(e.cols, header.group ? header.group : q4 ? 8 : 4);
     e.group = header.group ? header.group : cols;
     e.n_groups = cols / e.group;
-    e.bytes = static_cast<uint64_t>(rows) * cols;
+    e.bytes = (static_cast<uint64_t>(rows) * cols) >> (q4 ? 1 : 0);
     e.scales_offset = round_up(e.offset + e.bytes, kSectionAlignment);
     e.scales_bytes = static_cast<uint64_t>(rows) * (e.n_groups * sizeof(uint16_t));
   } else {
@@ -383,8 +388,8 @@ Matrix matrix_of(const thimble_model& model, SectionKind kind, uint32_t layer) {
   m.row_tile = e.row_tile;
   m.group = e.group;
   m.n_groups = e.n_groups;
-  if (e.type == kElementQ8) {
-    m.type = kWeightQ8;
+  if (e.scales_offset) {
+    m.type = THIMBLE_Q4 && e.type == kElementQ4 ? kWeightQ4 : kWeightQ8;
     m.scales = reinterpret_cast<const uint16_t*>(model.image + e.scales_offset);
     m.padded_cols = e.n_groups * e.group;
   } else {
@@ -439,10 +444,12 @@ void read_row(float* out, const Matrix& m, uint32_t row) {
     return;
   }
   const int8_t* data =
-      static_cast<const int8_t*>(m.data) + tile * m.padded_cols * m.row_tile + lane * 4;
+      static_cast<const int8_t*>(m.data) + weight_bytes(m.type, tile * m.padded_cols * m.row_tile);
   const uint16_t* scales = m.scales + tile * m.n_groups * m.row_tile + lane;
   for (uint32_t c = 0; c < m.cols; ++c) {
-    const int8_t value = data[static_cast<size_t>(c / 4) * m.row_tile * 4 + c % 4];
+    const int32_t value = THIMBLE_Q4 && m.type == kWeightQ4
+                              ? q4_level(q4_bits(data, m.row_tile, c, static_cast<uint32_t>(lane)))
+                              : data[(static_cast<size_t>(c / 4) * m.row_tile + lane) * 4 + c % 4];
     const float scale = from_bf16(scales[static_cast<size_t>(c / m.group) * m.row_tile]);
     out[c] = static_cast<float>(value) * scale;
   }
