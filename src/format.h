@@ -36,6 +36,17 @@ inline constexpr int32_t q4_level(uint32_t bits) {
 }
 static_assert(q4_level(8) == -96 && q4_level(15) == -9 && q4_level(0) == 0 && q4_level(7) == 77,
               "levels");
+// Matrices of one kind, in all layers.
+enum MatrixBit : uint32_t {
+  kMatrixEmbedding = 1,
+  kMatrixPositions = 2,
+  kMatrixQkv = 4,
+  kMatrixOutput = 8,
+  kMatrixGateUp = 16,
+  kMatrixDown = 32,
+  kMatrixHead = 64,  // if it is no embedding
+  kKnownMatrices = 127
+};
 enum NormType : uint32_t {
   kNormRms = 0,   // x / sqrt(mean(x^2) + eps) * weight
   kNormLayer = 1  // (x - mean(x)) / sqrt(variance(x) + eps) * weight + bias
@@ -148,7 +159,8 @@ struct FileHeader {
   int32_t end_of_turn_id;     // ends an answer in a chat; -1 if there is none
   uint32_t turn_bytes;        // length of the texts around turns, all together; 0: no chat
   uint32_t self_test_tokens;  // length of the self-test's prompt; 0: there is none
-  uint8_t reserved[112];      // 0
+  uint32_t q8_matrices;       // q4: bits of MatrixBit: matrices that are stored as q8
+  uint8_t reserved[108];      // 0
 };
 static_assert(sizeof(FileHeader) == 320, "header layout");
 static_assert(offsetof(FileHeader, header_bytes) == 16, "header layout");
@@ -160,7 +172,7 @@ static_assert(offsetof(FileHeader, weight_type) == 140, "header layout");
 static_assert(offsetof(FileHeader, n_params) == 152, "header layout");
 static_assert(offsetof(FileHeader, tokenizer) == 164, "header layout");
 static_assert(offsetof(FileHeader, self_test_tokens) == 204, "header layout");
-static_assert(offsetof(FileHeader, reserved) == 208, "header layout");
+static_assert(offsetof(FileHeader, q8_matrices) == 208, "header layout");
 
 // Sections come in this order, a layer's own ones once for each layer. Which of them a file has,
 // its header says. A bias belongs to the rows of the matrix before it.

@@ -29,9 +29,10 @@ uint32_t element_bytes(uint32_t type) {
   }
 }
 
-uint32_t element_of(uint32_t weight_type) {
-  if (THIMBLE_Q4 && weight_type == kWeightQ4) return kElementQ4;
-  return weight_type == kWeightF32 ? kElementF32 : kElementQ8;
+// Of the matrices that a bit stands for.
+uint32_t element_of(const FileHeader& h, uint32_t bit) {
+  if (THIMBLE_Q4 && h.weight_type == kWeightQ4 && !(h.q8_matrices & bit)) return kElementQ4;
+  return h.weight_type == kWeightF32 ? kElementF32 : kElementQ8;
 }
 
 struct Shape {
@@ -45,8 +46,8 @@ Shape section_shape(const FileHeader& h, uint32_t kind) {
   const uint32_t up = (THIMBLE_NOT_GATED && !h.gated ? 1 : 2) * h.hidden_dim;
   const uint32_t biases = THIMBLE_BIASES ? h.biases : 0;
   const uint32_t norm_rows = THIMBLE_LAYER_NORM && h.norm == kNormLayer ? 2 : 1;
-  const auto matrix = [&](uint32_t rows, uint32_t cols) -> Shape {
-    return {element_of(h.weight_type), rows, cols, true};
+  const auto matrix = [&](uint32_t bit, uint32_t rows, uint32_t cols) -> Shape {
+    return {element_of(h, bit), rows, cols, true};
   };
   const auto table_if = [](bool is_there, uint32_t type, uint32_t rows, uint32_t cols) -> Shape {
     if (!is_there) return {};
@@ -58,28 +59,28 @@ Shape section_shape(const FileHeader& h, uint32_t kind) {
   const bool has_tokenizer = h.tokenizer != kTokenizerNone;
   switch (kind) {
     case kTokenEmbedding:
-      return matrix(h.vocab_size, h.dim);
+      return matrix(kMatrixEmbedding, h.vocab_size, h.dim);
     case kPositionEmbedding:
       if (!THIMBLE_LEARNED_POSITIONS) return {};
-      return matrix(h.learned_positions ? h.n_ctx : 0, h.dim);
+      return matrix(kMatrixPositions, h.learned_positions ? h.n_ctx : 0, h.dim);
     case kOutputHead:
-      return matrix(h.tied_head ? 0 : h.vocab_size, h.dim);
+      return matrix(kMatrixHead, h.tied_head ? 0 : h.vocab_size, h.dim);
     case kAttentionQkv:
-      return matrix(q + 2 * kv, h.dim);
+      return matrix(kMatrixQkv, q + 2 * kv, h.dim);
     case kAttentionQkvBias:
       return bias_if(kBiasQkv, q + 2 * kv);
     case kQkNorm:
       return table_if(THIMBLE_QK_NORM && h.qk_norm, kElementF32, 2, h.head_dim);
     case kAttentionOutput:
-      return matrix(h.dim, q);
+      return matrix(kMatrixOutput, h.dim, q);
     case kAttentionOutputBias:
       return bias_if(kBiasAttentionOutput, h.dim);
     case kFeedForwardGateUp:
-      return matrix(up, h.dim);
+      return matrix(kMatrixGateUp, up, h.dim);
     case kFeedForwardGateUpBias:
       return bias_if(kBiasFeedForwardIn, up);
     case kFeedForwardDown:
-      return matrix(h.dim, h.hidden_dim);
+      return matrix(kMatrixDown, h.dim, h.hidden_dim);
     case kFeedForwardDownBias:
       return bias_if(kBiasFeedForwardDown, h.dim);
     case kAttentionPostNorm:
@@ -296,8 +297,8 @@ SectionEntry expected_section(const FileHeader& header, const SectionEntry* prev
   e.row_tile = shape.is_matrix ? header.row_tile : 1;
   e.offset = start;
   const uint32_t rows = padded(e.rows, e.row_tile);
-  if (shape.is_matrix && header.weight_type != kWeightF32) {
-    const bool q4 = THIMBLE_Q4 && header.weight_type == kWeightQ4;
+  if (shape.is_matrix && shape.type != kElementF32) {
+    const bool q4 = THIMBLE_Q4 && shape.type == kElementQ4;
     const uint32_t cols = padded(e.cols, header.group ? header.group : q4 ? 8 : 4);
     e.group = header.group ? header.group : cols;
     e.n_groups = cols / e.group;
