@@ -18,7 +18,35 @@ constexpr uint32_t kFormatVersion = 2;
 constexpr uint32_t kByteOrderMark = 0x01020304;
 constexpr uint32_t kSectionAlignment = 64;
 
-enum WeightType : uint32_t { kWeightF32 = 0, kWeightQ8 = 1 };
+enum WeightType : uint32_t {
+  kWeightF32 = 0,
+  kWeightQ8 = 1,  // int8, a bf16 scale a group
+  kWeightQ4 = 2   // 4 bits that stand for a level (q4_level), a bf16 scale of either sign a group
+};
+
+// What 4 bits stand for: x in [-8, 7] as two's complement, level about 8 x + x^3 / 16, denser where
+// weights are. It is what three instructions make of 16 x in 8 bits where no shuffle looks up a
+// table (Helium: VQDMULH, VMULH, VHADD), so every operation here rounds down:
+//   -96 -78 -62 -48 -36 -26 -17 -9 0 8 16 25 36 47 61 77
+inline constexpr int32_t q4_level(uint32_t bits) {
+  const int32_t y = (static_cast<int32_t>(bits & 15) ^ 8) * 16 - 128;
+  const int32_t square = 2 * y * y / 256 < 127 ? 2 * y * y / 256 : 127;
+  const int32_t cube = (y * square + 32768) / 256 - 128;
+  return (y + cube + 256) / 2 - 128;
+}
+static_assert(q4_level(8) == -96 && q4_level(15) == -9 && q4_level(0) == 0 && q4_level(7) == 77,
+              "levels");
+// Matrices of one kind, in all layers.
+enum MatrixBit : uint32_t {
+  kMatrixEmbedding = 1,
+  kMatrixPositions = 2,
+  kMatrixQkv = 4,
+  kMatrixOutput = 8,
+  kMatrixGateUp = 16,
+  kMatrixDown = 32,
+  kMatrixHead = 64,  // if it is no embedding
+  kKnownMatrices = 127
+};
 enum NormType : uint32_t {
   kNormRms = 0,   // x / sqrt(mean(x^2) + eps) * weight
   kNormLayer = 1  // (x - mean(x)) / sqrt(variance(x) + eps) * weight + bias
@@ -131,7 +159,8 @@ struct FileHeader {
   int32_t end_of_turn_id;     // ends an answer in a chat; -1 if there is none
   uint32_t turn_bytes;        // length of the texts around turns, all together; 0: no chat
   uint32_t self_test_tokens;  // length of the self-test's prompt; 0: there is none
-  uint8_t reserved[112];      // 0
+  uint32_t q8_matrices;       // q4: bits of MatrixBit: matrices that are stored as q8
+  uint8_t reserved[108];      // 0
 };
 static_assert(sizeof(FileHeader) == 320, "header layout");
 static_assert(offsetof(FileHeader, header_bytes) == 16, "header layout");
@@ -143,7 +172,7 @@ static_assert(offsetof(FileHeader, weight_type) == 140, "header layout");
 static_assert(offsetof(FileHeader, n_params) == 152, "header layout");
 static_assert(offsetof(FileHeader, tokenizer) == 164, "header layout");
 static_assert(offsetof(FileHeader, self_test_tokens) == 204, "header layout");
-static_assert(offsetof(FileHeader, reserved) == 208, "header layout");
+static_assert(offsetof(FileHeader, q8_matrices) == 208, "header layout");
 
 // Sections come in this order, a layer's own ones once for each layer. Which of them a file has,
 // its header says. A bias belongs to the rows of the matrix before it.
@@ -199,7 +228,8 @@ enum ElementType : uint32_t {
   kElementI32 = 3,
   kElementU32 = 4,
   kElementU64 = 5,
-  kElementU16 = 6
+  kElementU16 = 6,
+  kElementQ4 = 7
 };
 
 struct SectionEntry {
@@ -213,7 +243,7 @@ struct SectionEntry {
   uint32_t n_groups;  // scales a row; columns are padded with zeros to n_groups * group
   uint64_t offset;    // from the file's start, a multiple of 64
   uint64_t bytes;
-  uint64_t scales_offset;  // q8: bf16 scales; otherwise 0
+  uint64_t scales_offset;  // q8, q4: bf16 scales; otherwise 0
   uint64_t scales_bytes;
 };
 static_assert(sizeof(SectionEntry) == 64, "section entry layout");

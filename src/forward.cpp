@@ -70,18 +70,20 @@ QuantizedRows quantized_input(const thimble_session* s, const Matrix& m, uint32_
 }
 
 void quantize(thimble_session* s, const Matrix& m, const float* x, size_t stride, uint32_t row) {
-  if (m.type != kWeightQ8) return;
+  if (m.type == kWeightF32) return;
   s->kernels->quantize_q8(quantized_input(s, m, row), x + row * stride, stride, m.cols, 1);
 }
 
 // out = x * m^T for tiles [begin, end) and n rows from batch row `row`.
 void multiply(const thimble_session* s, const Matrix& m, uint32_t begin, uint32_t end, float* out,
               size_t out_stride, const float* x, size_t x_stride, uint32_t row, uint32_t n) {
-  if (m.type == kWeightQ8) {
-    s->kernels->matmul_q8(out, out_stride, m, begin, end, quantized_input(s, m, row), n);
-  } else {
+  if (m.type == kWeightF32) {
     s->kernels->matmul_f32(out, out_stride, m, begin, end, x + row * x_stride, x_stride, n);
+    return;
   }
+  const auto matmul =
+      THIMBLE_Q4 && m.type == kWeightQ4 ? s->kernels->matmul_q4 : s->kernels->matmul_q8;
+  matmul(out, out_stride, m, begin, end, quantized_input(s, m, row), n);
 }
 
 // Whoever wants logits as they are computed: n of them, from token `first` on.

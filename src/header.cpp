@@ -66,7 +66,8 @@ constexpr FieldRange kTypes[] = {
     {THIMBLE_PART(THIMBLE_SCALES, "logit cap"), offsetof(FileHeader, logit_cap), 0, 0},
 #endif
     {"tied_head", offsetof(FileHeader, tied_head), 0, 1},
-    {"weight type", offsetof(FileHeader, weight_type), kWeightF32, kWeightQ8},
+    {THIMBLE_PART(THIMBLE_Q4, "weight type"), offsetof(FileHeader, weight_type), kWeightF32,
+     THIMBLE_Q4 ? kWeightQ4 : kWeightQ8},
     {THIMBLE_PART(THIMBLE_BYTE_BPE, "tokenizer type"), offsetof(FileHeader, tokenizer),
      kTokenizerNone, THIMBLE_BYTE_BPE ? kTokenizerByteBpe : kTokenizerScoredBpe},
     {"tokenizer flags", offsetof(FileHeader, tokenizer_flags), 0, kTokenizerKnownFlags},
@@ -148,6 +149,8 @@ bool layout_is_known(const HeaderChecker& check) {
       !check.equals("row_tile (1, 2, 4, 8 or 16)", h.row_tile, 16)) {
     return false;
   }
+  const uint32_t matrices = h.weight_type == kWeightQ4 ? uint32_t{kKnownMatrices} : 0;
+  if (THIMBLE_Q4 && !check.within("q8_matrices", h.q8_matrices, 0, matrices)) return false;
   if (h.weight_type == kWeightF32) return check.equals("group (of f32 weights)", h.group, 0);
   return group == 0 || group == 32 || group == 64 || group == 128 ||
          check.equals("group (32, 64, 128 or 0)", h.group, 32);

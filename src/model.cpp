@@ -18,7 +18,6 @@ uint32_t padded(uint32_t n, uint32_t multiple) {
 
 uint32_t element_bytes(uint32_t type) {
   switch (type) {
-    case kElementQ8:
     case kElementU8:
       return 1;
     case kElementU16:
@@ -28,6 +27,12 @@ uint32_t element_bytes(uint32_t type) {
     default:
       return 4;
   }
+}
+
+// Of the matrices that a bit stands for.
+uint32_t element_of(const FileHeader& h, uint32_t bit) {
+  if (THIMBLE_Q4 && h.weight_type == kWeightQ4 && !(h.q8_matrices & bit)) return kElementQ4;
+  return h.weight_type == kWeightF32 ? kElementF32 : kElementQ8;
 }
 
 struct Shape {
@@ -41,8 +46,8 @@ Shape section_shape(const FileHeader& h, uint32_t kind) {
   const uint32_t up = (THIMBLE_NOT_GATED && !h.gated ? 1 : 2) * h.hidden_dim;
   const uint32_t biases = THIMBLE_BIASES ? h.biases : 0;
   const uint32_t norm_rows = THIMBLE_LAYER_NORM && h.norm == kNormLayer ? 2 : 1;
-  const auto matrix = [&](uint32_t rows, uint32_t cols) -> Shape {
-    return {h.weight_type == kWeightF32 ? kElementF32 : kElementQ8, rows, cols, true};
+  const auto matrix = [&](uint32_t bit, uint32_t rows, uint32_t cols) -> Shape {
+    return {element_of(h, bit), rows, cols, true};
   };
   const auto table_if = [](bool is_there, uint32_t type, uint32_t rows, uint32_t cols) -> Shape {
     if (!is_there) return {};
@@ -54,28 +59,28 @@ Shape section_shape(const FileHeader& h, uint32_t kind) {
   const bool has_tokenizer = h.tokenizer != kTokenizerNone;
   switch (kind) {
     case kTokenEmbedding:
-      return matrix(h.vocab_size, h.dim);
+      return matrix(kMatrixEmbedding, h.vocab_size, h.dim);
     case kPositionEmbedding:
       if (!THIMBLE_LEARNED_POSITIONS) return {};
-      return matrix(h.learned_positions ? h.n_ctx : 0, h.dim);
+      return matrix(kMatrixPositions, h.learned_positions ? h.n_ctx : 0, h.dim);
     case kOutputHead:
-      return matrix(h.tied_head ? 0 : h.vocab_size, h.dim);
+      return matrix(kMatrixHead, h.tied_head ? 0 : h.vocab_size, h.dim);
     case kAttentionQkv:
-      return matrix(q + 2 * kv, h.dim);
+      return matrix(kMatrixQkv, q + 2 * kv, h.dim);
     case kAttentionQkvBias:
       return bias_if(kBiasQkv, q + 2 * kv);
     case kQkNorm:
       return table_if(THIMBLE_QK_NORM && h.qk_norm, kElementF32, 2, h.head_dim);
     case kAttentionOutput:
-      return matrix(h.dim, q);
+      return matrix(kMatrixOutput, h.dim, q);
     case kAttentionOutputBias:
       return bias_if(kBiasAttentionOutput, h.dim);
     case kFeedForwardGateUp:
-      return matrix(up, h.dim);
+      return matrix(kMatrixGateUp, up, h.dim);
     case kFeedForwardGateUpBias:
       return bias_if(kBiasFeedForwardIn, up);
     case kFeedForwardDown:
-      return matrix(h.dim, h.hidden_dim);
+      return matrix(kMatrixDown, h.dim, h.hidden_dim);
     case kFeedForwardDownBias:
       return bias_if(kBiasFeedForwardDown, h.dim);
     case kAttentionPostNorm:
@@ -292,11 +297,12 @@ SectionEntry expected_section(const FileHeader& header, const SectionEntry* prev
   e.row_tile = shape.is_matrix ? header.row_tile : 1;
   e.offset = start;
   const uint32_t rows = padded(e.rows, e.row_tile);
-  if (shape.type == kElementQ8) {
-    const uint32_t cols = padded(e.cols, header.group ? header.group : 4);
+  if (shape.is_matrix && shape.type != kElementF32) {
+    const bool q4 = THIMBLE_Q4 && shape.type == kElementQ4;
+    const uint32_t cols = padded(e.cols, header.group ? header.group : q4 ? 8 : 4);
     e.group = header.group ? header.group : cols;
     e.n_groups = cols / e.group;
-    e.bytes = static_cast<uint64_t>(rows) * cols;
+    e.bytes = (static_cast<uint64_t>(rows) * cols) >> (q4 ? 1 : 0);
     e.scales_offset = round_up(e.offset + e.bytes, kSectionAlignment);
     e.scales_bytes = static_cast<uint64_t>(rows) * (e.n_groups * sizeof(uint16_t));
   } else {
@@ -383,8 +389,8 @@ Matrix matrix_of(const thimble_model& model, SectionKind kind, uint32_t layer) {
   m.row_tile = e.row_tile;
   m.group = e.group;
   m.n_groups = e.n_groups;
-  if (e.type == kElementQ8) {
-    m.type = kWeightQ8;
+  if (e.scales_offset) {
+    m.type = THIMBLE_Q4 && e.type == kElementQ4 ? kWeightQ4 : kWeightQ8;
     m.scales = reinterpret_cast<const uint16_t*>(model.image + e.scales_offset);
     m.padded_cols = e.n_groups * e.group;
   } else {
@@ -439,10 +445,12 @@ void read_row(float* out, const Matrix& m, uint32_t row) {
     return;
   }
   const int8_t* data =
-      static_cast<const int8_t*>(m.data) + tile * m.padded_cols * m.row_tile + lane * 4;
+      static_cast<const int8_t*>(m.data) + weight_bytes(m.type, tile * m.padded_cols * m.row_tile);
   const uint16_t* scales = m.scales + tile * m.n_groups * m.row_tile + lane;
   for (uint32_t c = 0; c < m.cols; ++c) {
-    const int8_t value = data[static_cast<size_t>(c / 4) * m.row_tile * 4 + c % 4];
+    const int32_t value = THIMBLE_Q4 && m.type == kWeightQ4
+                              ? q4_level(q4_bits(data, m.row_tile, c, static_cast<uint32_t>(lane)))
+                              : data[(static_cast<size_t>(c / 4) * m.row_tile + lane) * 4 + c % 4];
     const float scale = from_bf16(scales[static_cast<size_t>(c / m.group) * m.row_tile]);
     out[c] = static_cast<float>(value) * scale;
   }

@@ -8,6 +8,9 @@
 #include THIMBLE_NEEDS
 #endif
 
+#ifndef THIMBLE_Q4  // weights of 4 bits
+#define THIMBLE_Q4 1
+#endif
 #ifndef THIMBLE_RMS_NORM
 #define THIMBLE_RMS_NORM 1
 #endif

@@ -46,7 +46,7 @@ uint32_t longest_look(const thimble_model& m, uint32_t n_ctx) {
 void take_inputs(Activations* a, Arena* arena, const thimble_model& m, uint32_t batch) {
   a->x_stride = row_width(m.dim);
   a->normed = arena->take<float>(uint64_t{batch} * a->x_stride);
-  if (m.weight_type != kWeightQ8) return;
+  if (m.weight_type == kWeightF32) return;
   const uint64_t cols = widest_padded_input(m);
   const uint64_t groups = m.group ? (cols + m.group - 1) / m.group : 1;
   a->input.values = arena->take<int8_t>(batch * cols);

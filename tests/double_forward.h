@@ -251,9 +251,9 @@ class DoubleForward {
 
   // w . x
   Estimates multiply(const Weights& w, const Estimates& input) {
-    const bool is_q8 = layout_.type == kWeightQ8;
-    const Estimates x = is_q8 ? quantized(input) : input;
-    const uint32_t step = is_q8 ? (layout_.group ? layout_.group : w.cols) : 1;
+    const bool is_int8 = layout_.type != kWeightF32;
+    const Estimates x = is_int8 ? quantized(input) : input;
+    const uint32_t step = is_int8 ? (layout_.group ? layout_.group : w.cols) : 1;
     Estimates out(w.rows());
     for (uint32_t r = 0; r < w.rows(); ++r) {
       for (uint32_t begin = 0; begin < w.cols; begin += step) {
@@ -263,8 +263,8 @@ class DoubleForward {
           out[r].variance += square(w.at(r, c)) * x[c].variance;
         }
         out[r].value += term;
-        out[r].variance += roundings(out[r].value);        // the fma
-        if (is_q8) out[r].variance += roundings(term, 2);  // float(dot) and the scales' product
+        out[r].variance += roundings(out[r].value);          // the fma
+        if (is_int8) out[r].variance += roundings(term, 2);  // float(dot) and the scales' product
       }
     }
     return out;

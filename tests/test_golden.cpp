@@ -111,7 +111,7 @@ TEST_CASE("golden: int8 weights are within half a step of what they were made fr
       for (uint32_t i = 0; i < header_of(m.view).n_sections; ++i) {
         const SectionEntry& e =
             reinterpret_cast<const SectionEntry*>(m.image.data() + sizeof(FileHeader))[i];
-        if (e.type != kElementQ8) continue;
+        if (e.type != kElementQ8 && e.type != kElementQ4) continue;
         std::vector<float> weights(e.cols), stored(e.cols);
         for (uint32_t row = 0; row < e.rows; ++row) {
           const SectionKind kind = static_cast<SectionKind>(e.kind);
@@ -157,7 +157,7 @@ void fill_int8(TinyModel* m) {
   for (uint32_t i = 0; i < header_of(m->view).n_sections; ++i) {
     const SectionEntry& e =
         reinterpret_cast<const SectionEntry*>(m->image.data() + sizeof(FileHeader))[i];
-    if (e.type != kElementQ8) continue;
+    if (e.type != kElementQ8 && e.type != kElementQ4) continue;
     const Matrix w = matrix_of(m->view, static_cast<SectionKind>(e.kind), e.layer);
     uint8_t* values = m->image.data() + e.offset;
     uint8_t* scales = m->image.data() + e.scales_offset;
@@ -165,6 +165,13 @@ void fill_int8(TinyModel* m) {
     for (uint32_t row = 0; row < e.rows; ++row) {
       const size_t tile = row / w.row_tile, lane = row % w.row_tile;
       for (uint32_t c = 0; c < e.cols; ++c) {
+        if (w.type == kWeightQ4) {
+          if (c % 8 >= 4) continue;  // beside the column four before
+          const size_t at = (tile * w.padded_cols / 2 + c / 8 * 4) * w.row_tile + lane * 4 + c % 4;
+          const uint32_t high = c + 4 < e.cols ? random.below(16) : 0;
+          values[at] = static_cast<uint8_t>(random.below(16) | high << 4);
+          continue;
+        }
         const size_t at = ((tile * w.padded_cols + c / 4 * 4) * w.row_tile) + lane * 4 + c % 4;
         values[at] = static_cast<uint8_t>(random.below(255) - 127);
       }
@@ -180,71 +187,110 @@ void fill_int8(TinyModel* m) {
   }
 }
 
-constexpr GoldenHash kGoldenHashes[13][5] = {{{0xb0e79d41, 0x072b41d89cc107c5},
+constexpr GoldenHash kGoldenHashes[13][8] = {{{0xb0e79d41, 0x072b41d89cc107c5},
                                               {0xe4c48118, 0xc33b072916aca207},
                                               {0x000e988f, 0x6bffb3f62ef35d5e},
                                               {0x7319baae, 0x6bffb3f62ef35d5e},
-                                              {0x27e68af9, 0x6bffb3f62ef35d5e}},
+                                              {0x27e68af9, 0x6bffb3f62ef35d5e},
+                                              {0x1b943418, 0x337e7fea943edc71},
+                                              {0x3fb2eb20, 0x8be61d8c2dfc55c7},
+                                              {0x99f1dc1a, 0xad75fe1eeafd63de}},
                                              {{0x94f6b17a, 0x6defc642be412504},
                                               {0x5a0e0195, 0xd6ee406789a4230c},
                                               {0x045103b8, 0xd6ee406789a4230c},
                                               {0x2b2d1618, 0xd6ee406789a4230c},
-                                              {0x13dcbec3, 0xd6ee406789a4230c}},
+                                              {0x13dcbec3, 0xd6ee406789a4230c},
+                                              {0xcc60f4b8, 0x4279fbd6f19dd4d3},
+                                              {0xf8c60c40, 0x4279fbd6f19dd4d3},
+                                              {0x7fffba48, 0xe6f1329a25a14a00}},
                                              {{0x7ee3907b, 0xc67816d1f0924f7b},
                                               {0x17b162d1, 0xc31a8b780696eb40},
                                               {0x21efd7e5, 0x8a990b18dd5d6e62},
                                               {0x8706b06e, 0x4169a54415ad4b7e},
-                                              {0xbc718017, 0x3c5a998068c901da}},
+                                              {0xbc718017, 0x3c5a998068c901da},
+                                              {0xe66b5350, 0xec5d1ce50b398608},
+                                              {0x60eb4b9c, 0xe221aa5346bf1cc6},
+                                              {0x4e2f8093, 0xf9545edcec01a436}},
                                              {{0xdc79562b, 0x8ad64c4d217a3dea},
                                               {0xba332b98, 0x8c203b6925ef3157},
                                               {0xfd63dac2, 0xb65080ffa66f1d3f},
                                               {0x570e06f0, 0xad29a99bd8ac9b0b},
-                                              {0x86256fff, 0x2268e6ebb256d508}},
+                                              {0x86256fff, 0x2268e6ebb256d508},
+                                              {0xc518ca06, 0x24dfdf7057d7b544},
+                                              {0x2c1e0a73, 0x8796af52ee5c78e7},
+                                              {0x824030d8, 0xf41b36ac63636fb9}},
                                              {{0x08a06954, 0x2ab522f777c27422},
                                               {0xe8e758f4, 0xc4c75128ba258428},
                                               {0xc1b61f52, 0x310573304187a924},
                                               {0xf9feca3d, 0x310573304187a924},
-                                              {0x840520d0, 0x310573304187a924}},
+                                              {0x840520d0, 0x310573304187a924},
+                                              {0xab9ebe9b, 0x99c1285ea95eb812},
+                                              {0x701fcd95, 0x198054241007af76},
+                                              {0x814dfb7e, 0x9782dc37817fa6d6}},
                                              {{0x4b4eb601, 0xb2d1de0e31871e6b},
                                               {0x6be52e14, 0x1f7ef6a5d5623dfc},
                                               {0x42cd8f83, 0xb00a394413d18412},
                                               {0x38e7b837, 0xb00a394413d18412},
-                                              {0xe9ee3915, 0xb00a394413d18412}},
+                                              {0xe9ee3915, 0xb00a394413d18412},
+                                              {0x6404f56f, 0x0d20bd9e9e2caa95},
+                                              {0x9568293b, 0x6fc7e59259c2e05d},
+                                              {0x9e343071, 0x6600ef8368d1d655}},
                                              {{0xe6f9e6e2, 0xb5d37c867ed6c856},
                                               {0xfab9d4c3, 0x0eea01330a7cc47a},
                                               {0x1b499002, 0x5854e992463d5963},
                                               {0xe04694f7, 0x5854e992463d5963},
-                                              {0x2ac6ee5a, 0x5854e992463d5963}},
+                                              {0x2ac6ee5a, 0x5854e992463d5963},
+                                              {0xa5fdb593, 0xb50372a098ad4289},
+                                              {0x9a5b884a, 0xd42d087101a4359f},
+                                              {0x4bb99dc7, 0x33ff09d2a35ddf33}},
                                              {{0xc53683b3, 0x02866135a92fa499},
                                               {0xeee41fac, 0x5cbf825a7be6ceed},
                                               {0xf9f1ee3e, 0xc8b57d914ee54d5c},
                                               {0x50311295, 0xbe805b03b45d9e66},
-                                              {0x92edb5a6, 0xbe805b03b45d9e66}},
+                                              {0x92edb5a6, 0xbe805b03b45d9e66},
+                                              {0x084bc4c6, 0xe062de4f9e7ed345},
+                                              {0xc5b6b956, 0x03796322ef966061},
+                                              {0x3e8cfef1, 0x04405dea37109a17}},
                                              {{0x0d07f41d, 0xd22b8f731d178315},
                                               {0x9c4d35fe, 0x081ca251b0ff5c0a},
                                               {0xb14e5744, 0x8d391e455efcd887},
                                               {0x008f391c, 0x0ccb358faa9ea7f3},
-                                              {0x5cc841ba, 0x0ccb358faa9ea7f3}},
+                                              {0x5cc841ba, 0x0ccb358faa9ea7f3},
+                                              {0xb8abc267, 0x41e1b80d9b3c5c26},
+                                              {0xcb88887c, 0x47e0b7375ae33c28},
+                                              {0x783c3635, 0xcd93d34855b78980}},
                                              {{0x6be9c775, 0x7f46716f1c1c674c},
                                               {0x174a5571, 0x7a96e731a1e00ad9},
                                               {0xf64b659e, 0xd415624c84ba5899},
                                               {0xe4e2c488, 0x151a890a39b52e02},
-                                              {0xcedfc8f9, 0x151a890a39b52e02}},
+                                              {0xcedfc8f9, 0x151a890a39b52e02},
+                                              {0xbe1070c2, 0x92e1843d8914d61f},
+                                              {0x145f9185, 0x0efc0f9824286691},
+                                              {0x8fc65420, 0x2fcdbd36260ba6d8}},
                                              {{0xf6927229, 0x4527a78ecef5e834},
                                               {0x809bbc11, 0x6909bf5d518a974f},
                                               {0x5eaac5db, 0xbc771362f56583f3},
                                               {0x09dd4f5e, 0xbc771362f56583f3},
-                                              {0xf6c39814, 0xbc771362f56583f3}},
+                                              {0xf6c39814, 0xbc771362f56583f3},
+                                              {0x7c22ede5, 0x0044f7897a83547b},
+                                              {0x7ce6b715, 0x05e9945f66ccb10e},
+                                              {0xd0310724, 0x6cd25114d7012b1d}},
                                              {{0x5aa8e55b, 0xe0366b695c57da27},
                                               {0x00a37f69, 0x0d850c5eb2580ff1},
                                               {0x2098f3d8, 0x77cff1a5d9304024},
                                               {0x1b68bea7, 0x77cff1a5d9304024},
-                                              {0x6ffda9b3, 0x77cff1a5d9304024}},
+                                              {0x6ffda9b3, 0x77cff1a5d9304024},
+                                              {0x71fc6ed0, 0x074dd61b10e9649c},
+                                              {0x3b7c1162, 0x76405a70d90c44b2},
+                                              {0x16c8ee42, 0x19596338f3593eed}},
                                              {{0x77eb6b79, 0xfb590df52f0eeca9},
                                               {0x829204f1, 0x12ec4fc70fd69bf7},
                                               {0xb4ac19e4, 0x4069b7c677ff97fc},
                                               {0x6a3ac09b, 0x4069b7c677ff97fc},
-                                              {0x9d937ed8, 0x4069b7c677ff97fc}}};
+                                              {0x9d937ed8, 0x4069b7c677ff97fc},
+                                              {0xae09288e, 0x811d247ba3b64ebe},
+                                              {0x5d761ef5, 0x8ccd20feb1220b6d},
+                                              {0xa4cf1caf, 0xa06bbf6806647706}}};
 
 }  // namespace
 

@@ -151,28 +151,36 @@ TEST_CASE("matmul_f32: one rounding each step, half-way cases and denormals incl
   }
 }
 
-TEST_CASE("matmul_q8: every table equals the reference") {
+TEST_CASE("q4: levels as format.h lists them") {
+  const int expected[] = {0, 8, 16, 25, 36, 47, 61, 77, -96, -78, -62, -48, -36, -26, -17, -9};
+  for (uint32_t bits = 0; bits < 16; ++bits) CHECK(q4_level(bits) == expected[bits]);
+}
+
+void check_matmul_int8(WeightType type) {
+  const bool q4 = type == kWeightQ4;
+  const auto matmul_of = [q4](const Kernels& k) { return q4 ? k.matmul_q4 : k.matmul_q8; };
   Random random(11);
   for (uint32_t height : kTileHeights) {
     for (uint32_t group : {32u, 64u, 128u, 0u}) {
       for (uint32_t rows : {1u, 16u, 33u, 70u}) {
         for (uint32_t cols : {4u, 20u, 64u, 172u, 256u}) {
-          const uint32_t multiple = group ? group : 4;
+          const uint32_t multiple = group ? group : q4 ? 8 : 4;
           const uint32_t padded = (cols + multiple - 1) / multiple * multiple;
           const uint32_t per_scale = group ? group : padded, groups = padded / per_scale;
           const uint32_t tiles = (rows + height - 1) / height;
-          Block<int8_t> w(size_t{tiles} * padded * height);
+          Block<int8_t> w(weight_bytes(type, size_t{tiles} * padded * height));
           for (size_t i = 0; i < w.size(); ++i) {
-            w[i] = static_cast<int8_t>(static_cast<int>(random.below(255)) - 127);
+            w[i] = static_cast<int8_t>(static_cast<int>(random.below(q4 ? 256 : 255)) - 127);
           }
           if (rows == 70)
             w[random.below(static_cast<uint32_t>(w.size()))] = -128;  // a crafted file
           Block<uint16_t> scales(size_t{tiles} * groups * height);
           for (size_t i = 0; i < scales.size(); ++i) {
             scales[i] = static_cast<uint16_t>(bits_of(random.uniform(0.001f, 0.1f)) >> 16);
+            if (q4 && random.below(2)) scales[i] |= 0x8000;
           }
-          const Matrix m = {w.data(), scales.data(), rows,   cols,     padded,
-                            height,   per_scale,     groups, kWeightQ8};
+          const Matrix m = {w.data(), scales.data(), rows,   cols, padded,
+                            height,   per_scale,     groups, type};
           for (uint32_t n : {1u, 2u, 5u, 7u, 12u}) {
             Block<int8_t> values(size_t{n} * padded);
             Block<float> x_scales = random_floats(random, size_t{n} * groups);
@@ -189,10 +197,10 @@ TEST_CASE("matmul_q8: every table equals the reference") {
             const uint32_t begin = random.below(tiles), end = tiles - random.below(tiles - begin);
             const size_t out_stride = size_t{tiles} * height;
             Block<float> expected(out_stride * n);
-            kKernelsReference.matmul_q8(expected.data(), out_stride, m, begin, end, x, n);
+            matmul_of(kKernelsReference)(expected.data(), out_stride, m, begin, end, x, n);
             for (const Kernels* k : fast_tables()) {
               Block<float> found(out_stride * n, 1);
-              k->matmul_q8(found.data(), out_stride, m, begin, end, x, n);
+              matmul_of (*k)(found.data(), out_stride, m, begin, end, x, n);
               REQUIRE_MESSAGE(same_bits(found.data(), expected.data(), expected.size()),
                               std::string(k->name), " height ", height, " group ", group, " rows ",
                               rows, " cols ", cols, " n ", n);
@@ -202,6 +210,14 @@ TEST_CASE("matmul_q8: every table equals the reference") {
       }
     }
   }
+}
+
+TEST_CASE("matmul_q8: every table equals the reference") {
+  check_matmul_int8(kWeightQ8);
+}
+
+TEST_CASE("matmul_q4: every table equals the reference") {
+  check_matmul_int8(kWeightQ4);
 }
 
 TEST_CASE("matmul_q8: every table equals the reference on odd scales and on large sums") {

@@ -374,7 +374,8 @@ TEST_CASE("open: header fields outside their range, with a right checksum") {
       {AT(has_windows), kUnsupported, {2, kMost}},
       {AT(tied_head), kUnsupported, {2, kMost}},
       {AT(biases), kUnsupported, {16, 0x80000000}},
-      {AT(weight_type), kUnsupported, {2, kMost}},
+      {AT(weight_type), kUnsupported, {3, kMost}},
+      {AT(q8_matrices), kHeader, {1, kKnownMatrices, kMost}},  // there are no q4 weights
       {AT(row_tile), kHeader, {0, 3, 5, 12, 17, 32, kMost}},
       {AT(group), kHeader, {1, 4, 16, 31, 33, 96, 256, kMost}},
       {AT(tokenizer), kUnsupported, {3, kMost}},
@@ -724,9 +725,9 @@ TEST_CASE("fuzz: any legal header over random bytes runs, with the same bits on 
     h.logit_scale = random.below(2) ? 1.0f : 0.5f;
     h.logit_cap = random.below(2) ? 0.0f : 5.0f;
     h.n_tokens = 1 + random.below(h.vocab_size);
-    h.weight_type = random.below(2);
+    h.weight_type = random.below(3);
     h.group = 0;
-    if (h.weight_type == kWeightQ8 && random.below(2)) h.group = 32u << random.below(3);
+    if (h.weight_type != kWeightF32 && random.below(2)) h.group = 32u << random.below(3);
     h.row_tile = 1u << random.below(5);
     h.self_test_tokens = 0;
     h.pre_tokenizer = h.turn_bytes = 0;

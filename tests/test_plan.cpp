@@ -33,7 +33,7 @@ TEST_CASE("plan: the parts are all of the file and all of the arena, for every c
         TinyModel m(named.shape, layout, with_vocabulary);
         const tools::FlashPlan flash = tools::plan_flash(m.view);
         CHECK(flash.model() == m.view.image_bytes);
-        CHECK((flash.scales > 0) == (layout.type == kWeightQ8));
+        CHECK((flash.scales > 0) == (layout.type != kWeightF32));
         CHECK((flash.tokenizer > 0) == with_vocabulary);
         for (uint32_t n_ctx : {1u, 16u, 45u}) {
           for (uint32_t kv_type : {THIMBLE_KV_F32, THIMBLE_KV_Q8}) {

@@ -74,10 +74,14 @@ uint64_t sum_of_parts(const thimble_model& m, uint32_t n_ctx, uint32_t n_batch) 
                          + chunk(batch * row((h.gated ? 2 : 1) * m.hidden_dim))  // gate, up
                          + chunk(batch * h.n_ropes * 2 * m.head_dim * 4)         // rope
                          + chunk(uint64_t{m.n_heads} * row(longest));            // scores
-  if (m.weight_type == kWeightQ8) {
-    const uint64_t multiple = m.group ? m.group : 4;
-    uint64_t widest = std::max<uint64_t>({m.dim, q, m.hidden_dim});
-    widest = (widest + multiple - 1) / multiple * multiple;
+  if (m.weight_type != kWeightF32) {
+    const auto padded = [&](uint64_t cols, uint32_t bit) {
+      const bool q4 = m.weight_type == kWeightQ4 && !(h.q8_matrices & bit);
+      const uint64_t multiple = m.group ? m.group : q4 ? 8 : 4;
+      return (cols + multiple - 1) / multiple * multiple;
+    };
+    const uint64_t widest = std::max<uint64_t>(
+        {padded(m.dim, kMatrixQkv), padded(q, kMatrixOutput), padded(m.hidden_dim, kMatrixDown)});
     const uint64_t groups = m.group ? widest / m.group : 1;
     inputs += chunk(batch * widest) + 2 * chunk(batch * groups * 4);
   }

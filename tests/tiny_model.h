@@ -17,6 +17,7 @@
 #include "random.h"
 #include "thimble/thimble.h"
 #include "vocabulary.h"
+#include "weight_types.h"
 
 namespace thimble::test {
 
@@ -148,12 +149,16 @@ inline std::vector<NamedShape> tiny_shapes() {
 inline std::vector<tools::WeightLayout> all_weight_types(uint32_t row_tile = 16) {
   std::vector<tools::WeightLayout> layouts{{kWeightF32, 0, row_tile}};
   for (uint32_t group : {32u, 64u, 128u, 0u}) layouts.push_back({kWeightQ8, group, row_tile});
+  for (uint32_t group : {32u, 0u}) layouts.push_back({kWeightQ4, group, row_tile});
+  layouts.push_back({kWeightQ4, 64, row_tile, kMatrixEmbedding | kMatrixDown | kMatrixPositions});
   return layouts;
 }
 
 inline std::string layout_name(const tools::WeightLayout& layout) {
-  if (layout.type == kWeightF32) return "f32 tile " + std::to_string(layout.row_tile);
-  return "q8 group " + std::to_string(layout.group) + " tile " + std::to_string(layout.row_tile);
+  const std::string name = tools::weight_type(layout.type).name;
+  if (layout.type == kWeightF32) return name + " tile " + std::to_string(layout.row_tile);
+  return name + " group " + std::to_string(layout.group) + " tile " +
+         std::to_string(layout.row_tile) + (layout.q8_matrices ? ", some q8" : "");
 }
 
 // ---- Weights -----------------------------------------------------------------------------------

@@ -19,6 +19,7 @@
 #include "output.h"
 #include "progress.h"
 #include "verbs.h"
+#include "weight_types.h"
 
 namespace thimble::tools {
 
@@ -299,22 +300,23 @@ double prefill_multiplications(const thimble_model& model, uint32_t n) {
 
 Rates rates_of(const BenchReport& report, const BenchResult& result) {
   const auto rate = [](double amount, double limit) { return limit > 0 ? amount / limit : 0; };
-  const bool q8 = report.model.weight_type == kWeightQ8;
+  const bool int8 = weight_type(report.model.weight_type).has_scales;
   Rates r{};
   r.prefill_tokens = rate(report.work.n_prefill, result.prefill_seconds);
   r.prefill_operations = rate(2 * prefill_multiplications(report.model, report.work.n_prefill),
                               result.prefill_seconds);
   r.decode_tokens = rate(report.work.n_decode, result.decode_seconds);
   r.decode_bytes = r.decode_tokens * static_cast<double>(weight_bytes_per_token(report.model));
-  r.peak_share = rate(r.prefill_operations, q8 ? report.limits.int8 : report.limits.f32);
+  r.peak_share = rate(r.prefill_operations, int8 ? report.limits.int8 : report.limits.f32);
   r.read_share = rate(r.decode_bytes, report.limits.weights);
   return r;
 }
 
 std::string weights_text(const thimble_model& m) {
-  if (m.weight_type != kWeightQ8) return format("f32, tile %u", m.row_tile);
+  const WeightTypeName& type = weight_type(m.weight_type);
+  if (!type.has_scales) return format("%s, tile %u", type.name, m.row_tile);
   const std::string group = m.group ? std::to_string(m.group) : "row";
-  return format("q8, group %s, tile %u", group.c_str(), m.row_tile);
+  return format("%s, group %s, tile %u", type.name, group.c_str(), m.row_tile);
 }
 
 const char* plural(uint32_t n) {
@@ -356,11 +358,11 @@ std::string to_text(const BenchReport& report) {
                   l.f32_with, l.int8 * 1e-9, l.int8_with);
   }
 
-  const bool q8 = m.weight_type == kWeightQ8;
+  const bool int8 = weight_type(m.weight_type).has_scales;
   const char* const share_names[] = {report.has_limits ? "  of peak" : "",
                                      report.has_limits ? "  of read" : ""};
   out += format("\n%-12s%12s%10s%s   %12s%10s%9s%s   %s\n", "kernels", "prefill t/s",
-                q8 ? "GOP/s" : "GFLOP/s", share_names[0], "decode t/s", "ms/token", "GB/s",
+                int8 ? "GOP/s" : "GFLOP/s", share_names[0], "decode t/s", "ms/token", "GB/s",
                 share_names[1], "logits-hash");
   for (const BenchResult& result : report.results) {
     const Rates r = rates_of(report, result);
@@ -387,12 +389,11 @@ std::string to_json(const BenchReport& report) {
                 m.head_dim);
   out += format("\"vocab_size\": %u, \"n_ctx\": %u, \"n_params\": %llu},\n", m.vocab_size, m.n_ctx,
                 wide(m.n_params));
-  const bool q8 = m.weight_type == kWeightQ8;
-  out += format("  \"weights\": {\"type\": \"%s\", \"group\": %s, \"row_tile\": %u, ",
-                q8 ? "q8" : "f32",
-                !q8       ? "null"
-                : m.group ? std::to_string(m.group).c_str()
-                          : "\"row\"",
+  const WeightTypeName& type = weight_type(m.weight_type);
+  out += format("  \"weights\": {\"type\": \"%s\", \"group\": %s, \"row_tile\": %u, ", type.name,
+                !type.has_scales ? "null"
+                : m.group        ? std::to_string(m.group).c_str()
+                                 : "\"row\"",
                 m.row_tile);
   out += format("\"model_bytes\": %zu, \"bytes_per_token\": %llu},\n", m.image_bytes,
                 wide(weight_bytes_per_token(m)));
@@ -452,12 +453,14 @@ std::string one_of(const Args& args, const char* option, const char* fallback,
 
 WeightLayout parse_layout(const Args& args) {
   WeightLayout layout;
-  layout.type = one_of(args, "--weights", "q8", {"f32", "q8"}) == "q8" ? kWeightQ8 : kWeightF32;
-  if (layout.type != kWeightQ8 && args.has("--group")) {
+  const WeightTypeName& type =
+      *find_weight_type(one_of(args, "--weights", "q8", {"f32", "q8", "q4"}));
+  layout.type = type.type;
+  if (!type.has_scales && args.has("--group")) {
     throw WrongUsage("option '--group' needs '--weights q8': f32 weights have no scales");
   }
   const std::string group =
-      one_of(args, "--group", layout.type == kWeightQ8 ? "32" : "row", {"32", "64", "128", "row"});
+      one_of(args, "--group", type.has_scales ? "32" : "row", {"32", "64", "128", "row"});
   layout.group = group == "row" ? 0 : static_cast<uint32_t>(std::stoul(group));
   const std::string tile = one_of(args, "--tile", "16", {"1", "2", "4", "8", "16"});
   layout.row_tile = static_cast<uint32_t>(std::stoul(tile));

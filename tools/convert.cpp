@@ -8,6 +8,7 @@
 
 #include "args.h"
 #include "chat_template.h"
+#include "draft.h"
 #include "error.h"
 #include "field_options.h"
 #include "files.h"
@@ -18,6 +19,7 @@
 #include "targets.h"
 #include "verbs.h"
 #include "vocabulary.h"
+#include "weight_types.h"
 
 namespace thimble::tools {
 
@@ -78,9 +80,14 @@ What a chat is made of; default: as the model's own chat template, if that is on
   --end-of-turn TOKEN  the text of the token that ends an answer; default: the end of a text
 
 How weights are stored
-  --weights f32|q8     float32, or int8 in groups that share a scale; default q8
-  --group N            q8: weights that share a scale, 32, 64, 128 or row; rows are padded to whole
-                       groups; default 32
+  --weights TYPE       f32; q8: int8 in groups that share a scale (the default); q4: 4 bits, rounded
+                       so that their products with what the model computes stay close; mixed: q4,
+                       and q8 where 8 bits buy most within --fit
+  --group N            q8, q4: weights that share a scale, 32, 64, 128 or row; rows are padded to
+                       whole groups; default 32
+  --calibrate TEXT     q4: a text as the model will meet, such as a part of what it was trained on;
+                       default: texts that it writes itself
+  --fit BYTES          mixed: the largest model file
 
 What it is made for; neither changes one bit of a result
   --for TARGET         rows of a weight tile that suit a target; default host. TARGET is one of
@@ -105,6 +112,8 @@ struct ConvertOptions {
   ReadOptions read;
   VocabularyOptions vocabulary;
   TurnOptions turns;
+  std::string calibration;  // a text file; empty: the model's own texts
+  uint64_t fit = 0;         // mixed: bytes of the file
 
   // An option that speaks of tokens; null if none is given.
   const char* token_option() const {
@@ -124,12 +133,20 @@ struct ConvertOptions {
 WeightLayout parse_layout(const Args& args) {
   WeightLayout layout;
   const std::string weights = args.text("--weights", "q8");
-  if (weights != "q8" && weights != "f32") wrong_value("--weights", weights, "f32 or q8");
-  layout.type = weights == "q8" ? kWeightQ8 : kWeightF32;
-  if (layout.type == kWeightF32 && args.has("--group")) {
-    throw WrongUsage("option '--group' needs '--weights q8': f32 weights have no scales");
+  const bool is_mixed = weights == "mixed";
+  const WeightTypeName* type = is_mixed ? &weight_type(kWeightQ4) : find_weight_type(weights);
+  if (!type) wrong_value("--weights", weights, "f32, q8, q4 or mixed");
+  layout.type = type->type;
+  if (!type->has_scales && args.has("--group")) {
+    throw WrongUsage("option '--group' needs '--weights q8' or q4: f32 weights have no scales");
   }
-  const std::string group = args.text("--group", layout.type == kWeightQ8 ? "32" : "row");
+  if (layout.type != kWeightQ4 && args.has("--calibrate")) {
+    throw WrongUsage("option '--calibrate' needs '--weights q4' or mixed");
+  }
+  if (is_mixed != args.has("--fit")) {
+    throw WrongUsage("options '--weights mixed' and '--fit BYTES' belong together");
+  }
+  const std::string group = args.text("--group", type->has_scales ? "32" : "row");
   if (group != "32" && group != "64" && group != "128" && group != "row") {
     wrong_value("--group", group, "32, 64, 128 or row");
   }
@@ -172,6 +189,8 @@ ConvertOptions parse(const Words& words) {
                                              {"--tokenizer", true},
                                              {"--weights", true},
                                              {"--group", true},
+                                             {"--calibrate", true},
+                                             {"--fit", true},
                                              {"--for", true},
                                              {"--tile", true},
                                              {"--turns", true},
@@ -199,6 +218,8 @@ ConvertOptions parse(const Words& words) {
   options.layout = parse_layout(args);
   options.read = read_options_of(args);
   options.vocabulary = vocabulary_options_of(args);
+  options.calibration = args.text("--calibrate", "");
+  options.fit = args.count("--fit", 0, 0, uint64_t{1} << 40);
   options.turns = parse_turns(args);
   const char* of_tokens = options.token_option();
   if (of_tokens && options.tokenizer == "none") {
@@ -285,8 +306,8 @@ void print_errors(const std::vector<SectionReport>& reports) {
 
 void print_written(const ConvertOptions& options, const ModelShape& shape, uint64_t bytes) {
   std::string weights = "f32";
-  if (options.layout.type == kWeightQ8) {
-    weights = "q8, a scale for each ";
+  if (options.layout.type != kWeightF32) {
+    weights = weight_type(options.layout.type).name + std::string(", a scale for each ");
     weights += options.layout.group ? format("%u weights", options.layout.group) : "row";
   }
   std::fprintf(stderr, "wrote  %s: %s, tiles of %u rows, context %u, %s\n", options.output.c_str(),
@@ -309,7 +330,7 @@ void note_padding(const ConvertOptions& options, const ModelShape& shape,
   for (uint32_t group : {32u, 64u, 128u, 0u}) {
     WeightLayout other = options.layout;
     other.group = group;
-    if (other.type == kWeightQ8 && group != options.layout.group) {
+    if (other.type != kWeightF32 && group != options.layout.group) {
       look_at(other, "--group " + (group ? std::to_string(group) : "row"));
     }
   }
@@ -323,6 +344,28 @@ void note_padding(const ConvertOptions& options, const ModelShape& shape,
       "note: %llu of these bytes (%.0f %%) pad rows of weights to whole groups and tiles%s\n",
       static_cast<unsigned long long>(size.padding),
       100.0 * static_cast<double>(size.padding) / static_cast<double>(size.bytes), smaller.c_str());
+}
+
+// Which matrices get 8 bits if the file may have so many bytes. What they buy was measured on
+// stories260K and the story model, by kind: most, a byte, in the embedding that is also the head,
+// then where blocks end, last where they begin.
+uint32_t widest_that_fits(const ConvertOptions& options, const Checkpoint& checkpoint,
+                          const Vocabulary* tokens) {
+  constexpr uint32_t kOrder[] = {kMatrixEmbedding | kMatrixPositions | kMatrixHead, kMatrixOutput,
+                                 kMatrixDown, kMatrixQkv, kMatrixGateUp};
+  WeightLayout layout = options.layout;
+  const auto bytes = [&] { return image_size(checkpoint.shape, layout, tokens).bytes; };
+  if (bytes() > options.fit) {
+    throw Refused(format("%s: needs %llu bytes with 4 bits everywhere, --fit is %llu",
+                         options.input.c_str(), static_cast<unsigned long long>(bytes()),
+                         static_cast<unsigned long long>(options.fit)));
+  }
+  uint32_t chosen = 0;
+  for (const uint32_t kind : kOrder) {
+    layout.q8_matrices = chosen | kind;
+    if (bytes() <= options.fit) chosen |= kind;
+  }
+  return chosen;
 }
 
 }  // namespace
@@ -362,6 +405,15 @@ int convert_verb(const Words& words) {
   }
   checkpoint.shape.n_ctx = n_ctx;
 
+  WeightLayout layout = options.layout;
+  std::unique_ptr<Draft> draft;
+  if (layout.type == kWeightQ4) {
+    draft = std::make_unique<Draft>(options.output, checkpoint, tokens, options.calibration);
+    layout.moments = [&](SectionKind kind, uint32_t layer) {
+      return draft->calibration().of(kind, layer);
+    };
+    if (options.fit > 0) layout.q8_matrices = widest_that_fits(options, checkpoint, tokens);
+  }
   OutputFile output(options.output);
   uint64_t at = 0, end = 0;
   const Sink sink = [&](uint64_t offset, const void* data, size_t bytes) {
@@ -381,7 +433,7 @@ int convert_verb(const Words& words) {
   try {
     Progress progress("converting");
     reports = build_image(
-        checkpoint.shape, options.layout, tokens, checkpoint.rows, sink,
+        checkpoint.shape, layout, tokens, checkpoint.rows, sink,
         [&](double share) { progress.show(share); }, self_test);
   } catch (const RefusedModel& refused) {
     throw Refused(options.input + ": " + refused.what());

@@ -15,6 +15,7 @@
 #include "odd_text.h"
 #include "output.h"
 #include "progress.h"
+#include "records.h"
 #include "verbs.h"
 #include "vocabulary.h"
 
@@ -40,21 +41,6 @@ Examples
   thimble eval story.thimble heldout.txt
   thimble eval story.thimble heldout.txt --limit 40000 --json
 )";
-
-std::vector<std::string_view> split_records(std::string_view text) {
-  constexpr std::string_view kMark = "<|endoftext|>", kWhite = " \t\r\n\v\f";
-  std::vector<std::string_view> records;
-  for (size_t start = 0; start <= text.size();) {
-    const size_t end = std::min(text.find(kMark, start), text.size());
-    std::string_view record = text.substr(start, end - start);
-    const size_t first = record.find_first_not_of(kWhite);
-    if (first != std::string_view::npos) {
-      records.push_back(record.substr(first));
-    }
-    start = end + kMark.size();
-  }
-  return records;
-}
 
 double negative_log_likelihood(const float* logits, uint32_t n, int32_t token) {
   const double max = static_cast<double>(*std::max_element(logits, logits + n));

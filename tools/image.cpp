@@ -169,6 +169,7 @@ Plan make_plan(const ModelShape& shape, const WeightLayout& layout, const Vocabu
   h.weight_type = layout.type;
   h.group = layout.group;
   h.row_tile = layout.row_tile;
+  h.q8_matrices = layout.q8_matrices;
   h.bos_id = h.eos_id = h.end_of_turn_id = -1;
   if (vocabulary) {
     check_vocabulary(*vocabulary, shape);
@@ -245,15 +246,24 @@ std::vector<int32_t> lookup_of(const Vocabulary& v, uint32_t slots) {
   return table;
 }
 
+// The bits of a q4_level.
+uint32_t q4_bits_of(int32_t level) {
+  for (uint32_t bits = 0; bits < 16; ++bits) {
+    if (q4_level(bits) == level) return bits;
+  }
+  throw Refused("no level of q4");  // Q4Rounder gives no other
+}
+
 // ---- Writing -------------------------------------------------------------------------------
 
 class ImageWriter {
  public:
-  ImageWriter(Plan plan, const ModelShape& shape, const Vocabulary* vocabulary,
-              const RowSource& rows, const Sink& sink, const std::function<void(double)>& progress,
-              const SelfTestPlan& self_test)
+  ImageWriter(Plan plan, const ModelShape& shape, const WeightLayout& layout,
+              const Vocabulary* vocabulary, const RowSource& rows, const Sink& sink,
+              const std::function<void(double)>& progress, const SelfTestPlan& self_test)
       : plan_(std::move(plan)),
         shape_(shape),
+        layout_(layout),
         self_test_(self_test),
         vocabulary_(vocabulary),
         rows_(rows),
@@ -353,7 +363,7 @@ class ImageWriter {
         for (const std::string& text : vocabulary_->turns) put(text.data(), text.size());
         return;
       default:
-        return section.type == kElementQ8 ? write_q8(section) : write_f32(section);
+        return section.type == kElementF32 ? write_f32(section) : write_int8(section);
     }
   }
 
@@ -431,12 +441,51 @@ class ImageWriter {
     }
   }
 
-  void write_q8(const SectionEntry& s) {
-    const uint32_t groups = static_cast<uint32_t>(round_up(s.cols, s.group) / s.group);
+  // A row's values, as int8 or as levels of q4 are, and its scales.
+  using RoundRow = std::function<void(const float* row, int8_t* values, uint16_t* scales)>;
+
+  RoundRow rounding_of(const SectionEntry& s) {
+    if (s.type == kElementQ8) {
+      return [s](const float* row, int8_t* values, uint16_t* scales) {
+        for (uint32_t begin = 0; begin < s.cols; begin += s.group, ++scales) {
+          *scales = quantize_group(row + begin, std::min(s.group, s.cols - begin), values + begin);
+        }
+      };
+    }
+    const auto kind = static_cast<SectionKind>(s.kind);
+    const Moments* moments = layout_.moments ? layout_.moments(kind, s.layer) : nullptr;
+    const auto rounder = std::make_shared<Q4Rounder>(moments, s.cols, s.group);
+    return [rounder](const float* row, int8_t* values, uint16_t* scales) {
+      const Q4Row& rounded = rounder->round(row);
+      std::copy(rounded.levels.begin(), rounded.levels.end(), values);
+      std::copy(rounded.scales.begin(), rounded.scales.end(), scales);
+    };
+  }
+
+  // Where a row of a tile goes: four columns side by side, or eight, two to a byte.
+  void pack(const SectionEntry& s, uint32_t r, const std::vector<int8_t>& values,
+            std::vector<int8_t>* tile) const {
+    if (s.type == kElementQ8) {
+      for (size_t c = 0; c < values.size(); c += 4) {
+        std::memcpy(&(*tile)[c * s.row_tile + r * 4], &values[c], 4);
+      }
+      return;
+    }
+    for (size_t c = 0; c < values.size(); ++c) {
+      if (c % 8 >= 4) continue;
+      const uint32_t low = q4_bits_of(values[c]), high = q4_bits_of(values[c + 4]);
+      (*tile)[(c / 8 * s.row_tile + r) * 4 + c % 4] = static_cast<int8_t>(low | high << 4);
+    }
+  }
+
+  void write_int8(const SectionEntry& s) {
+    const uint32_t groups = s.n_groups;
     const size_t padded_cols = size_t{groups} * s.group;
+    const RoundRow round = rounding_of(s);
     std::vector<float> rows(size_t{s.row_tile} * s.cols);
-    std::vector<int8_t> values(padded_cols), tile(padded_cols * s.row_tile);
-    std::vector<uint16_t> scales;  // they lie behind all values
+    std::vector<int8_t> values(padded_cols);
+    std::vector<int8_t> tile(padded_cols * s.row_tile / (s.type == kElementQ4 ? 2 : 1));
+    std::vector<uint16_t> row_scales(groups), scales;  // they lie behind all values
     scales.reserve(static_cast<size_t>(s.scales_bytes / sizeof(uint16_t)));
     Errors errors;
     for (uint32_t first = 0; first < s.rows; first += s.row_tile) {
@@ -445,15 +494,13 @@ class ImageWriter {
       scales.resize(tile_scales + size_t{groups} * s.row_tile);
       for (uint32_t r = 0; r < s.row_tile; ++r) {
         const float* row = rows.data() + size_t{r} * s.cols;
+        round(row, values.data(), row_scales.data());
         for (uint32_t g = 0; g < groups; ++g) {
           const uint32_t begin = g * s.group, n = std::min(s.group, s.cols - begin);
-          const uint16_t scale = quantize_group(row + begin, n, values.data() + begin);
-          scales[tile_scales + size_t{g} * s.row_tile + r] = scale;
-          errors.add(row + begin, values.data() + begin, n, from_bf16(scale));
+          scales[tile_scales + size_t{g} * s.row_tile + r] = row_scales[g];
+          errors.add(row + begin, values.data() + begin, n, from_bf16(row_scales[g]));
         }
-        for (size_t c = 0; c < padded_cols; c += 4) {
-          std::memcpy(&tile[c * s.row_tile + r * 4], &values[c], 4);
-        }
+        pack(s, r, values, &tile);
       }
       put(tile);
     }
@@ -491,6 +538,7 @@ class ImageWriter {
 
   Plan plan_;
   const ModelShape& shape_;
+  const WeightLayout& layout_;
   const SelfTestPlan& self_test_;
   uint32_t crc_before_hashes_ = 0;
   const Vocabulary* vocabulary_;
@@ -589,8 +637,10 @@ uint64_t count_parameters(const ModelShape& s) {
 uint64_t padding_within(const SectionEntry& s) {
   if (s.kind >= kRopeFrequencies) return 0;
   const uint64_t values = uint64_t{s.rows} * s.cols;
-  if (s.type != kElementQ8) return s.bytes - values * sizeof(float);
-  return s.bytes - values + s.scales_bytes - uint64_t{s.rows} * s.n_groups * sizeof(uint16_t);
+  if (s.type == kElementF32) return s.bytes - values * sizeof(float);
+  // Whole bytes that no weight's bits are in.
+  const uint64_t used = s.type == kElementQ4 ? (values + 1) / 2 : values;
+  return s.bytes - used + s.scales_bytes - uint64_t{s.rows} * s.n_groups * sizeof(uint16_t);
 }
 
 ImageSize image_size(const ModelShape& shape, const WeightLayout& layout,
@@ -606,8 +656,8 @@ std::vector<SectionReport> build_image(const ModelShape& shape, const WeightLayo
                                        const Sink& sink,
                                        const std::function<void(double)>& progress,
                                        const SelfTestPlan& self_test) {
-  return ImageWriter(make_plan(shape, layout, vocabulary, self_test.tokens), shape, vocabulary,
-                     rows, sink, progress, self_test)
+  return ImageWriter(make_plan(shape, layout, vocabulary, self_test.tokens), shape, layout,
+                     vocabulary, rows, sink, progress, self_test)
       .write();
 }
 
@@ -668,7 +718,7 @@ ImageInMemory build_image_in_memory(const ModelShape& shape, const WeightLayout&
       return self_test_hashes(model);
     };
   }
-  ImageWriter(std::move(plan), shape, vocabulary, rows, sink, {}, self_test).write();
+  ImageWriter(std::move(plan), shape, layout, vocabulary, rows, sink, {}, self_test).write();
   return image;
 }
 

@@ -11,6 +11,7 @@
 #include "aligned_block.h"
 #include "error.h"
 #include "format.h"
+#include "quantize_q4.h"
 #include "thimble/thimble.h"
 
 namespace thimble::tools {
@@ -52,8 +53,11 @@ uint64_t count_parameters(const ModelShape& shape);
 // How weights are stored.
 struct WeightLayout {
   WeightType type = kWeightF32;
-  uint32_t group = 0;  // q8: 32, 64, 128, or 0 for the whole row
+  uint32_t group = 0;  // q8, q4: 32, 64, 128, or 0 for the whole row
   uint32_t row_tile = 16;
+  uint32_t q8_matrices = 0;  // q4: MatrixBit of those that are stored as q8
+  // q4: what a matrix meets as input; null where that is not known. Empty: for no matrix.
+  std::function<const Moments*(SectionKind kind, uint32_t layer)> moments = {};
 };
 
 // A source of weights by the engine's own names: fills `out` (cols floats) with row `row` of a
@@ -83,7 +87,7 @@ struct Vocabulary {
   std::string note;                // what differs from what the tokenizer's own program does
 };
 
-struct SectionReport {  // what became of one section of q8 weights
+struct SectionReport {  // what became of one section of q8 or q4 weights
   SectionKind kind;
   uint32_t layer;
   double worst_error;  // max |w - stored| / max |w| of the tensor

@@ -16,6 +16,7 @@
 #include "size_text.h"
 #include "tokenizer.h"
 #include "verbs.h"
+#include "weight_types.h"
 
 namespace thimble::tools {
 
@@ -133,9 +134,10 @@ std::vector<Fact> header_facts(const FileHeader& h) {
       fact("logit_scale", h.logit_scale),
       fact("logit_cap", h.logit_cap),
       fact("tied_head", h.tied_head != 0),
-      fact("weight_type", h.weight_type == kWeightQ8 ? "q8" : "f32"),
+      fact("weight_type", weight_type(h.weight_type).name),
       fact("group", int64_t{h.group},
-           h.weight_type == kWeightQ8 && h.group == 0 ? "a scale for each row" : ""),
+           weight_type(h.weight_type).has_scales && h.group == 0 ? "a scale for each row" : ""),
+      fact("q8_matrices", int64_t{h.q8_matrices}),
       fact("row_tile", int64_t{h.row_tile}),
       fact("tokenizer", tokenizer_name(h.tokenizer)),
   };

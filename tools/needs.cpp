@@ -11,7 +11,8 @@ namespace thimble::tools {
 std::vector<Part> parts_of(const thimble_model& model) {
   const FileHeader& h = header_of(model);
   const auto is_one = [](float x) { return !(x < 1.0f) && !(x > 1.0f); };
-  return {{"RMS_NORM", h.norm == kNormRms},
+  return {{"Q4", h.weight_type == kWeightQ4},
+          {"RMS_NORM", h.norm == kNormRms},
           {"LAYER_NORM", h.norm == kNormLayer},
           {"NORM_AFTER", h.norm_after != 0},
           {"PARALLEL", h.parallel != 0},

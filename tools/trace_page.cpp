@@ -76,7 +76,9 @@ class Base64 {
 };
 
 std::string shape_text(const thimble_model& m) {
-  const std::string weights = m.weight_type == kWeightF32 ? "float32 weights" : "int8 weights";
+  const std::string weights = m.weight_type == kWeightF32  ? "float32 weights"
+                              : m.weight_type == kWeightQ8 ? "int8 weights"
+                                                           : "4-bit weights";
   return format(
              "%u layers × %u heads of %u (%u key/value heads), width %u, feed-forward %u, "
              "vocabulary %u, context %u, %.2f million parameters, ",

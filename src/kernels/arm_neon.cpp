@@ -180,12 +180,34 @@ inline QuadInt add(QuadInt a, QuadInt b) {
 using Floats = Quads<Quad, 4>;
 using Ints = QuadInts<QuadInt>;
 
+inline int8x16_t look_up(int8x16_t table, uint8x16_t index) {
+#if defined(__aarch64__)
+  return vqtbl1q_s8(table, index);
+#else
+  const int8x8x2_t halves = {{vget_low_s8(table), vget_high_s8(table)}};
+  const int8x16_t at = vreinterpretq_s8_u8(index);
+  return vcombine_s8(vtbl2_s8(halves, vget_low_s8(at)), vtbl2_s8(halves, vget_high_s8(at)));
+#endif
+}
+
 struct DotWeights {
   int8x16_t v[4];  // four rows of four columns each
   static DotWeights load(const int8_t* p) {
     return {{vld1q_s8(p), vld1q_s8(p + 16), vld1q_s8(p + 32), vld1q_s8(p + 48)}};
   }
 };
+
+// Of 64 bytes of q4: four columns of low bits, four of high bits.
+inline void load_levels(const int8_t* p, DotWeights (&w)[2]) {
+  const int8x16_t table = vld1q_s8(kQ4Levels.of);
+  const DotWeights pairs = DotWeights::load(p);
+  THIMBLE_UNROLL
+  for (uint32_t i = 0; i < 4; ++i) {
+    const uint8x16_t pair = vreinterpretq_u8_s8(pairs.v[i]);
+    w[0].v[i] = look_up(table, vandq_u8(pair, vdupq_n_u8(15)));
+    w[1].v[i] = look_up(table, vshrq_n_u8(pair, 4));
+  }
+}
 
 // Four int8 activations, the same for every row of the tile.
 inline int8x16_t broadcast_four(const int8_t* p) {
@@ -202,6 +224,7 @@ struct DotPairs {
   static constexpr uint32_t kBlockRows = 2;
   static I start(int32_t) { return Ints::of(0); }
   static Weights load(const int8_t* p) { return DotWeights::load(p); }
+  static void load_q4(const int8_t* p, Weights (&w)[2]) { load_levels(p, w); }
   static Four broadcast(const int8_t* p) { return broadcast_four(p); }
   static int16x8_t pair_sums(int16x8_t a, int16x8_t b) {
 #if defined(__aarch64__)
@@ -301,6 +324,7 @@ struct DotInstruction {
   static constexpr uint32_t kBlockRows = 2;
   static I start(int32_t) { return Ints::of(0); }
   static Weights load(const int8_t* p) { return DotWeights::load(p); }
+  static void load_q4(const int8_t* p, Weights (&w)[2]) { load_levels(p, w); }
   static Four broadcast(const int8_t* p) { return broadcast_four(p); }
   // In assembler, so that the rest of this file does without: its other table must.
   static I step(I acc, Weights w, Four four) {
@@ -339,6 +363,7 @@ constexpr Kernels make_table() {
   k.name = "neon";
   k.row_tile = kLanes;
   k.matmul_q8 = matmul_q8_lanes<Floats, DotPairs>;
+  if (kHasQ4) k.matmul_q4 = matmul_q4_lanes<Floats, DotPairs>;
   k.mix_values_q8 = mix_values_q8_lanes<Floats, Rows, HalfRows>;
   return k;
 }

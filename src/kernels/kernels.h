@@ -19,15 +19,17 @@ constexpr uint32_t kLanes = 16;
 //   f32: data is float  [tiles][cols][row_tile]
 //   q8:  data is int8   [tiles][padded_cols / 4][row_tile][4]
 //        scales is bf16 [tiles][n_groups][row_tile]
+//   q4:  data is bytes  [tiles][padded_cols / 8][row_tile][4], byte i of eight columns holds column
+//        i in its low bits and column 4 + i in its high bits; scales as of q8
 struct Matrix {
   const void* data;
-  const uint16_t* scales;  // q8 only
+  const uint16_t* scales;  // q8 and q4 only
   uint32_t rows;
   uint32_t cols;
-  uint32_t padded_cols;  // f32: cols; q8: a multiple of group, zeros behind cols
+  uint32_t padded_cols;  // f32: cols; q8, q4: a multiple of group, zeros behind cols
   uint32_t row_tile;     // 1, 2, 4, 8 or 16
-  uint32_t group;        // q8: columns that share a scale, a multiple of 4
-  uint32_t n_groups;     // q8: padded_cols / group
+  uint32_t group;        // q8, q4: columns that share a scale, a multiple of 4, of 8
+  uint32_t n_groups;     // q8, q4: padded_cols / group
   WeightType type;
 };
 
@@ -35,14 +37,25 @@ inline uint32_t tile_count(const Matrix& m) {
   return (m.rows + m.row_tile - 1) / m.row_tile;
 }
 
+// Bytes of so many weights.
+inline size_t weight_bytes(WeightType type, size_t n) {
+  return type == kWeightF32 ? n * sizeof(float) : THIMBLE_Q4 && type == kWeightQ4 ? n / 2 : n;
+}
+
 // The matrix from tile `first` on.
 inline Matrix tiles_from(Matrix m, uint32_t first) {
   const size_t rows = size_t{first} * m.row_tile;
-  const size_t bytes = rows * m.padded_cols * (m.type == kWeightQ8 ? 1 : sizeof(float));
-  m.data = static_cast<const uint8_t*>(m.data) + bytes;
+  m.data = static_cast<const uint8_t*>(m.data) + weight_bytes(m.type, rows * m.padded_cols);
   if (m.scales) m.scales += rows * m.n_groups;
   m.rows -= static_cast<uint32_t>(rows);
   return m;
+}
+
+// The four bits of a column of a row, of a q4 tile's data.
+inline uint32_t q4_bits(const void* tile, uint32_t row_tile, uint32_t col, uint32_t row) {
+  const uint8_t* bytes = static_cast<const uint8_t*>(tile);
+  const uint32_t pair = bytes[(static_cast<size_t>(col / 8) * row_tile + row) * 4 + col % 4];
+  return col & 4 ? pair >> 4 : pair & 15;
 }
 
 // Rows of activations in int8, one f32 scale a group of columns.
@@ -77,6 +90,10 @@ struct Kernels {
   // out[i][r] = chain over groups g, ascending from +0: acc = fma(float(dot), ws * xs, acc), where
   // dot is the exact int32 dot product of the group. Rows and out as above.
   void (*matmul_q8)(float* out, size_t out_stride, const Matrix& w, uint32_t tile_begin,
+                    uint32_t tile_end, const QuantizedRows& x, uint32_t n);
+
+  // The same of q4: a weight counts as q4_level of its bits.
+  void (*matmul_q4)(float* out, size_t out_stride, const Matrix& w, uint32_t tile_begin,
                     uint32_t tile_end, const QuantizedRows& x, uint32_t n);
 
   // Rows of x: (n, x_stride), of which `cols` columns count, to int8: scale = max|x| / 127,
@@ -147,6 +164,7 @@ struct Kernels {
 };
 
 // What a build leaves out (parts.h) is null in every table.
+constexpr bool kHasQ4 = THIMBLE_Q4;
 constexpr bool kHasLayerNorm = THIMBLE_LAYER_NORM;
 constexpr bool kHasRmsNorm = THIMBLE_RMS_NORM || THIMBLE_QK_NORM;
 constexpr bool kHasSwiglu = THIMBLE_SILU;

@@ -24,11 +24,15 @@ void matmul_f32_reference(float* out, size_t out_stride, const Matrix& w, uint32
   }
 }
 
-void matmul_q8_reference(float* out, size_t out_stride, const Matrix& w, uint32_t tile_begin,
-                         uint32_t tile_end, const QuantizedRows& x, uint32_t n) {
+// value_at(c, r): column c of a tile's row r, of a tile's data.
+template <class ValueAt>
+static void matmul_int8(float* out, size_t out_stride, const Matrix& w, uint32_t tile_begin,
+                        uint32_t tile_end, const QuantizedRows& x, uint32_t n,
+                        const ValueAt& value_at) {
   const uint32_t height = w.row_tile, cols = w.padded_cols, groups = w.n_groups;
+  const size_t tile_bytes = weight_bytes(w.type, size_t{cols} * height);
   for (uint32_t tile = tile_begin; tile < tile_end; ++tile) {
-    const int8_t* data = static_cast<const int8_t*>(w.data) + size_t{tile} * cols * height;
+    const int8_t* data = static_cast<const int8_t*>(w.data) + tile * tile_bytes;
     const uint16_t* scales = w.scales + size_t{tile} * groups * height;
     for (uint32_t i = 0; i < n; ++i) {
       const int8_t* values = x.values + size_t{i} * cols;
@@ -37,7 +41,7 @@ void matmul_q8_reference(float* out, size_t out_stride, const Matrix& w, uint32_
         for (uint32_t g = 0; g < groups; ++g) {
           int32_t dot = 0;
           for (uint32_t c = g * w.group; c < (g + 1) * w.group; ++c) {
-            dot += data[(size_t{c / 4} * height + r) * 4 + c % 4] * values[c];
+            dot += value_at(data, c, r) * values[c];
           }
           const float scale =
               from_bf16(scales[size_t{g} * height + r]) * x.scales[size_t{i} * groups + g];
@@ -47,6 +51,24 @@ void matmul_q8_reference(float* out, size_t out_stride, const Matrix& w, uint32_
       }
     }
   }
+}
+
+void matmul_q8_reference(float* out, size_t out_stride, const Matrix& w, uint32_t tile_begin,
+                         uint32_t tile_end, const QuantizedRows& x, uint32_t n) {
+  const uint32_t height = w.row_tile;
+  matmul_int8(out, out_stride, w, tile_begin, tile_end, x, n,
+              [height](const int8_t* data, uint32_t c, uint32_t r) -> int32_t {
+                return data[(size_t{c / 4} * height + r) * 4 + c % 4];
+              });
+}
+
+void matmul_q4_reference(float* out, size_t out_stride, const Matrix& w, uint32_t tile_begin,
+                         uint32_t tile_end, const QuantizedRows& x, uint32_t n) {
+  const uint32_t height = w.row_tile;
+  matmul_int8(out, out_stride, w, tile_begin, tile_end, x, n,
+              [height](const int8_t* data, uint32_t c, uint32_t r) {
+                return q4_level(q4_bits(data, height, c, r));
+              });
 }
 
 void quantize_q8_reference(const QuantizedRows& out, const float* x, size_t x_stride, uint32_t cols,

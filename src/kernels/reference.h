@@ -13,6 +13,8 @@ void matmul_f32_reference(float* out, size_t out_stride, const Matrix& w, uint32
                           uint32_t tile_end, const float* x, size_t x_stride, uint32_t n);
 void matmul_q8_reference(float* out, size_t out_stride, const Matrix& w, uint32_t tile_begin,
                          uint32_t tile_end, const QuantizedRows& x, uint32_t n);
+void matmul_q4_reference(float* out, size_t out_stride, const Matrix& w, uint32_t tile_begin,
+                         uint32_t tile_end, const QuantizedRows& x, uint32_t n);
 void quantize_q8_reference(const QuantizedRows& out, const float* x, size_t x_stride, uint32_t cols,
                            uint32_t n);
 void rms_norm_reference(float* out, const float* x, const float* weight, uint32_t n, float eps);
@@ -44,6 +46,7 @@ static constexpr Kernels reference_table() {
           4,
           matmul_f32_reference,
           matmul_q8_reference,
+          kHasQ4 ? matmul_q4_reference : nullptr,
           quantize_q8_reference,
           kHasRmsNorm ? rms_norm_reference : nullptr,
           kHasLayerNorm ? layer_norm_reference : nullptr,

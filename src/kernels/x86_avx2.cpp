@@ -180,6 +180,16 @@ struct DotPairs {
     const __m256i* at = reinterpret_cast<const __m256i*>(p);
     return {_mm256_loadu_si256(at), _mm256_loadu_si256(at + 1)};
   }
+  static void load_q4(const int8_t* p, Weights (&w)[2]) {
+    const __m256i table =
+        _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(kQ4Levels.of)));
+    const __m256i bits = _mm256_set1_epi8(15);
+    const Weights pairs = load(p);
+    w[0] = {_mm256_shuffle_epi8(table, _mm256_and_si256(pairs.low, bits)),
+            _mm256_shuffle_epi8(table, _mm256_and_si256(pairs.high, bits))};
+    w[1] = {_mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(pairs.low, 4), bits)),
+            _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(pairs.high, 4), bits))};
+  }
   static Four broadcast(const int8_t* p) {
     int32_t four;
     memcpy(&four, p, sizeof four);

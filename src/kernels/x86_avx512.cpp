@@ -143,6 +143,18 @@ inline __m512i broadcast_four(const int8_t* p) {
   return _mm512_set1_epi32(four);
 }
 
+// The weights of 64 bytes of q4: four columns of low bits, four of high bits.
+struct Levels {
+  __m512i low, high;
+};
+inline Levels levels_of(const int8_t* p) {
+  const __m512i table =
+      _mm512_broadcast_i32x4(_mm_load_si128(reinterpret_cast<const __m128i*>(kQ4Levels.of)));
+  const __m512i pairs = _mm512_loadu_si512(p), bits = _mm512_set1_epi8(15);
+  return {_mm512_shuffle_epi8(table, _mm512_and_si512(pairs, bits)),
+          _mm512_shuffle_epi8(table, _mm512_and_si512(_mm512_srli_epi16(pairs, 4), bits))};
+}
+
 // vpdpbusd multiplies unsigned by signed bytes. The weights become unsigned by adding 128, which
 // adds 128 * sum(activations) to every dot product: the start takes that off again.
 struct DotVnni {
@@ -153,6 +165,11 @@ struct DotVnni {
   static I start(int32_t sum) { return Ints::of(-128 * sum); }
   static Weights load(const int8_t* p) {
     return _mm512_xor_si512(_mm512_loadu_si512(p), _mm512_set1_epi8(-128));
+  }
+  static void load_q4(const int8_t* p, Weights (&w)[2]) {
+    const Levels levels = levels_of(p);
+    w[0] = _mm512_xor_si512(levels.low, _mm512_set1_epi8(-128));
+    w[1] = _mm512_xor_si512(levels.high, _mm512_set1_epi8(-128));
   }
   static Four broadcast(const int8_t* p) { return broadcast_four(p); }
   // In assembler, so that the rest of this file needs no VNNI: its other table must run without.
@@ -172,9 +189,12 @@ struct DotPairs {
   using Four = __m512i;
   static constexpr uint32_t kBlockRows = 4;
   static I start(int32_t) { return Ints::of(0); }
-  static Weights load(const int8_t* p) {
-    const __m512i w = _mm512_loadu_si512(p);
-    return {_mm512_abs_epi8(w), _mm512_movepi8_mask(w)};
+  static Weights load(const int8_t* p) { return of(_mm512_loadu_si512(p)); }
+  static Weights of(__m512i w) { return {_mm512_abs_epi8(w), _mm512_movepi8_mask(w)}; }
+  static void load_q4(const int8_t* p, Weights (&w)[2]) {
+    const Levels levels = levels_of(p);
+    w[0] = of(levels.low);
+    w[1] = of(levels.high);
   }
   static Four broadcast(const int8_t* p) { return broadcast_four(p); }
   static I step(I acc, Weights w, Four four) {

@@ -178,6 +178,16 @@ struct DotPairs {
     return {{_mm_loadu_si128(at), _mm_loadu_si128(at + 1), _mm_loadu_si128(at + 2),
              _mm_loadu_si128(at + 3)}};
   }
+  static void load_q4(const int8_t* p, Weights (&w)[2]) {
+    const __m128i table = _mm_load_si128(reinterpret_cast<const __m128i*>(kQ4Levels.of));
+    const __m128i bits = _mm_set1_epi8(15);
+    const Weights pairs = load(p);
+    THIMBLE_UNROLL
+    for (uint32_t i = 0; i < 4; ++i) {
+      w[0].v[i] = _mm_shuffle_epi8(table, _mm_and_si128(pairs.v[i], bits));
+      w[1].v[i] = _mm_shuffle_epi8(table, _mm_and_si128(_mm_srli_epi16(pairs.v[i], 4), bits));
+    }
+  }
   static Four broadcast(const int8_t* p) {
     int32_t four;
     memcpy(&four, p, sizeof four);

@@ -179,17 +179,21 @@ void check_matmul_f32(const Kernels& k) {
 
 enum MatmulKind : uint32_t { kPlain, kMisaligned, kExtreme, kLowest, kZero, kMatmulKinds };
 
-void check_matmul_q8_case(const Kernels& k, Random& random, uint32_t height, uint32_t group,
-                          uint32_t rows, uint32_t cols, uint32_t n, uint32_t kind) {
-  const uint32_t padded = round_up_to(cols, group ? group : 4);
+void check_matmul_int8_case(const Kernels& k, Random& random, WeightType type, uint32_t height,
+                            uint32_t group, uint32_t rows, uint32_t cols, uint32_t n,
+                            uint32_t kind) {
+  const bool q4 = type == kWeightQ4;
+  const uint32_t padded = round_up_to(cols, group ? group : q4 ? 8 : 4);
   const uint32_t per_scale = group ? group : padded, groups = padded / per_scale;
   const uint32_t tiles = (rows + height - 1) / height;
   const uint32_t shift = kind == kMisaligned ? 1 + random.below(3) : 0;
-  const size_t weights = size_t{tiles} * height * padded, scales = size_t{tiles} * height * groups;
+  const size_t weights = weight_bytes(type, size_t{tiles} * height * padded),
+               scales = size_t{tiles} * height * groups;
 
   int8_t* w = g_weights_q8.begin(weights, shift, 99);
   for (size_t i = 0; i < weights; ++i) {
     w[i] = random.value();
+    if (q4 && kind != kZero) continue;  // any bits are weights
     if (kind == kExtreme) w[i] = random.below(8) ? 127 : -127;
     if (kind == kLowest) w[i] = -128;  // a crafted file
     if (kind == kZero) w[i] = 0;
@@ -197,6 +201,7 @@ void check_matmul_q8_case(const Kernels& k, Random& random, uint32_t height, uin
   uint16_t* ws = g_bf16.begin(scales, kind == kMisaligned ? random.below(2) : 0, 0xff7f);
   for (size_t i = 0; i < scales; ++i) {
     ws[i] = static_cast<uint16_t>(bits_of(0.001f + random.uniform(0.001f)) >> 16);
+    if (q4 && random.below(2)) ws[i] |= 0x8000;
   }
   int8_t* values =
       g_values_q8.begin(size_t{n} * padded, kind == kMisaligned ? random.below(4) : 0, 99);
@@ -211,15 +216,15 @@ void check_matmul_q8_case(const Kernels& k, Random& random, uint32_t height, uin
       sums[i] += values[c];
     }
   }
-  const Matrix m = {w, ws, rows, cols, padded, height, per_scale, groups, kWeightQ8};
+  const Matrix m = {w, ws, rows, cols, padded, height, per_scale, groups, type};
   const QuantizedRows x = {values, xs, sums, padded, per_scale, groups};
   const uint32_t begin = random.below(tiles), end = tiles - random.below(tiles - begin);
   const size_t out_stride = tiles * height + random.below(2);
   float* expected = g_expected.begin(out_stride * n, 0, kPoison);
   float* found = g_found.begin(out_stride * n, random.below(4), kPoison);
-  matmul_q8_reference(expected, out_stride, m, begin, end, x, n);
-  k.matmul_q8(found, out_stride, m, begin, end, x, n);
-  expect(same(expected, found, out_stride * n), "matmul_q8",
+  (q4 ? matmul_q4_reference : matmul_q8_reference)(expected, out_stride, m, begin, end, x, n);
+  (q4 ? k.matmul_q4 : k.matmul_q8)(found, out_stride, m, begin, end, x, n);
+  expect(same(expected, found, out_stride * n), q4 ? "matmul_q4" : "matmul_q8",
          {{"height", height},
           {"group", per_scale},
           {"rows", rows},
@@ -229,7 +234,7 @@ void check_matmul_q8_case(const Kernels& k, Random& random, uint32_t height, uin
           {"kind", kind}});
 }
 
-void check_matmul_q8(const Kernels& k) {
+void check_matmul_int8(const Kernels& k, WeightType type) {
   Random random(2);
   constexpr uint32_t kRows[] = {1, 5, 16, 33, 70},
                      kCols[] = {4, 8, 12, 16, 20, 24, 28, 64, 172, 256};
@@ -241,7 +246,7 @@ void check_matmul_q8(const Kernels& k) {
         for (uint32_t cols : kCols) {
           for (uint32_t n : kBatch) {
             const uint32_t kind = rows == 70 ? kPlain : count++ % kMatmulKinds;
-            check_matmul_q8_case(k, random, height, group, rows, cols, n, kind);
+            check_matmul_int8_case(k, random, type, height, group, rows, cols, n, kind);
           }
         }
       }
@@ -500,7 +505,7 @@ void check_small_heads(const Kernels& k) {
   for (uint32_t dim : kDims) {
     for (uint32_t n = 1; n <= 40; ++n) {
       for (uint32_t kind = 0; kind < kMatmulKinds; ++kind) {
-        check_matmul_q8_case(k, random, k.row_tile, 0, n, dim, 1 + n % 3, kind);
+        check_matmul_int8_case(k, random, kWeightQ8, k.row_tile, 0, n, dim, 1 + n % 3, kind);
       }
       for (float odd : kOdd) {
         float* weights = g_x.begin(n * 2, random.below(4), kPoison);
@@ -528,7 +533,8 @@ void check_small_heads(const Kernels& k) {
 int main() {
   const Kernels& k = *kernels_at(0);
   check_matmul_f32(k);
-  check_matmul_q8(k);
+  check_matmul_int8(k, kWeightQ8);
+  check_matmul_int8(k, kWeightQ4);
   check_quantize_q8(k);
   check_rms_norm(k);
   check_rotate(k);
