@@ -293,6 +293,7 @@ constexpr Kernels make_table() {
   Kernels k = reference_table();
   k.name = "dsp";
   k.matmul_q8 = matmul_q8_dsp;
+  k.matmul_q4 = kHasQ4 ? matmul_q4_dsp : nullptr;
   k.matmul_f32 = matmul_f32_dsp;
   k.quantize_q8 = quantize_q8_dsp;
   k.rms_norm = kHasRmsNorm ? rms_norm_dsp : nullptr;
