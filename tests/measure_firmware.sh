@@ -13,7 +13,7 @@ story=models/story.thimble
 [ $# -lt 2 ] || boards=${*:2}
 mkdir -p $work
 
-first_line='%-14s %7s %9s %9s %7s %6s %9s %9s %8s %7s %8s\n'
+first_line='%-14s %7s %9s %9s %7s %6s %9s %9s %8s %7s %8s %8s %8s\n'
 second_line='%-14s %10s %10s %9s %10s %10s %9s %10s %10s\n'
 kinds_line='%-14s %10s %10s %10s %10s %11s %10s\n'
 
@@ -40,6 +40,8 @@ figures_of() { # NAME TILE
       print "stack.bound", value["stack_bound"]
       print "mac.row", value["mac_row_tile" tile]
       print "mac.group32", value["mac_group32_tile" tile]
+      print "mac.q4_row", value["mac4_row_tile" tile]
+      print "mac.q4_group32", value["mac4_group32_tile" tile]
       split("f32 q8 group32_f32 group32_q8", sessions)
       for (i in sessions) {
         session = sessions[i]
@@ -66,7 +68,8 @@ print_figures() {
         else if (split(keys[i], part, "/") == 2) out[i] = sprintf("%.2f", value[part[1]] / part[2])
         else out[i] = value[keys[i]]
       }
-      printf line, name, out[1], out[2], out[3], out[4], out[5], out[6], out[7], out[8], out[9], out[10]
+      printf line, name, out[1], out[2], out[3], out[4], out[5], out[6], out[7], out[8], out[9], out[10],
+        out[11], out[12]
     }' $work/$1/figures
 }
 
@@ -101,7 +104,8 @@ measure_board() { # NAME
     cat $dir/$kind/sizes >>$dir/figures
   done
   print_figures $1 "$first_line" size.engine size.constants size.tokenizer size.library stack.deepest \
-    arena.f32 arena.q8 arena.q8+stack.deepest mac.row/1000 mac.group32/1000
+    arena.f32 arena.q8 arena.q8+stack.deepest mac.row/1000 mac.group32/1000 mac.q4_row/1000 \
+    mac.q4_group32/1000
 }
 
 write_families
@@ -119,7 +123,7 @@ else
 fi
 printf '\n'
 printf "$first_line" board engine constants tokenizer library stack "arena f32" "arena q8" "RAM q8" \
-  "a MAC" "group 32"
+  "a MAC" "group 32" "a MAC q4" "group 32"
 set +e # the boards' own is not in force behind ||
 for_each_board measure_board
 failed=$?
@@ -131,7 +135,8 @@ library:   what the compiler and C library add (memcpy, division, floating point
 stack:     bytes below the caller, the deepest of all calls
 arena:     bytes for the session: float32 cache and all logits, int8 cache and one candidate
 RAM q8:    the latter and the stack
-a MAC:     instructions a multiply-accumulate of 256 x 256 int8 weights, one scale a row, or 32 weights
+a MAC:     instructions a multiply-accumulate of 256 x 256 int8 weights, one scale a row, or 32 weights;
+           q4: of weights of 4 bits
 
 END
 printf "$kinds_line" board llama tokenizer gpt-2 tokenizer everything tokenizer

@@ -10,6 +10,7 @@
 
 #include "arm_helium_attention.h"
 #include "arm_helium_lanes.h"
+#include "arm_helium_q4.h"
 #include "arm_helium_q8.h"
 
 namespace thimble {
@@ -259,7 +260,7 @@ const Kernels kKernelsHelium = {"helium",
                                 4,
                                 matmul_f32_helium,
                                 matmul_q8_helium,
-                                kHasQ4 ? matmul_q4_reference : nullptr,
+                                kHasQ4 ? matmul_q4_helium : nullptr,
                                 quantize_q8_helium,
                                 kHasRmsNorm ? rms_norm_helium : nullptr,
                                 kHasLayerNorm ? layer_norm_reference : nullptr,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// For arm_helium.cpp: int8 matrix products, and activations to int8.
+// For arm_helium.cpp: matrix products with int8 weights, and activations to int8.
 #ifndef THIMBLE_SRC_KERNELS_ARM_HELIUM_Q8_H
 #define THIMBLE_SRC_KERNELS_ARM_HELIUM_Q8_H
 
@@ -12,13 +12,13 @@ namespace {
 
 // ---- Matrix products -----------------------------------------------------------------------
 
-// What whole_rows_q8 and rows_q8 do: blocks of four rows, tile by tile, with one vector. The
-// assembler has it so.
+// What whole_rows_q8, rows_q8 and theirs of 4 bits do: blocks of four rows, tile by tile, with one
+// vector. The assembler has it so.
 struct Walk {
   float* out;
   const int8_t* w;
   const uint16_t* scales;
-  uint32_t more;  // columns of a group behind its first 32, or 16
+  uint32_t more;  // columns of a group behind its first 32, 16 or 0
   const int8_t* x;
   const float* xs;
   uint32_t groups;
@@ -29,7 +29,7 @@ struct Walk {
   int32_t tile_step, tile_scales_step;
   uint32_t scale_bytes;       // of a group in a tile
   uint32_t tile_blocks_mask;  // blocks of a tile - 1
-  uint32_t rows[4];           // where they begin in a block; by rows_q8
+  uint32_t rows[4];           // where a row's words lie in a block, in bytes
 };
 #define THIMBLE_WALK(a, b, at) "ldrd %[" a "], %[" b "], [%[walk], #" at "]\n\t"
 
@@ -53,26 +53,43 @@ struct Walk {
   "vldrw.u32 q3, [%q[at], #12]\n\t" \
   "vadd.i32 %q[at], %q[at], %q[columns]\n\t"
 
-#define THIMBLE_BLOCK_BEGIN \
-  "vmov.i32 %q[acc], #0\n\t" THIMBLE_WALK("x", "xs", "16") "ldr %[groups], [%[walk], #24]\n\t"
+#define THIMBLE_BLOCK_BEGIN(x) THIMBLE_WALK(x, "xs", "16") "ldr %[groups], [%[walk], #24]\n\t"
 
-// A group's dots, times ws * xs, onto the rows' chains.
-#define THIMBLE_GROUP_END(load_scales) \
-  THIMBLE_DOTS("q0")                   \
-  load_scales                          \
-      "ldr %[d0], [%[xs]], #4\n\t"     \
-      "vshl.i32 q1, q1, #16\n\t"       \
-      "vcvt.f32.s32 q0, q0\n\t"        \
-      "vmul.f32 q1, q1, %[d0]\n\t"     \
-      "vfma.f32 %q[acc], q0, q1\n\t"   \
-      "subs %[groups], #1\n\t"         \
-      "bne 1b\n\t"
+// A group's dots to q0, ws * xs to q1.
+#define THIMBLE_FACTORS(load_scales) \
+  THIMBLE_DOTS("q0")                 \
+  load_scales                        \
+      "ldr %[d0], [%[xs]], #4\n\t"   \
+      "vshl.i32 q1, q1, #16\n\t"     \
+      "vcvt.f32.s32 q0, q0\n\t"      \
+      "vmul.f32 q1, q1, %[d0]\n\t"
 
-#define THIMBLE_BLOCK_END               \
-  "vstrw.32 %q[acc], [%[out]], #16\n\t" \
-  "ldr %[d0], [%[walk], #28]\n\t"       \
-  "subs %[d0], #1\n\t"                  \
+// Scales of a group, and to those of the next one: in tiles of four rows they follow.
+#define THIMBLE_LOAD_SCALES4 "vldrh.u32 q1, [%[scales]], #8\n\t"
+#define THIMBLE_LOAD_SCALES       \
+  "vldrh.u32 q1, [%[scales]]\n\t" \
+  "ldr %[d1], [%[walk], #48]\n\t" \
+  "add %[scales], %[d1]\n\t"
+
+#define THIMBLE_GROUP_END  \
+  "subs %[groups], #1\n\t" \
+  "bne 1b\n\t"
+
+// Leaves zero in the flags behind the last block, in tiles of four rows and in any.
+#define THIMBLE_BLOCK_END4        \
+  "ldr %[d0], [%[walk], #28]\n\t" \
+  "subs %[d0], #1\n\t"            \
   "str %[d0], [%[walk], #28]\n\t"
+#define THIMBLE_BLOCK_END                   \
+  THIMBLE_BLOCK_END4                        \
+  THIMBLE_WALK("d1", "d2", "32")            \
+  "ldr %[d3], [%[walk], #52]\n\t"           \
+  "tst %[d0], %[d3]\n\t"                    \
+  "it eq\n\t"                               \
+  "ldrdeq %[d1], %[d2], [%[walk], #40]\n\t" \
+  "add %[w], %[d1]\n\t"                     \
+  "add %[scales], %[d2]\n\t"                \
+  "cmp %[d0], #0\n\t"
 
 static_assert(sizeof(void*) == 4 && sizeof(Walk) == 72, "as the assembler has it");
 
@@ -90,14 +107,16 @@ __attribute__((noinline)) void whole_rows_q8(Walk* walk) {
       THIMBLE_WALK("out", "w", "0")
       THIMBLE_WALK("scales", "more", "8")
       "lsr %[more], #4\n"
-      "0:\n\t" THIMBLE_BLOCK_BEGIN
+      "0:\n\t" THIMBLE_BLOCK_BEGIN("x")
+      "vmov.i32 %q[acc], #0\n"
       "1:\n\t" THIMBLE_LOAD_TILE4 THIMBLE_DOT16("vmladav")
                THIMBLE_LOAD_TILE4 THIMBLE_DOT16("vmladava")
       "wls lr, %[more], 3f\n"
       "2:\n\t" THIMBLE_LOAD_TILE4 THIMBLE_DOT16("vmladava")
       "le lr, 2b\n"
-      "3:\n\t" THIMBLE_GROUP_END("vldrh.u32 q1, [%[scales]], #8\n\t")
-      THIMBLE_BLOCK_END
+      "3:\n\t" THIMBLE_FACTORS(THIMBLE_LOAD_SCALES4)
+      "vfma.f32 %q[acc], q0, q1\n\t" THIMBLE_GROUP_END
+      "vstrw.32 %q[acc], [%[out]], #16\n\t" THIMBLE_BLOCK_END4
       "bne 0b"
       : [acc] "=&w"(acc), [w] "=&r"(w), [x] "=&r"(x), [xs] "=&r"(xs), [scales] "=&l"(scales),
         [out] "=&r"(out), [groups] "=&r"(groups), [d0] "=&Te"(d0), [d1] "=&Te"(d1),
@@ -109,7 +128,6 @@ __attribute__((noinline)) void whole_rows_q8(Walk* walk) {
 
 // Tiles of any four, eight or sixteen rows, where `more` is a multiple of 4 behind 16 columns.
 __attribute__((noinline)) void rows_q8(Walk* walk) {
-  vstrwq_u32(walk->rows, vmulq_n_u32(vidupq_n_u32(0, 2), walk->scale_bytes));
   const uint32x4_t columns = vdupq_n_u32(8 * walk->scale_bytes);  // bytes of 16
   float32x4_t acc;
   uint32x4_t at;
@@ -123,25 +141,17 @@ __attribute__((noinline)) void rows_q8(Walk* walk) {
   __asm__ volatile(
       THIMBLE_WALK("out", "w", "0")
       THIMBLE_WALK("scales", "more", "8")
-      "0:\n\t" THIMBLE_BLOCK_BEGIN
+      "0:\n\t" THIMBLE_BLOCK_BEGIN("x")
+      "vmov.i32 %q[acc], #0\n\t"
       "vldrw.32 %q[at], [%[walk], #56]\n\t"
       "vadd.i32 %q[at], %q[at], %[w]\n"
       "1:\n\t" THIMBLE_GATHER THIMBLE_DOT16("vmladav")
       "wlstp.8 lr, %[more], 3f\n"
       "2:\n\t" THIMBLE_GATHER THIMBLE_DOT16("vmladava")
       "letp lr, 2b\n"
-      "3:\n\t" THIMBLE_GROUP_END("vldrh.u32 q1, [%[scales]]\n\t"
-                                 "ldr %[d1], [%[walk], #48]\n\t"
-                                 "add %[scales], %[d1]\n\t")
-      THIMBLE_BLOCK_END
-      THIMBLE_WALK("d1", "d2", "32")
-      "ldr %[d3], [%[walk], #52]\n\t"
-      "tst %[d0], %[d3]\n\t"
-      "it eq\n\t"
-      "ldrdeq %[d1], %[d2], [%[walk], #40]\n\t"
-      "add %[w], %[d1]\n\t"
-      "add %[scales], %[d2]\n\t"
-      "cmp %[d0], #0\n\t"
+      "3:\n\t" THIMBLE_FACTORS(THIMBLE_LOAD_SCALES)
+      "vfma.f32 %q[acc], q0, q1\n\t" THIMBLE_GROUP_END
+      "vstrw.32 %q[acc], [%[out]], #16\n\t" THIMBLE_BLOCK_END
       "bne 0b"
       : [acc] "=&w"(acc), [at] "=&w"(at), [w] "=&r"(w), [x] "=&r"(x), [xs] "=&r"(xs),
         [scales] "=&l"(scales), [out] "=&r"(out), [groups] "=&r"(groups), [d0] "=&Te"(d0),
@@ -151,22 +161,32 @@ __attribute__((noinline)) void rows_q8(Walk* walk) {
   // clang-format on
 }
 
-void tiles_q8(float* out, size_t out_stride, const Matrix& w, uint32_t tile_begin,
-              uint32_t tile_end, const QuantizedRows& x, uint32_t n) {
+// whole_rows: tiles of four rows, groups of at least 32 columns and a multiple of `step`; rows:
+// any, where the first `first` columns of a group are not of `more`.
+struct Blocks {
+  void (*whole_rows)(Walk*);
+  void (*rows)(Walk*);
+  uint32_t step, first;
+};
+
+template <WeightType kType>
+inline void matmul_blocks(const Blocks& blocks, float* out, size_t out_stride, const Matrix& w,
+                          uint32_t tile_begin, uint32_t tile_end, const QuantizedRows& x,
+                          uint32_t n) {
   const uint32_t height = w.row_tile, groups = w.n_groups, tile_scales = groups * height;
-  const uint32_t tile_bytes = w.padded_cols * height;
+  const size_t tile_bytes = weight_bytes(kType, size_t{w.padded_cols} * height);
   const int32_t back = 8 - 2 * static_cast<int32_t>(tile_scales);
   const int32_t next = static_cast<int32_t>(tile_bytes + 16 - 4 * height);
-  const bool whole = height == 4 && w.group >= 32 && w.group % 16 == 0;
+  const bool whole = height == 4 && w.group >= 32 && w.group % blocks.step == 0;
   // Of several vectors, each meets the rows that lie in the cache before the next rows are loaded.
   const uint32_t together = n == 1 ? tile_end - tile_begin : height == 4 ? 4 : 1;
   for (uint32_t tile = tile_begin; tile < tile_end; tile += together) {
     const uint32_t tiles = tile_end - tile < together ? tile_end - tile : together;
     for (uint32_t i = 0; i < n; ++i) {
       Walk walk = {out + i * out_stride + size_t{tile} * height,
-                   static_cast<const int8_t*>(w.data) + size_t{tile} * tile_bytes,
+                   static_cast<const int8_t*>(w.data) + tile * tile_bytes,
                    w.scales + size_t{tile} * tile_scales,
-                   w.group - (whole ? 32 : 16),
+                   w.group - (whole ? 32 : blocks.first),
                    x.values + size_t{i} * w.padded_cols,
                    x.scales + size_t{i} * groups,
                    groups,
@@ -177,11 +197,11 @@ void tiles_q8(float* out, size_t out_stride, const Matrix& w, uint32_t tile_begi
                    8 - 2 * static_cast<int32_t>(height),
                    2 * height,
                    height / 4 - 1,
-                   {}};
+                   {0, 4 * height, 8 * height, 12 * height}};
       if (whole) {
-        whole_rows_q8(&walk);
+        blocks.whole_rows(&walk);
       } else {
-        rows_q8(&walk);
+        blocks.rows(&walk);
       }
     }
   }
@@ -250,7 +270,8 @@ void matmul_q8_helium(float* out, size_t out_stride, const Matrix& w, uint32_t t
                       tile_end - tile_begin, w.group, x.values + size_t{i} * w.group, x.scales[i]);
       }
     } else {
-      tiles_q8(out, out_stride, w, tile_begin, tile_end, x, n);
+      constexpr Blocks kBlocks = {whole_rows_q8, rows_q8, 16, 16};
+      matmul_blocks<kWeightQ8>(kBlocks, out, out_stride, w, tile_begin, tile_end, x, n);
     }
     if (unmarked()) return;
   }

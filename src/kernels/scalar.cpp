@@ -2,6 +2,7 @@
 // Plain C++ for cores without vector instructions and without an FPU: integers wherever they give
 // the same bits as the reference's floats, and four rows of int8 weights at a time.
 #include "../exact_math_soft.h"
+#include "q4_pairs.h"
 #include "reference.h"
 
 namespace thimble {
@@ -85,6 +86,54 @@ __attribute__((noinline)) void dot_four_rows(int32_t* dots, const int8_t* v, siz
   dots[3] = dot3;
 }
 
+constexpr Q4Pairs kPairs = q4_pairs(true);
+
+// One product for two columns: (low + high 2^16) (x4 + x0 2^16) = low x4 + (low x0 + high x4) 2^16,
+// and the rest lies above 32 bits. The sum is below 2^15 and low x4 below 2^14, so that the upper
+// half is the sum, rounded.
+THIMBLE_INLINE uint32_t pair_of(int8_t x0, int8_t x4) {
+  return (static_cast<uint32_t>(x0) << 16) + static_cast<uint32_t>(x4);
+}
+THIMBLE_INLINE int32_t pair_product(uint8_t levels, uint32_t x, uint32_t half) {
+  return static_cast<int32_t>(kPairs.of[levels] * x + half) >> 16;
+}
+
+// dot_four_rows of 4-bit weights: 16 bytes for eight of x.
+__attribute__((noinline)) void dot_four_rows_q4(int32_t* dots, const int8_t* weights, size_t step,
+                                                const int8_t* x, uint32_t cols) {
+  const uint8_t* v = reinterpret_cast<const uint8_t*>(weights);
+  uint32_t half = 0x8000;
+  __asm__("" : "+r"(half));  // in a register, so that it is added while multiplying
+  int32_t dot0 = 0, dot1 = 0, dot2 = 0, dot3 = 0;
+  const int8_t* end = x + cols;
+  do {
+    const uint32_t x0 = pair_of(x[0], x[4]), x1 = pair_of(x[1], x[5]);
+    const uint32_t x2 = pair_of(x[2], x[6]), x3 = pair_of(x[3], x[7]);
+    x += 8;
+    dot0 += pair_product(v[0], x0, half);
+    dot0 += pair_product(v[1], x1, half);
+    dot0 += pair_product(v[2], x2, half);
+    dot0 += pair_product(v[3], x3, half);
+    dot1 += pair_product(v[4], x0, half);
+    dot1 += pair_product(v[5], x1, half);
+    dot1 += pair_product(v[6], x2, half);
+    dot1 += pair_product(v[7], x3, half);
+    dot2 += pair_product(v[8], x0, half);
+    dot2 += pair_product(v[9], x1, half);
+    dot2 += pair_product(v[10], x2, half);
+    dot2 += pair_product(v[11], x3, half);
+    dot3 += pair_product(v[12], x0, half);
+    dot3 += pair_product(v[13], x1, half);
+    dot3 += pair_product(v[14], x2, half);
+    dot3 += pair_product(v[15], x3, half);
+    v += step;
+  } while (x != end);
+  dots[0] = dot0;
+  dots[1] = dot1;
+  dots[2] = dot2;
+  dots[3] = dot3;
+}
+
 // The product of a bf16 mantissa, 8 bits, and a float's, 24 bits, rounded to 24. Their exponents'
 // sum becomes the product's, if 127 is taken off.
 THIMBLE_INLINE uint32_t scale_mantissa(uint32_t w, uint32_t mantissa, uint32_t* exponent) {
@@ -121,7 +170,7 @@ __attribute__((noinline)) void scale_four_rows(float* to, const int32_t* dots,
   const bool is_usual = first && is_usual_exponent(x_exponent);
   for (const int32_t* end = dots + 4; dots != end; ++dots, ++scales, ++to) {
     const int32_t dot = *dots;
-    const uint32_t w = *scales;
+    const uint32_t w = *scales & 0x7fffu;
     const uint32_t size = static_cast<uint32_t>(dot < 0 ? -dot : dot);
     if (!is_usual || !is_usual_scale(w) || size - 1 >= 0xffffff) {  // up to 2^24 floats are exact
       *to = exact_fma(static_cast<float>(dot), from_bf16(*scales) * x_scale, first ? 0.0f : *to);
@@ -140,22 +189,26 @@ __attribute__((noinline)) void scale_four_rows(float* to, const int32_t* dots,
     } else {
       high = shift_to_even(high, 6, rest);
     }
-    const uint32_t sign = static_cast<uint32_t>(dot) & kSign;
+    const uint32_t sign = (static_cast<uint32_t>(dot) ^ (uint32_t{*scales} << 16)) & kSign;
     *to = float_of(sign + ((exponent - 97) << 23) + high);
   }
 }
 
-void matmul_q8_scalar(float* out, size_t out_stride, const Matrix& w, uint32_t tile_begin,
-                      uint32_t tile_end, const QuantizedRows& x, uint32_t n) {
+template <WeightType kType>
+THIMBLE_INLINE void matmul_int8(float* out, size_t out_stride, const Matrix& w, uint32_t tile_begin,
+                                uint32_t tile_end, const QuantizedRows& x, uint32_t n) {
+  constexpr bool kQ4 = kType == kWeightQ4;
   const uint32_t height = w.row_tile, groups = w.n_groups;
   if (height % 4 != 0) {
-    matmul_q8_reference(out, out_stride, w, tile_begin, tile_end, x, n);
+    const auto matmul = kQ4 ? matmul_q4_reference : matmul_q8_reference;
+    matmul(out, out_stride, w, tile_begin, tile_end, x, n);
     return;
   }
-  const size_t group_values = size_t{w.group} * height, step = size_t{height} * 4;
+  const size_t group_bytes = weight_bytes(kType, size_t{w.group} * height);
+  const size_t step = size_t{height} * 4;
   for (uint32_t tile = tile_begin; tile < tile_end; ++tile) {
     for (uint32_t i = 0; i < n; ++i) {
-      const int8_t* v = static_cast<const int8_t*>(w.data) + tile * groups * group_values;
+      const int8_t* v = static_cast<const int8_t*>(w.data) + tile * groups * group_bytes;
       const uint16_t* scales = w.scales + size_t{tile} * groups * height;
       const int8_t* values = x.values + size_t{i} * w.padded_cols;
       const float* x_scales = x.scales + size_t{i} * groups;
@@ -163,15 +216,26 @@ void matmul_q8_scalar(float* out, size_t out_stride, const Matrix& w, uint32_t t
       for (uint32_t g = 0; g < groups; ++g) {
         for (uint32_t r = 0; r < height; r += 4) {
           int32_t dots[4];
-          dot_four_rows(dots, v + r * 4, step, values, w.group);
+          const auto dot = kQ4 ? dot_four_rows_q4 : dot_four_rows;
+          dot(dots, v + r * 4, step, values, w.group);
           scale_four_rows(to + r, dots, scales + r, x_scales[g], g == 0);
         }
-        v += group_values;
+        v += group_bytes;
         scales += height;
         values += w.group;
       }
     }
   }
+}
+
+void matmul_q8_scalar(float* out, size_t out_stride, const Matrix& w, uint32_t tile_begin,
+                      uint32_t tile_end, const QuantizedRows& x, uint32_t n) {
+  matmul_int8<kWeightQ8>(out, out_stride, w, tile_begin, tile_end, x, n);
+}
+
+void matmul_q4_scalar(float* out, size_t out_stride, const Matrix& w, uint32_t tile_begin,
+                      uint32_t tile_end, const QuantizedRows& x, uint32_t n) {
+  matmul_int8<kWeightQ4>(out, out_stride, w, tile_begin, tile_end, x, n);
 }
 
 uint32_t largest_size(const float* x, uint32_t n) {
@@ -350,6 +414,7 @@ constexpr Kernels make_table() {
   k.name = "scalar";
   k.row_tile = 4;
   k.matmul_q8 = matmul_q8_scalar;
+  k.matmul_q4 = kHasQ4 ? matmul_q4_scalar : nullptr;
   k.quantize_q8 = quantize_q8_scalar;
   k.softmax = softmax_scalar;
   k.mix_values_q8 = mix_values_q8_scalar;
