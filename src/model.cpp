@@ -297,7 +297,7 @@ SectionEntry expected_section(const FileHeader& header, const SectionEntry* prev
   e.row_tile = shape.is_matrix ? header.row_tile : 1;
   e.offset = start;
   const uint32_t rows = padded(e.rows, e.row_tile);
-  if (shape.is_matrix && shape.type != kElementF32) {
+  if (shape.type == kElementQ8 || (THIMBLE_Q4 && shape.type == kElementQ4)) {
     const bool q4 = THIMBLE_Q4 && shape.type == kElementQ4;
     const uint32_t cols = padded(e.cols, header.group ? header.group : q4 ? 8 : 4);
     e.group = header.group ? header.group : cols;
@@ -389,7 +389,7 @@ Matrix matrix_of(const thimble_model& model, SectionKind kind, uint32_t layer) {
   m.row_tile = e.row_tile;
   m.group = e.group;
   m.n_groups = e.n_groups;
-  if (e.scales_offset) {
+  if (e.group > 0) {
     m.type = THIMBLE_Q4 && e.type == kElementQ4 ? kWeightQ4 : kWeightQ8;
     m.scales = reinterpret_cast<const uint16_t*>(model.image + e.scales_offset);
     m.padded_cols = e.n_groups * e.group;
@@ -444,13 +444,13 @@ void read_row(float* out, const Matrix& m, uint32_t row) {
     for (uint32_t c = 0; c < m.cols; ++c) out[c] = data[static_cast<size_t>(c) * m.row_tile];
     return;
   }
-  const int8_t* data =
-      static_cast<const int8_t*>(m.data) + weight_bytes(m.type, tile * m.padded_cols * m.row_tile);
+  const int8_t* data = static_cast<const int8_t*>(m.data) +
+                       weight_bytes(m.type, tile * m.padded_cols * m.row_tile) + lane * 4;
   const uint16_t* scales = m.scales + tile * m.n_groups * m.row_tile + lane;
   for (uint32_t c = 0; c < m.cols; ++c) {
     const int32_t value = THIMBLE_Q4 && m.type == kWeightQ4
-                              ? q4_level(q4_bits(data, m.row_tile, c, static_cast<uint32_t>(lane)))
-                              : data[(static_cast<size_t>(c / 4) * m.row_tile + lane) * 4 + c % 4];
+                              ? q4_level(q4_bits(data, m.row_tile, c, 0))
+                              : data[static_cast<size_t>(c / 4) * m.row_tile * 4 + c % 4];
     const float scale = from_bf16(scales[static_cast<size_t>(c / m.group) * m.row_tile]);
     out[c] = static_cast<float>(value) * scale;
   }

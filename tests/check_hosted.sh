@@ -35,8 +35,8 @@ hash_of() { # COMMAND...: of 64 tokens, greedy, so that a different bit would ch
 
 models=(models/story.thimble)
 if [ -d $shared ]; then
-  for weights in "f32" "q8 --group 32" "q8 --group row"; do
-    file=$work/stories260K-${weights##* }.thimble
+  for weights in "f32" "q8 --group 32" "q8 --group row" "q4 --group 32"; do
+    file=$work/stories260K-$(echo "$weights" | tr -d " -").thimble
     # shellcheck disable=SC2086
     "$program" convert $shared/stories260K.bin --tokenizer $shared/tok512.bin --weights $weights \
       -o "$file" 2>/dev/null

@@ -11,11 +11,11 @@ trap 'rm -rf "$work"' EXIT
 fail() { echo "check_parts: $1"; exit 1; }
 
 mkdir "$work/models"
-"$families" "$work/models" | grep -e -q8 >"$work/names"
+"$families" "$work/models" | grep -e -q8 -e llama-q4 >"$work/names"
 while read -r name; do
   "$program" embed "$work/models/$name" --needs "$work/$name.h" 2>/dev/null
 done <"$work/names"
-parts=$(sed -n 's/^#ifndef \(THIMBLE_[A-Z_]*\)  *.*/\1/p; s/^#ifndef \(THIMBLE_[A-Z_]*\)$/\1/p' src/parts.h |
+parts=$(sed -n 's/^#ifndef \(THIMBLE_[A-Z0-9_]*\)  *.*/\1/p; s/^#ifndef \(THIMBLE_[A-Z0-9_]*\)$/\1/p' src/parts.h |
   grep -v -e _SRC_ -e _NEEDS -e _CHAT)  # a model with turns opens without them, too
 
 build() { # NAME DEFINES...: the files that open a model, and the program

@@ -36,7 +36,7 @@ void write_model(const std::string& path, const tools::ModelShape& shape, bool i
   const tools::Vocabulary vocabulary =
       is_byte_level ? tiny_byte_vocabulary(shape.vocab_size) : tiny_vocabulary(shape.vocab_size);
   const tools::ImageInMemory image = tools::build_image_in_memory(
-      shape, {type, type == kWeightQ8 ? 32u : 0u, 4}, &vocabulary,
+      shape, {type, type == kWeightF32 ? 0u : 32u, 4}, &vocabulary,
       [seed](SectionKind kind, uint32_t layer, uint32_t row, uint32_t cols, float* out) {
         random_row(seed, kind, layer, row, cols, out);
       },
@@ -54,8 +54,8 @@ void write_models(const std::string& folder) {
   for (const NamedShape& family : families) {
     const std::string name = file_name(family.name);
     const bool is_byte_level = name.rfind("gpt", 0) == 0 || name.rfind("qwen", 0) == 0;
-    for (const WeightType type : {kWeightF32, kWeightQ8}) {
-      const std::string file = name + (type == kWeightF32 ? "-f32.thimble" : "-q8.thimble");
+    for (const WeightType type : {kWeightF32, kWeightQ8, kWeightQ4}) {
+      const std::string file = name + "-" + tools::weight_type(type).name + ".thimble";
       write_model(folder + "/" + file, family.shape, is_byte_level, type, seed++);
       std::printf("%s\n", file.c_str());
     }

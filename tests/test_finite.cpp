@@ -197,7 +197,7 @@ TEST_CASE("finite: convert's look at a pass names the layer and what it gives") 
       {{kOutputHead, 0, 2, 5, kHuge}, "logits, token 7: found "},
   };
   for (const auto& c : cases) {
-    for (const tools::WeightLayout layout :
+    for (const tools::WeightLayout& layout :
          {tools::WeightLayout{kWeightQ8, 32, 4}, tools::WeightLayout{kWeightF32, 0, 16}}) {
       for (uint32_t batch : {1u, 8u}) {
         SpoiledModel m(shape, layout, c.spoiled);

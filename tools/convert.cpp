@@ -346,13 +346,12 @@ void note_padding(const ConvertOptions& options, const ModelShape& shape,
       100.0 * static_cast<double>(size.padding) / static_cast<double>(size.bytes), smaller.c_str());
 }
 
-// Which matrices get 8 bits if the file may have so many bytes. What they buy was measured on
-// stories260K and the story model, by kind: most, a byte, in the embedding that is also the head,
-// then where blocks end, last where they begin.
+// Which matrices get 8 bits if the file may have so many bytes: those where a byte buys most, as
+// measured on stories260K and the story model (nats a token by kind of matrix).
 uint32_t widest_that_fits(const ConvertOptions& options, const Checkpoint& checkpoint,
                           const Vocabulary* tokens) {
-  constexpr uint32_t kOrder[] = {kMatrixEmbedding | kMatrixPositions | kMatrixHead, kMatrixOutput,
-                                 kMatrixDown, kMatrixQkv, kMatrixGateUp};
+  constexpr uint32_t kOrder[] = {kMatrixEmbedding | kMatrixPositions | kMatrixHead, kMatrixQkv,
+                                 kMatrixDown, kMatrixOutput, kMatrixGateUp};
   WeightLayout layout = options.layout;
   const auto bytes = [&] { return image_size(checkpoint.shape, layout, tokens).bytes; };
   if (bytes() > options.fit) {

@@ -124,8 +124,8 @@ write_families() {
     tests/firmware/host.c $families/all.S "$(dirname $program)/libthimble.a" -o $families/host
   $families/host >$work/families.expected
   for kind in $kinds; do
-    families_assembler $families $(grep "^$kind-[fq]" $families/list) >$families/$kind.S
-    grep "^$kind-[fq]" $work/families.expected >$work/$kind.expected
+    families_assembler $families $(grep "^$kind-[fq][38]" $families/list) >$families/$kind.S
+    grep "^$kind-[fq][38]" $work/families.expected >$work/$kind.expected
     $program embed $families/$kind-q8.thimble --needs $families/$kind.h 2>/dev/null
   done
 }
