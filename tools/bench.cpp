@@ -43,7 +43,7 @@ What is measured
 
 Random weights instead of a model file
   --shape SHAPE        stories260K, 15M, 42M, 110M, or dim,hidden,layers,heads,kv_heads,vocab,ctx
-  --weights f32|q8     float32, or int8 in groups that share a scale; default q8
+  --weights f32|q8|q4  float32, int8 or 4 bits in groups that share a scale; default q8
   --group N            q8: weights that share a scale, 32, 64, 128 or row; default 32
   --tile N             rows of a weight tile, 1, 2, 4, 8 or 16; default 16
 
@@ -457,7 +457,7 @@ WeightLayout parse_layout(const Args& args) {
       *find_weight_type(one_of(args, "--weights", "q8", {"f32", "q8", "q4"}));
   layout.type = type.type;
   if (!type.has_scales && args.has("--group")) {
-    throw WrongUsage("option '--group' needs '--weights q8': f32 weights have no scales");
+    throw WrongUsage("option '--group' needs '--weights q8' or q4: f32 weights have no scales");
   }
   const std::string group =
       one_of(args, "--group", type.has_scales ? "32" : "row", {"32", "64", "128", "row"});
