@@ -102,7 +102,7 @@ TEST_CASE("convert mixed: as many kinds of matrices in 8 bits as fit, those that
   const size_t q4 = convert({"--weights", "q4"}).bytes.size(), q8 = convert({}).bytes.size();
   uint32_t before = 0;
   size_t bytes_before = 0;
-  for (size_t fit = q4; fit <= q8 + 1024; fit += 512) {
+  for (size_t fit = q4; fit <= q8 + 8192; fit += 4096) {
     const Made made = convert({"--weights", "mixed", "--fit", std::to_string(fit)});
     REQUIRE(made.ended.code == 0);
     CHECK(made.bytes.size() <= fit);

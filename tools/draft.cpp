@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "draft.h"
 
+#include <algorithm>
+
 #include "error.h"
 #include "image.h"
 #include "progress.h"
@@ -8,8 +10,12 @@
 namespace thimble::tools {
 namespace {
 
-constexpr size_t kTokens = 32768;  // to calibrate with; a quarter for a large model
-constexpr uint64_t kLargeParams = 16u << 20;
+// Tokens to calibrate with: a model of few weights needs few, and with many each takes long.
+size_t tokens_for(uint64_t n_params) {
+  constexpr uint64_t kLeast = 512, kMost = 32768, kParamsPerToken = 8, kLargeParams = 16u << 20;
+  if (n_params > kLargeParams) return kMost / 4;
+  return static_cast<size_t>(std::clamp(n_params / kParamsPerToken, kLeast, kMost));
+}
 
 }  // namespace
 
@@ -29,7 +35,7 @@ Draft::Draft(const std::string& output, const Checkpoint& checkpoint, const Voca
   }
   file_ = std::make_unique<MappedFile>(output_.flush());
   model_ = open_model(file_->path(), file_->data(), file_->size(), false);
-  const size_t n = model_.n_params > kLargeParams ? kTokens / 4 : kTokens;
+  const size_t n = tokens_for(model_.n_params);
   std::vector<std::vector<int32_t>> texts;
   if (text.empty()) {
     texts = own_texts(model_, n);
