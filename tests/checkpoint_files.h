@@ -22,6 +22,20 @@ struct FileTensor {
   std::vector<float> values;
 };
 
+// One of each type that is read, and some that are not.
+inline const std::vector<FileTensor>& some_tensors() {
+  static const std::vector<FileTensor> tensors = {
+      {"a.weight", "F32", {2, 3}, {1.5f, -2, 3, 4, 5, 6e30f}},
+      {"b", "F16", {4}, {0.5f, -1.25f, 65504, 0x1p-24f}},
+      {"c", "BF16", {1, 2}, {-3.5f, 0x1p-100f}},
+      {"d", "F64", {}, {0.1f}},
+      {"empty", "F32", {0, 7}, {}},
+      {"mask", "BOOL", {2}, {0, 1}},
+      {"ids", "I64", {3}, {1, 2, 3}},
+  };
+  return tensors;
+}
+
 struct NamedBytes {
   std::string name, bytes;
 };

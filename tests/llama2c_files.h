@@ -17,27 +17,9 @@
 
 #include "format.h"
 #include "random.h"
+#include "test_folder.h"
 
 namespace thimble::test {
-
-// A folder of its own, gone at the end.
-struct TestFolder {
-  TestFolder() {
-    char pattern[] = "/tmp/thimble-test-XXXXXX";
-    path = mkdtemp(pattern);
-  }
-  ~TestFolder() { std::filesystem::remove_all(path); }
-  TestFolder(const TestFolder&) = delete;
-  TestFolder& operator=(const TestFolder&) = delete;
-
-  std::string operator/(const std::string& name) const { return path + "/" + name; }
-  std::string write(const std::string& name, const std::string& bytes) const {
-    std::ofstream(*this / name, std::ios::binary) << bytes;
-    return *this / name;
-  }
-
-  std::string path;
-};
 
 template <class T>
 void append(std::string* out, T value) {

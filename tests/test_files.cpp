@@ -15,8 +15,10 @@
 
 #include "error.h"
 #include "files.h"
+#include "test_folder.h"
 
 using namespace thimble::tools;
+using thimble::test::refusal_of;
 
 namespace {
 
@@ -35,16 +37,6 @@ struct Folder {
 std::string contents(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   return {std::istreambuf_iterator<char>(file), {}};
-}
-
-template <class F>
-std::string refusal_of(F f) {
-  try {
-    f();
-  } catch (const Refused& refused) {
-    return refused.what();
-  }
-  return "accepted";
 }
 
 // Runs f in a process of its own; the signal that ended it, 0 if none did.

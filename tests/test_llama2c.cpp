@@ -12,6 +12,7 @@
 #include "json.h"
 #include "llama2c_files.h"
 #include "readers/reader.h"
+#include "test_folder.h"
 
 using namespace thimble;
 using namespace thimble::test;
@@ -21,16 +22,6 @@ namespace {
 
 bool bits_equal(float a, float b) {
   return std::memcmp(&a, &b, sizeof a) == 0;
-}
-
-template <class F>
-std::string refusal_of(F f) {
-  try {
-    f();
-  } catch (const Refused& refused) {
-    return refused.what();
-  }
-  return "accepted";
 }
 
 std::string refusal_of_checkpoint(const std::string& path) {

@@ -16,6 +16,7 @@
 #include "json.h"
 #include "readers/reader.h"
 #include "readers/tokenizers.h"
+#include "test_folder.h"
 #include "tokenizer_case.h"
 #include "tokenizer_files.h"
 
@@ -33,31 +34,6 @@ using tools::Vocabulary;
 using Ids = std::vector<int32_t>;
 
 namespace {
-
-// A folder that goes away with its files.
-class Folder {
- public:
-  Folder() {
-    char name[] = "/tmp/thimble-test-XXXXXX";
-    REQUIRE(mkdtemp(name) != nullptr);
-    path_ = name;
-  }
-  ~Folder() {
-    for (const std::string& file : files_) unlink(file.c_str());
-    rmdir(path_.c_str());
-  }
-  std::string write(const std::string& name, const std::string& text) {
-    const std::string path = path_ + "/" + name;
-    std::ofstream(path, std::ios::binary) << text;
-    files_.push_back(path);
-    return path;
-  }
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-  std::vector<std::string> files_;
-};
 
 std::string whole_file(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
@@ -103,7 +79,7 @@ std::string why(const std::string& path, uint32_t vocab_size = 0) {
 }
 
 void check_why(const std::string& json, const std::string& part) {
-  Folder folder;
+  test::TestFolder folder;
   const std::string text = why(folder.write("tokenizer.json", json));
   CHECK_MESSAGE(text.find(part) != std::string::npos, text);
 }
@@ -113,7 +89,7 @@ void check_why(const std::string& json, const std::string& part) {
 // ---- tokenizer.json -----------------------------------------------------------------------------
 
 TEST_CASE("tokenizer files: tokenizer.json, byte-level") {
-  Folder folder;
+  test::TestFolder folder;
   const std::string path = folder.write("tokenizer.json", tokenizer_json(kByteLevelStep));
   const Vocabulary v = open_vocabulary(path, 16).vocabulary;
   CHECK(v.kind == kTokenizerByteBpe);
@@ -125,12 +101,12 @@ TEST_CASE("tokenizer files: tokenizer.json, byte-level") {
   CHECK(t.encode("hello hello<|end|>", THIMBLE_ENCODE_SPECIAL) == Ids{8, 9, 10});
   CHECK(t.encode("hell he") == Ids{7, 4, 5});
   CHECK(t.encode("x") == Ids{});
-  CHECK(open_vocabulary(folder.path(), 0).vocabulary.texts.size() == 11);
+  CHECK(open_vocabulary(folder.path, 0).vocabulary.texts.size() == 11);
   CHECK(why(path, 10).find("found 11 tokens, the model has 10") != std::string::npos);
 }
 
 TEST_CASE("tokenizer files: tokenizer.json, BOS from the template and the files beside it") {
-  Folder folder;
+  test::TestFolder folder;
   const std::string path = folder.write("tokenizer.json", test::tokenizer_json_with_bos());
   CHECK(open_vocabulary(path, 0).vocabulary.bos_id == 10);
   CHECK(open_vocabulary(path, 0).vocabulary.add_bos);
@@ -143,7 +119,7 @@ TEST_CASE("tokenizer files: tokenizer.json, BOS from the template and the files 
 }
 
 TEST_CASE("tokenizer files: tokenizer.json with byte fallback") {
-  Folder folder;
+  test::TestFolder folder;
   const std::string path = folder.write("tokenizer.json", test::fallback_tokenizer_json());
   const Vocabulary v = open_vocabulary(path, 0).vocabulary;
   CHECK(v.kind == kTokenizerScoredBpe);
@@ -180,11 +156,11 @@ TEST_CASE("tokenizer files: what tokenizer.json is refused for") {
 
 TEST_CASE("tokenizer files: vocab.json and merges.txt, encoder.json and vocab.bpe") {
   for (const auto& names : {std::pair("vocab.json", "merges.txt"), {"encoder.json", "vocab.bpe"}}) {
-    Folder folder;
+    test::TestFolder folder;
     const std::string vocab = folder.write(names.first, "{" + std::string(kHelloVocab) + "}");
     CHECK(why(vocab).find("merges.txt or vocab.bpe") != std::string::npos);
     const std::string merges = folder.write(names.second, test::kHelloMergeLines);
-    for (const std::string& path : {vocab, merges, folder.path()}) {
+    for (const std::string& path : {vocab, merges, folder.path}) {
       const TokenizerCase t(open_vocabulary(path, 0).vocabulary);
       CHECK(t.encode("hello hello<|end|>", THIMBLE_ENCODE_SPECIAL) == Ids{8, 9, 10});
     }
@@ -194,9 +170,9 @@ TEST_CASE("tokenizer files: vocab.json and merges.txt, encoder.json and vocab.bp
 }
 
 TEST_CASE("tokenizer files: tiktoken") {
-  Folder folder;
+  test::TestFolder folder;
   const std::string path = folder.write("x.tiktoken", test::kTiktokenRanks);
-  const TokenizerCase t(open_vocabulary(folder.path(), 0).vocabulary);
+  const TokenizerCase t(open_vocabulary(folder.path, 0).vocabulary);
   CHECK(t.encode("abab a") == Ids{2, 2, 0});
   CHECK(t.encode("aba") == Ids{3});
   folder.write("x.tiktoken", "YQ== 0\nYg== 2\n");
@@ -206,7 +182,7 @@ TEST_CASE("tokenizer files: tiktoken") {
 }
 
 TEST_CASE("tokenizer files: a list of characters") {
-  Folder folder;
+  test::TestFolder folder;
   const std::string path = folder.write("characters.txt", "\n ab\xc3\xa9\n");
   const TokenizerCase t(open_vocabulary(path, 0).vocabulary);
   CHECK(t.encode("b \xc3\xa9"
@@ -219,10 +195,10 @@ TEST_CASE("tokenizer files: a list of characters") {
 }
 
 TEST_CASE("tokenizer files: nanoGPT's meta.pkl") {
-  Folder folder;
+  test::TestFolder folder;
   const std::string path =
       folder.write("meta.pkl", test::meta_pickle({"\n", " ", "a", "\xc3\xa9"}));
-  for (const std::string& given : {path, folder.path()}) {
+  for (const std::string& given : {path, folder.path}) {
     const TokenizerCase t(open_vocabulary(given, 0).vocabulary);
     CHECK(t.encode("a \xc3\xa9\n") == Ids{2, 1, 3, 0});
   }
@@ -235,9 +211,9 @@ TEST_CASE("tokenizer files: nanoGPT's meta.pkl") {
 
 TEST_CASE("tokenizer files: SentencePiece") {
   const std::string bytes = test::sentencepiece_pieces();
-  Folder folder;
+  test::TestFolder folder;
   const std::string path = folder.write("tokenizer.model", test::sentencepiece_file());
-  const Vocabulary v = open_vocabulary(folder.path(), 0).vocabulary;
+  const Vocabulary v = open_vocabulary(folder.path, 0).vocabulary;
   CHECK(v.bos_id == 1);
   CHECK(v.eos_id == 2);
   CHECK(v.note.empty());
@@ -253,7 +229,7 @@ TEST_CASE("tokenizer files: SentencePiece") {
 TEST_CASE("tokenizer files: what cannot spell a plain sentence") {
   std::string missing;
   CHECK(tools::spells_plainly(test::byte_level_vocabulary({{"a", "b"}}), &missing));
-  Folder folder;
+  test::TestFolder folder;
   const std::string path = folder.write("characters.txt", "abcdefghijklmnopqrstuvwxy ");
   CHECK_FALSE(tools::spells_plainly(open_vocabulary(path, 0).vocabulary, &missing));
   CHECK(missing.find("'Tz.'") != std::string::npos);

@@ -17,6 +17,7 @@
 #include "readers/gguf.h"
 #include "readers/reader.h"
 #include "readers/tokenizers.h"
+#include "test_folder.h"
 #include "tiny_model.h"
 #include "tokenizer_case.h"
 
@@ -332,32 +333,8 @@ TEST_CASE("turns: a template as export writes it, whatever its texts") {
 
 // ---- Where templates stand ---------------------------------------------------------------------
 
-namespace {
-
-class Folder {
- public:
-  Folder() {
-    char name[] = "/tmp/thimble-test-XXXXXX";
-    REQUIRE(mkdtemp(name) != nullptr);
-    path = name;
-  }
-  ~Folder() {
-    for (const std::string& file : files) unlink(file.c_str());
-    rmdir(path.c_str());
-  }
-  std::string write(const std::string& name, const std::string& text) {
-    files.push_back(path + "/" + name);
-    std::ofstream(files.back(), std::ios::binary) << text;
-    return files.back();
-  }
-  std::string path;
-  std::vector<std::string> files;
-};
-
-}  // namespace
-
 TEST_CASE("turns: templates of tokenizer_config.json, chat_template.jinja and GGUF") {
-  Folder folder;
+  TestFolder folder;
   const std::string tokenizer =
       folder.write("tokenizer.json",
                    R"({"model":{"type":"BPE","vocab":{"a":0,"b":1},"merges":[]},
