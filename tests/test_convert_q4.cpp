@@ -111,7 +111,7 @@ TEST_CASE("convert mixed: as many kinds of matrices in 8 bits as fit, those that
     before = made.header().q8_matrices;
     bytes_before = made.bytes.size();
   }
-  CHECK(before == kKnownMatrices);
+  CHECK(before == (kKnownMatrices & ~uint32_t{kMatrixPositions}));  // there are none
   const Made first = convert({"--weights", "mixed", "--fit", std::to_string(q4)});
   CHECK(first.header().q8_matrices == 0);
   const Made none = convert({"--weights", "mixed", "--fit", std::to_string(q4 - 1)});

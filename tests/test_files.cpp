@@ -18,7 +18,7 @@
 #include "test_folder.h"
 
 using namespace thimble::tools;
-using thimble::test::refusal_of;
+using thimble::test::refusal_when;
 
 namespace {
 
@@ -68,7 +68,7 @@ TEST_CASE("a mapped file") {
   CHECK(file.path() == folder / "a");
 
   const auto refusal = [](const std::string& path) {
-    return refusal_of([&] { MappedFile refused(path); });
+    return refusal_when([&] { MappedFile refused(path); });
   };
   CHECK(refusal(folder / "none") == folder / "none: No such file or directory");
   CHECK(refusal(folder.path) == folder.path + ": is a directory, expected a file");
@@ -219,7 +219,8 @@ TEST_CASE("no signal that ends the program leaves a part behind") {
   // As main() has it, it is an error like others.
   CHECK(signal_of_child([&] {
           std::signal(SIGXFSZ, SIG_IGN);
-          if (refusal_of(write_beyond) != folder / "a: cannot be written: File too large") _exit(1);
+          if (refusal_when(write_beyond) != folder / "a: cannot be written: File too large")
+            _exit(1);
         }) == 0);
   CHECK(folder.is_empty());
 }
@@ -249,8 +250,9 @@ TEST_CASE("an output file's name may be as long as names can be") {
   }
   CHECK(contents(folder / (std::string(254, 'n') + "1")) == "1");
   CHECK(contents(folder / (std::string(254, 'n') + "2")) == "2");
-  CHECK(refusal_of([&] { OutputFile refused(folder / std::string(256, 'n')); }).find("too long") !=
-        std::string::npos);
+  CHECK(refusal_when([&] {
+          OutputFile refused(folder / std::string(256, 'n'));
+        }).find("too long") != std::string::npos);
 }
 
 TEST_CASE("an output file that may not be written is not replaced, and its mode stays") {
@@ -262,7 +264,7 @@ TEST_CASE("an output file that may not be written is not replaced, and its mode 
   };
   std::ofstream(folder / "a") << "old";
   REQUIRE(chmod((folder / "a").c_str(), 0444) == 0);
-  CHECK(refusal_of([&] { OutputFile refused(folder / "a"); }) ==
+  CHECK(refusal_when([&] { OutputFile refused(folder / "a"); }) ==
         folder / "a: may not be written (mode 444), so it is not replaced");
   CHECK(contents(folder / "a") == "old");
   for (const mode_t mode : {0600u, 0640u, 0755u}) {
@@ -289,7 +291,7 @@ TEST_CASE("one file under two names") {
 TEST_CASE("an output file that cannot be") {
   const Folder folder;
   const auto refusal = [](const std::string& path) {
-    return refusal_of([&] { OutputFile refused(path); });
+    return refusal_when([&] { OutputFile refused(path); });
   };
   CHECK(refusal(folder / "none/a") ==
         folder / "none/a: cannot be written: No such file or directory");
@@ -305,8 +307,8 @@ TEST_CASE("a text") {
   std::ofstream(folder / "a", std::ios::binary) << text;
   CHECK(read_text(folder / "a") == text);
   CHECK(read_text("/dev/null") == "");
-  CHECK(refusal_of([&] { read_text(folder / "none"); }) ==
+  CHECK(refusal_when([&] { read_text(folder / "none"); }) ==
         folder / "none: No such file or directory");
-  CHECK(refusal_of([&] { read_text(folder.path); }) ==
+  CHECK(refusal_when([&] { read_text(folder.path); }) ==
         folder.path + ": cannot be read: Is a directory");
 }

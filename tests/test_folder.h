@@ -34,7 +34,7 @@ struct TestFolder {
 
 // What f throws as Refused says, or "accepted".
 template <class F>
-std::string refusal_of(F f) {
+std::string refusal_when(F f) {
   try {
     f();
   } catch (const tools::Refused& refused) {

@@ -111,7 +111,7 @@ TEST_CASE("golden: int8 weights are within half a step of what they were made fr
       for (uint32_t i = 0; i < header_of(m.view).n_sections; ++i) {
         const SectionEntry& e =
             reinterpret_cast<const SectionEntry*>(m.image.data() + sizeof(FileHeader))[i];
-        if (e.type != kElementQ8 && e.type != kElementQ4) continue;
+        if (e.type != kElementQ8) continue;
         std::vector<float> weights(e.cols), stored(e.cols);
         for (uint32_t row = 0; row < e.rows; ++row) {
           const SectionKind kind = static_cast<SectionKind>(e.kind);

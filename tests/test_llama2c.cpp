@@ -25,7 +25,7 @@ bool bits_equal(float a, float b) {
 }
 
 std::string refusal_of_checkpoint(const std::string& path) {
-  return refusal_of([&] { open_checkpoint(path, {}); });
+  return refusal_when([&] { open_checkpoint(path, {}); });
 }
 
 bool contains(const std::string& text, const std::string& part) {
@@ -283,7 +283,7 @@ TEST_CASE("every truncation of a tokenizer and one byte more are refused") {
   const std::string bytes = tokenizer_bytes(small_tokens(9));
   const auto refusal = [&](const std::string& changed) {
     const std::string path = folder.write("t.bin", changed);
-    return refusal_of([&] { open_vocabulary(path, 9); });
+    return refusal_when([&] { open_vocabulary(path, 9); });
   };
   REQUIRE(refusal(bytes) == "accepted");
   for (size_t n = 0; n < bytes.size(); ++n) {
@@ -343,7 +343,7 @@ TEST_CASE("wrong values in a tokenizer are refused by name") {
     std::string changed, bytes = tokenizer_bytes(small_tokens(9));
     append(&changed, value);
     const std::string path = folder.write("t.bin", bytes.replace(at, 4, changed));
-    return refusal_of([&] { open_vocabulary(path, 9); });
+    return refusal_when([&] { open_vocabulary(path, 9); });
   };
   CHECK(contains(refusal(0, 0), "length of the longest token: found 0, expected 1 to 4096"));
   CHECK(contains(refusal(0, 4097), "length of the longest token: found 4097"));
@@ -355,7 +355,7 @@ TEST_CASE("wrong values in a tokenizer are refused by name") {
   CHECK(contains(refusal(8, 0xffffffff), "length of token 0: found -1"));
   CHECK(contains(refusal(8, 7), "length of token 0: found 7"));
   const std::string two = folder.write("two.bin", tokenizer_bytes(small_tokens(2)));
-  CHECK(contains(refusal_of([&] { open_vocabulary(two, 2); }), "at least the 3 control tokens"));
+  CHECK(contains(refusal_when([&] { open_vocabulary(two, 2); }), "at least the 3 control tokens"));
 }
 
 TEST_CASE("the real files") {

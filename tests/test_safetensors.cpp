@@ -23,7 +23,7 @@ namespace {
 // Without the path.
 std::string refusal_of_file(const TestFolder& folder, const std::string& bytes) {
   const std::string path = folder.write("x.safetensors", bytes);
-  const std::string text = refusal_of([&] { open_safetensors({path}); });
+  const std::string text = refusal_when([&] { open_safetensors({path}); });
   return text.substr(0, path.size()) == path ? text.substr(path.size()) : text;
 }
 
@@ -76,7 +76,7 @@ TEST_CASE("safetensors: all types, in the header's order, integers listed and no
       continue;
     }
     CHECK(tensors->all()[i].type == some_tensors()[i].type);
-    CHECK(refusal_of([&] {
+    CHECK(refusal_when([&] {
             float out[3];
             tensors->read(i, 0, 1, out);
           }) == path + ": tensor \"" + some_tensors()[i].name + "\" is of type " +
@@ -110,13 +110,13 @@ TEST_CASE("safetensors: shards and their index") {
       CHECK(difference(*tensors, i, some_tensors()[i]) == "");
     }
   }
-  CHECK(refusal_of([&] {
+  CHECK(refusal_when([&] {
           open_safetensors({paths[0], folder.write("y", safetensors_file({some_tensors()[0]}))});
         }) == folder / "y: safetensors: tensor \"a.weight\" is in " + paths[0] +
                   " too, expected each in one file");
 
   const auto refusal_of_index = [&](const std::string& text) {
-    return refusal_of([&] { open_safetensors_index(folder.write("i.json", text)); });
+    return refusal_when([&] { open_safetensors_index(folder.write("i.json", text)); });
   };
   const std::string prefix = folder / "i.json: ";
   CHECK(refusal_of_index("{}") ==

@@ -42,12 +42,16 @@ std::vector<std::vector<int32_t>> calibration_texts(const thimble_model& model,
   for (const std::string_view record : split_records(text)) {
     if (most == 0) break;
     // No token is longer than this.
-    const size_t bytes = std::min(record.size(), size_t{kLongest} * model.max_token_bytes);
-    std::vector<int32_t> tokens =
+    const size_t bytes = std::min(record.size(), most * model.max_token_bytes);
+    const std::vector<int32_t> tokens =
         encode_all(model, std::string(record.substr(0, bytes)), THIMBLE_ENCODE_BOS);
-    tokens.resize(std::min({tokens.size(), most, size_t{std::min(model.n_ctx, kLongest)}}));
-    most -= tokens.size();
-    if (!tokens.empty()) texts.push_back(std::move(tokens));
+    const size_t piece = std::min(model.n_ctx, kLongest);
+    for (size_t begin = 0; begin < tokens.size() && most > 0; begin += piece) {
+      const size_t n = std::min({piece, tokens.size() - begin, most});
+      const auto at = tokens.begin() + static_cast<std::ptrdiff_t>(begin);
+      texts.emplace_back(at, at + static_cast<std::ptrdiff_t>(n));
+      most -= n;
+    }
   }
   return texts;
 }

@@ -15,7 +15,7 @@
 
 namespace thimble::tools {
 
-// Tokens of `text`, record by record, `most` of them at most.
+// Tokens of `text`, record by record (records.h), long ones in pieces; `most` of them at most.
 std::vector<std::vector<int32_t>> calibration_texts(const thimble_model& model,
                                                     const std::string& text, size_t most);
 

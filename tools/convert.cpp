@@ -15,6 +15,7 @@
 #include "image.h"
 #include "progress.h"
 #include "readers/reader.h"
+#include "size_option.h"
 #include "size_text.h"
 #include "targets.h"
 #include "verbs.h"
@@ -85,9 +86,10 @@ How weights are stored
                        and q8 where 8 bits buy most within --fit
   --group N            q8, q4: weights that share a scale, 32, 64, 128 or row; rows are padded to
                        whole groups; default 32
-  --calibrate TEXT     q4: a text as the model will meet, such as a part of what it was trained on;
-                       default: texts that it writes itself
-  --fit BYTES          mixed: the largest model file
+  --calibrate TEXT     q4, mixed: a text as the model will meet, such as a part of what it was trained
+                       on, some 100 KB, records between <|endoftext|>; default: what it writes itself
+  --fit SIZE           mixed: the largest model file: 700000, 512K, 1M. Whole kinds of matrices get 8
+                       bits: the embedding and head first, then q, k, v, down, output, gate and up
 
 What it is made for; neither changes one bit of a result
   --for TARGET         rows of a weight tile that suit a target; default host. TARGET is one of
@@ -101,6 +103,7 @@ Examples
   thimble convert model.pth --heads 12 --tokenizer gpt2/ -o model.thimble
   thimble convert stories15M.bin --tokenizer tokenizer.bin -o stories15M.thimble
   thimble convert story.bin --tokenizer tokenizer.bin --for cortex-m4 --ctx 128 -o story-m4.thimble
+  thimble convert story.bin --tokenizer tokenizer.bin --weights q4 --calibrate stories.txt -o s.thimble
   thimble convert model.bin --weights f32 -o model-f32.thimble
 )";
 
@@ -144,7 +147,7 @@ WeightLayout parse_layout(const Args& args) {
     throw WrongUsage("option '--calibrate' needs '--weights q4' or mixed");
   }
   if (is_mixed != args.has("--fit")) {
-    throw WrongUsage("options '--weights mixed' and '--fit BYTES' belong together");
+    throw WrongUsage("options '--weights mixed' and '--fit SIZE' belong together");
   }
   const std::string group = args.text("--group", type->has_scales ? "32" : "row");
   if (group != "32" && group != "64" && group != "128" && group != "row") {
@@ -219,7 +222,7 @@ ConvertOptions parse(const Words& words) {
   options.read = read_options_of(args);
   options.vocabulary = vocabulary_options_of(args);
   options.calibration = args.text("--calibrate", "");
-  options.fit = args.count("--fit", 0, 0, uint64_t{1} << 40);
+  if (args.has("--fit")) options.fit = size_option(args, "--fit");
   options.turns = parse_turns(args);
   const char* of_tokens = options.token_option();
   if (of_tokens && options.tokenizer == "none") {
@@ -304,12 +307,14 @@ void print_errors(const std::vector<SectionReport>& reports) {
   }
 }
 
-void print_written(const ConvertOptions& options, const ModelShape& shape, uint64_t bytes) {
+void print_written(const ConvertOptions& options, const WeightLayout& layout,
+                   const ModelShape& shape, uint64_t bytes) {
   std::string weights = "f32";
   if (options.layout.type != kWeightF32) {
     weights = weight_type(options.layout.type).name + std::string(", a scale for each ");
     weights += options.layout.group ? format("%u weights", options.layout.group) : "row";
   }
+  if (layout.q8_matrices) weights += ", q8 in " + matrix_names(layout.q8_matrices);
   std::fprintf(stderr, "wrote  %s: %s, tiles of %u rows, context %u, %s\n", options.output.c_str(),
                weights.c_str(), options.layout.row_tile, shape.n_ctx, size_text(bytes).c_str());
 }
@@ -353,14 +358,18 @@ uint32_t widest_that_fits(const ConvertOptions& options, const Checkpoint& check
   constexpr uint32_t kOrder[] = {kMatrixEmbedding | kMatrixPositions | kMatrixHead, kMatrixQkv,
                                  kMatrixDown, kMatrixOutput, kMatrixGateUp};
   WeightLayout layout = options.layout;
+  layout.row_tile = 16;  // the most padding, so that no choice of tiles changes a bit
   const auto bytes = [&] { return image_size(checkpoint.shape, layout, tokens).bytes; };
   if (bytes() > options.fit) {
     throw Refused(format("%s: needs %llu bytes with 4 bits everywhere, --fit is %llu",
                          options.input.c_str(), static_cast<unsigned long long>(bytes()),
                          static_cast<unsigned long long>(options.fit)));
   }
+  const uint32_t absent = (checkpoint.shape.learned_positions ? 0u : kMatrixPositions) |
+                          (checkpoint.shape.tied_head ? kMatrixHead : 0u);
   uint32_t chosen = 0;
-  for (const uint32_t kind : kOrder) {
+  for (const uint32_t order : kOrder) {
+    const uint32_t kind = order & ~absent;
     layout.q8_matrices = chosen | kind;
     if (bytes() <= options.fit) chosen |= kind;
   }
@@ -438,8 +447,8 @@ int convert_verb(const Words& words) {
     throw Refused(options.input + ": " + refused.what());
   }
   output.commit();
-  print_written(options, checkpoint.shape, end);
-  note_padding(options, checkpoint.shape, tokens);
+  print_written(options, layout, checkpoint.shape, end);
+  if (options.fit == 0) note_padding(options, checkpoint.shape, tokens);
   print_errors(reports);
   return 0;
 }

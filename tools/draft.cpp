@@ -2,9 +2,11 @@
 #include "draft.h"
 
 #include <algorithm>
+#include <cstdio>
 
 #include "error.h"
 #include "image.h"
+#include "odd_text.h"
 #include "progress.h"
 
 namespace thimble::tools {
@@ -41,8 +43,19 @@ Draft::Draft(const std::string& output, const Checkpoint& checkpoint, const Voca
     texts = own_texts(model_, n);
   } else {
     if (!vocabulary) throw Refused("--calibrate needs a tokenizer: a text has to become tokens");
-    texts = calibration_texts(model_, read_text(text), n);
+    const std::string content = read_text(text);
+    note_oddities(content, text);
+    texts = calibration_texts(model_, content, n);
     if (texts.empty()) throw Refused(text + ": holds no text to calibrate with");
+    size_t tokens = 0;
+    for (const std::vector<int32_t>& each : texts) tokens += each.size();
+    if (tokens < n / 2) {
+      std::fprintf(
+          stderr,
+          "warning: %s has %zu tokens to calibrate with, and this model wants %zu; with few "
+          "the model may become worse than with its own texts (without --calibrate)\n",
+          text.c_str(), tokens, n);
+    }
   }
   calibration_ = std::make_unique<Calibration>(model_, std::move(texts));
 }

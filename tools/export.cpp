@@ -277,6 +277,9 @@ int export_verb(const Words& words) {
     output.commit();
     std::fprintf(stderr, "wrote  %s: GGUF v3, %s, %s\n", output_path.c_str(), exporter.family(),
                  size_text(bytes).c_str());
+    if (model.weight_type == kWeightQ4) {
+      std::fprintf(stderr, "note: weights of 4 bits are written as F32, to the bit\n");
+    }
   } catch (const RefusedExport& refused) {
     throw Refused(input + ": " + refused.what());
   }

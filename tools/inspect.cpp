@@ -137,7 +137,7 @@ std::vector<Fact> header_facts(const FileHeader& h) {
       fact("weight_type", weight_type(h.weight_type).name),
       fact("group", int64_t{h.group},
            weight_type(h.weight_type).has_scales && h.group == 0 ? "a scale for each row" : ""),
-      fact("q8_matrices", int64_t{h.q8_matrices}),
+      fact("q8_matrices", int64_t{h.q8_matrices}, matrix_names(h.q8_matrices)),
       fact("row_tile", int64_t{h.row_tile}),
       fact("tokenizer", tokenizer_name(h.tokenizer)),
   };

@@ -16,6 +16,7 @@
 #include "kv_cache.h"
 #include "model.h"
 #include "output.h"
+#include "size_option.h"
 #include "size_text.h"
 #include "verbs.h"
 
@@ -105,23 +106,6 @@ struct Device {
   uint64_t flash = 0, ram = 0;  // 0: not given
 };
 
-// 700000, 512K or 1M.
-uint64_t size_of(const Args& args, const char* option) {
-  const std::string text = args.text(option, "");
-  size_t digits = 0;
-  uint64_t value = 0;
-  while (digits < text.size() && text[digits] >= '0' && text[digits] <= '9' && digits < 15) {
-    value = value * 10 + static_cast<uint64_t>(text[digits++] - '0');
-  }
-  const std::string unit = text.substr(digits);
-  const bool known = unit.empty() || unit == "K" || unit == "M" || unit == "KiB" || unit == "MiB";
-  if (digits == 0 || value == 0 || !known) {
-    throw WrongUsage(std::string("option '") + option + "' is '" + text +
-                     "', expected a size such as 700000, 512K or 1M");
-  }
-  return value * (unit.empty() ? 1 : unit[0] == 'K' ? kKiB : kMiB);
-}
-
 Device parse_device(const Args& args) {
   Device device;
   if (args.has("--board")) {
@@ -134,8 +118,8 @@ Device parse_device(const Args& args) {
     device.flash = device.board->flash;
     device.ram = device.board->ram;
   }
-  if (args.has("--flash")) device.flash = size_of(args, "--flash");
-  if (args.has("--ram")) device.ram = size_of(args, "--ram");
+  if (args.has("--flash")) device.flash = size_option(args, "--flash");
+  if (args.has("--ram")) device.ram = size_option(args, "--ram");
   return device;
 }
 

@@ -120,9 +120,10 @@ uint16_t Q4Rounder::best_scale(const double* w, const double* weight, uint32_t n
   if (largest < kTiny) return 0;
   double smallest = -1;
   uint16_t best = 0;
-  for (int step = 0; step < 2 * kSteps; ++step) {
-    const double sign = step % 2 == 0 ? 1 : -1;
-    const double wanted = largest / -kNearest.lowest * (kFirst + kStep * (step / 2));
+  for (int trial = 0; trial < 2 * kSteps; ++trial) {
+    const double sign = trial % 2 == 0 ? 1 : -1;
+    const int step = trial / 2;
+    const double wanted = largest / -kNearest.lowest * (kFirst + kStep * step);
     const uint16_t scale = to_bf16(static_cast<float>(sign * wanted));
     const double value = value_of(scale), inverse = 1 / value;
     double sum = 0;

@@ -32,6 +32,18 @@ inline const WeightTypeName* find_weight_type(const std::string& name) {
   return nullptr;
 }
 
+// The kinds of matrices that a MatrixBit stands for, "token embedding, down"; "" for none.
+inline std::string matrix_names(uint32_t bits) {
+  constexpr const char* kNames[] = {"token embedding",  "position embedding", "q, k, v",
+                                    "attention output", "gate and up",        "down",
+                                    "output head"};
+  std::string names;
+  for (uint32_t i = 0; bits >> i != 0; ++i) {
+    if (bits >> i & 1) names += (names.empty() ? "" : "; ") + std::string(kNames[i]);
+  }
+  return names;
+}
+
 }  // namespace thimble::tools
 
 #endif
