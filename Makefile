@@ -140,6 +140,9 @@ $(BUILD)/test_kernels: $(KERNEL_TESTS:%=$(BUILD)/obj/tests/%.o) $(BUILD)/libthim
 	@$(call say,link,$@)
 	$(Q)$(CXX) $(LDFLAGS) -o $@ $^
 
+# It defines malloc itself, of which a compiler must assume nothing then.
+$(BUILD)/obj/tests/no_heap.o: HOST += -fno-builtin
+
 $(BUILD)/no_heap: $(BUILD)/obj/tests/no_heap.o $(TOOL_LIB_OBJ) $(BUILD)/libthimble.a
 	@$(call say,link,$@)
 	$(Q)$(CXX) $(LDFLAGS) -o $@ $^

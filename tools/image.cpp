@@ -453,7 +453,7 @@ class ImageWriter {
       };
     }
     const auto kind = static_cast<SectionKind>(s.kind);
-    const Moments* moments = layout_.moments ? layout_.moments(kind, s.layer) : nullptr;
+    const Moments* moments = layout_.moments ? (*layout_.moments)(kind, s.layer) : nullptr;
     const auto rounder = std::make_shared<Q4Rounder>(moments, s.cols, s.group);
     return [rounder](const float* row, int8_t* values, uint16_t* scales) {
       const Q4Row& rounded = rounder->round(row);
