@@ -41,7 +41,7 @@ void RowReader::load(size_t tensor, bool transposed, uint64_t rows, uint64_t fir
       }
       for (uint64_t r = 0; r < count; ++r) {
         float* to = block_.data() + r * cols + c;
-        for (uint32_t i = 0; i < n; ++i) to[i] = stripe_[i * count + r];
+        for (uint32_t i = 0; i < n; ++i) to[i] = stripe_[static_cast<size_t>(i * count + r)];
       }
     }
   }
