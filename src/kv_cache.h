@@ -9,10 +9,6 @@
 
 namespace thimble {
 
-// Keys lie in tiles of `tile` positions (a Matrix whose rows are positions), so that one query
-// meets so many keys at a time; values lie row by row, so that a context vector's lanes run along
-// the head. Int8 (q8): a key or value vector of a position is in units of a bf16 scale; heads
-// narrower than 32 share scales, as many as it takes for 32 numbers.
 // Where one layer's positions are, in models whose layers see windows of different lengths.
 struct KvLayer {
   uint32_t before;  // positions that the layers before it cache, all together
@@ -28,6 +24,10 @@ inline uint32_t kv_positions(uint32_t window, uint32_t n_batch, uint32_t n_ctx) 
   return static_cast<uint32_t>(size < all ? size : all);
 }
 
+// Keys lie in tiles of `tile` positions (a Matrix whose rows are positions), so that one query
+// meets so many keys at a time; values lie row by row, so that a context vector's lanes run along
+// the head. Int8 (q8): a key or value vector of a position is in units of a bf16 scale; heads
+// narrower than 32 share scales, as many as it takes for 32 numbers.
 struct KvCache {
   void* keys;    // f32: (n_layers, n_kv_heads, n_ctx / tile, head_dim, tile)
                  // q8: int8 (n_layers, n_kv_heads, n_ctx / tile, padded head_dim / 4, tile, 4)

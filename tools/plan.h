@@ -21,7 +21,7 @@ constexpr uint64_t kSupportCodeBytes = 8 * 1024;
 struct FlashPlan {
   uint64_t header;     // and section table
   uint64_t weights;    // matrices and norms, scales not included
-  uint64_t scales;     // of q8 weights
+  uint64_t scales;     // of q8 and q4 weights
   uint64_t within;     // what pads weights and scales to whole groups and tiles
   uint64_t tables;     // rotary frequencies
   uint64_t tokenizer;  // its tables

@@ -92,7 +92,7 @@ typedef struct thimble_model {
   uint32_t head_dim;        /* width of one head; even */
   uint32_t vocab_size;      /* number of tokens */
   uint32_t n_ctx;           /* longest context the model was made for, in positions */
-  uint32_t weight_type;     /* 0: float32, 1: int8 in groups */
+  uint32_t weight_type;     /* 0: float32, 1: int8, 2: 4 bits */
   uint32_t group;           /* weights that share a scale along a row; 0: the whole row */
   uint32_t row_tile;        /* rows of a weight tile */
   uint32_t max_token_bytes; /* longest token text; 0 without a tokenizer */
