@@ -72,14 +72,19 @@ thimble_status thimble_session_init(thimble_session** session, const thimble_mod
 thimble_status thimble_feed(thimble_session* s, const int32_t* tokens, size_t count) {
   if (!s || !tokens || count == 0) return THIMBLE_ERROR_ARGUMENT;
   if (is_busy(s)) return THIMBLE_ERROR_BUSY;
-  if (count > s->n_ctx - s->position) return THIMBLE_ERROR_CONTEXT_FULL;
+  if (count > room_of(s)) return THIMBLE_ERROR_CONTEXT_FULL;
   for (size_t i = 0; i < count; ++i) {
     if (tokens[i] < 0 || static_cast<uint32_t>(tokens[i]) >= s->model.vocab_size) {
       return THIMBLE_ERROR_TOKEN;
     }
   }
-  memmove(s->tokens + s->position, tokens, count * sizeof *tokens);
-  forward_begin(s, s->position + static_cast<uint32_t>(count));
+  const uint32_t n = static_cast<uint32_t>(count);
+  if (is_endless(s)) {
+    for (uint32_t i = 0; i < n; ++i) token_at(s, s->position + i) = tokens[i];
+  } else {
+    memmove(s->tokens + s->position, tokens, count * sizeof *tokens);
+  }
+  forward_begin(s, s->position + n);
   return THIMBLE_OK;
 }
 
@@ -89,6 +94,12 @@ thimble_status thimble_step(thimble_session* s, uint64_t budget) {
 
 thimble_status thimble_rewind(thimble_session* s, uint32_t position) {
   if (!s || position > s->position) return THIMBLE_ERROR_ARGUMENT;
+#if THIMBLE_SINKS
+  if (is_endless(s) && position > 0 &&
+      !kv_cache_reaches(s->cache, s->model.n_layers, position + 1)) {
+    return THIMBLE_ERROR_FORGOTTEN;
+  }
+#endif
   rewind_to(s, position);
   return THIMBLE_OK;
 }
@@ -99,6 +110,10 @@ uint32_t thimble_position(const thimble_session* s) {
 
 uint32_t thimble_context_size(const thimble_session* s) {
   return s ? s->n_ctx : 0;
+}
+
+uint32_t thimble_room(const thimble_session* s) {
+  return s ? room_of(s) : 0;
 }
 
 const float* thimble_logits(const thimble_session* s) {
@@ -147,7 +162,9 @@ int32_t thimble_sample(thimble_session* s, const thimble_sampling* sampling) {
                              s->odds,
                              is_cut ? s->candidates.n : s->model.n_tokens,
                              s->tokens,
-                             s->position};
+                             s->position,
+                             s->token_room,
+                             s->n_ctx};
   return sample_token(*s->kernels, input, *sampling);
 }
 

@@ -84,31 +84,53 @@ void store_q8(const KvCache& cache, uint32_t layer, uint32_t position, const flo
 
 }  // namespace
 
-KvCache kv_cache_take(Arena* arena, const thimble_model& model, uint32_t n_ctx, uint32_t n_batch,
-                      WeightType type, uint32_t tile) {
+KvLayer kv_layer(uint32_t window, const KvConfig& config) {
+  KvLayer layer = {};
+  layer.window = window;
+  uint64_t all = round_up(config.n_ctx, kLanes);
+  if (THIMBLE_SINKS && config.n_sinks > 0) {
+    const uint32_t rest = config.n_ctx - config.n_sinks;
+    all = UINT64_MAX;
+    if (window == 0 || window > rest) {
+      layer.window = rest;
+      layer.sinks = config.n_sinks;
+      layer.kept = layer.base = static_cast<uint32_t>(round_up(config.n_sinks, kLanes));
+    }
+  }
+  uint64_t size = all;
+  if (layer.window > 0) {
+    size = layer.kept + round_up(uint64_t{layer.window} + config.n_batch + 14, kLanes);
+  }
+  layer.size = static_cast<uint32_t>(size < all ? size : all);
+  return layer;
+}
+
+KvCache kv_cache_take(Arena* arena, const thimble_model& model, const KvConfig& config) {
   KvCache cache = {};
-  cache.n_ctx = kv_positions(0, n_batch, n_ctx);
+  cache.n_ctx = static_cast<uint32_t>(round_up(config.n_ctx, kLanes));
   cache.n_kv_heads = model.n_kv_heads;
   cache.head_dim = model.head_dim;
-  cache.tile = tile;
-  cache.type = type;
+  cache.tile = config.tile;
+  cache.type = config.type;
   cache.heads_per_scale = (31 + model.head_dim) / model.head_dim;
   cache.n_scales = (model.n_kv_heads + cache.heads_per_scale - 1) / cache.heads_per_scale;
   uint64_t cached = uint64_t{model.n_layers} * cache.n_ctx;
-#if THIMBLE_WINDOWS
-  if (header_of(model).has_windows) {
+#if THIMBLE_MOVING
+  const bool has_windows = THIMBLE_WINDOWS && header_of(model).has_windows;
+  if (has_windows || config.n_sinks > 0) {
     cache.layers = arena->take<KvLayer>(model.n_layers);
-    const uint32_t* kinds = table_of<uint32_t>(model, kLayerKinds);
+    const uint32_t* kinds = has_windows ? table_of<uint32_t>(model, kLayerKinds) : nullptr;
     cached = 0;
     for (uint32_t i = 0; i < model.n_layers; ++i) {
-      const uint32_t size = kv_positions(kinds[2 * i], n_batch, n_ctx);
-      if (cache.layers) cache.layers[i] = {static_cast<uint32_t>(cached), size, 0};
-      cached += size;
+      KvLayer layer = kv_layer(kinds ? kinds[2 * i] : 0, config);
+      layer.before = static_cast<uint32_t>(cached);
+      cached += layer.size;
+      if (cache.layers) cache.layers[i] = layer;
     }
   }
 #endif
   const uint64_t positions = cached * model.n_kv_heads;
-  if (type == kWeightQ8) {
+  if (config.type == kWeightQ8) {
     cache.keys = arena->take<int8_t>(positions * kv_padded_dim(model.head_dim));
     cache.values = arena->take<int8_t>(positions * model.head_dim);
     const uint64_t scales = cached * cache.n_scales;
@@ -134,7 +156,7 @@ void kv_cache_clear(const KvCache& cache, uint32_t n_layers) {
 
 void kv_cache_store(const KvCache& cache, uint32_t layer, uint32_t position, const float* key,
                     const float* value) {
-  position -= kv_layer_base(cache, layer);
+  position = kv_slot(cache, layer, position);
   if (cache.type == kWeightQ8) {
     store_q8(cache, layer, position, key, value);
   } else {
@@ -142,16 +164,17 @@ void kv_cache_store(const KvCache& cache, uint32_t layer, uint32_t position, con
   }
 }
 
-#if THIMBLE_WINDOWS
-void kv_cache_move(const KvCache& cache, uint32_t layer, uint32_t first, uint32_t window) {
+#if THIMBLE_MOVING
+void kv_cache_move(const KvCache& cache, uint32_t layer, uint32_t first) {
   KvLayer& at = cache.layers[layer];
-  const uint32_t base = first < window ? 0 : (first + 1 - window) / kLanes * kLanes;
-  const size_t gone = base - at.base, kept = at.size - gone;
+  const uint32_t seen = kv_seen_from(cache, layer, first + 1) / kLanes * kLanes;
+  const uint32_t base = seen > at.kept ? seen : at.kept;
+  const size_t gone = base - at.base, moved = at.size - at.kept - gone;
   at.base = base;
   // Tiles divide kLanes, so whole ones move; rows of `width` bytes a position.
   const auto move = [&](void* data, size_t row, size_t width) {
-    uint8_t* to = static_cast<uint8_t*>(data) + row * width;
-    memmove(to, to + gone * width, kept * width);
+    uint8_t* to = static_cast<uint8_t*>(data) + (row + at.kept) * width;
+    memmove(to, to + gone * width, moved * width);
   };
   for (uint32_t h = 0; h < cache.n_kv_heads; ++h) {
     const size_t head = kv_head_at(cache, layer, h);
@@ -163,6 +186,20 @@ void kv_cache_move(const KvCache& cache, uint32_t layer, uint32_t first, uint32_
     const size_t row = kv_scales_at(cache, layer, s * cache.heads_per_scale);
     move(cache.key_scales, row, sizeof(uint16_t));
     move(cache.value_scales, row, sizeof(uint16_t));
+  }
+}
+
+bool kv_cache_reaches(const KvCache& cache, uint32_t n_layers, uint32_t end) {
+  for (uint32_t i = 0; cache.layers && i < n_layers; ++i) {
+    const KvLayer& at = cache.layers[i];
+    if (at.base > at.kept && kv_seen_from(cache, i, end) < at.base) return false;
+  }
+  return true;
+}
+
+void kv_cache_restart(const KvCache& cache, uint32_t n_layers) {
+  for (uint32_t i = 0; cache.layers && i < n_layers; ++i) {
+    cache.layers[i].base = cache.layers[i].kept;
   }
 }
 #endif

@@ -19,8 +19,10 @@ struct SampleInput {
   const int32_t* ids;  // (n) the tokens of these logits, ascending: the n likeliest; null: all
   uint32_t* odds;      // (n) scratch
   uint32_t n;
-  const int32_t* history;  // (position) tokens so far, each within the vocabulary
+  const int32_t* history;  // tokens so far, each within the vocabulary, that of position p at
+                           // p % ring
   uint32_t position;
+  uint32_t ring, kept;  // of those the last `kept` are sure to be there
 };
 
 // As thimble_sample. A sampling outside its ranges (a NaN included), or one that asks for more than

@@ -42,6 +42,13 @@ std::string chosen_isa(const std::string& wanted = "");
 // THIMBLE_KV_F32 or THIMBLE_KV_Q8, as the option --kv has it; f32 without it.
 uint32_t kv_type_of(const Args& args);
 
+// How many first positions stay in view of a text without end, as the option --sinks has it; 0
+// without it.
+uint32_t sinks_of(const Args& args);
+
+// Throws Refused if a session of this configuration cannot have the sinks that it asks for.
+void check_sinks(const LoadedModel& loaded, const thimble_config& config);
+
 // A session with its arena, which is all the memory it will ever use.
 class Session {
  public:

@@ -29,6 +29,7 @@ The text
                        default: none
   --prompt-file FILE   reads the prompt from a file; a line break at its end does not count
   -n N                 tokens to generate at most; default 256
+  --ignore-end         goes on behind the end of a text: the model begins another one
 
 How the next token is drawn
   -t T                 temperature, 0 to 100; 0 always takes the likeliest; default 0.8
@@ -51,6 +52,8 @@ What it shows
 How keys and values are cached
   --kv f32|q8          float32, or int8 in about a quarter of the memory; default f32
   --ctx C              positions of the cache; default: the model's
+  --sinks N            a text without end, 1 to 64: each token sees the first N positions and the last
+                       C - N, in the same memory; 4 are enough for most models
 
 How it is computed; none of these changes the text or the hash
   --candidates K       keep the K likeliest tokens instead of all logits, 1 to 256; enough for -t 0,
@@ -77,7 +80,7 @@ struct RunOptions {
   thimble_config config{};
   uint64_t n = 0, budget = 0;
   size_t feed = 0, arena_bytes = 0;
-  bool stats = false, hash = false;
+  bool stats = false, hash = false, ignores_end = false;
 };
 
 std::string read_prompt(const Args& args) {
@@ -113,11 +116,13 @@ RunOptions parse(const Words& words) {
   const Args args(words, with_sampling_options({{"-p", true},
                                                 {"--prompt-file", true},
                                                 {"-n", true},
+                                                {"--ignore-end", false},
                                                 {"--stats", false},
                                                 {"--hash", false},
                                                 {"--kv", true},
                                                 {"--candidates", true},
                                                 {"--ctx", true},
+                                                {"--sinks", true},
                                                 {"--batch", true},
                                                 {"--feed", true},
                                                 {"--budget", true},
@@ -129,7 +134,9 @@ RunOptions parse(const Words& words) {
   o.sampling = sampling_of(args);
   o.stats = args.has("--stats");
   o.hash = args.has("--hash");
+  o.ignores_end = args.has("--ignore-end");
   o.config.n_ctx = static_cast<uint32_t>(args.count("--ctx", 0, 1, UINT32_MAX));
+  o.config.n_sinks = sinks_of(args);
   o.config.kv_type = kv_type_of(args);
   o.config.n_candidates = static_cast<uint32_t>(args.count("--candidates", 0, 1, 256));
   o.config.n_batch = static_cast<uint32_t>(args.count("--batch", 32, 1, 1024));
@@ -180,7 +187,8 @@ int run_verb(const Words& words) {
   bool goes_on = true;
   if (o.n > 0) {
     const Stopwatch prefill;
-    const size_t piece = o.feed ? o.feed : prompt.size();
+    const size_t room = thimble_room(session);
+    const size_t piece = o.feed && o.feed < room ? o.feed : room;
     for (size_t done = 0; goes_on && done < prompt.size(); done += piece) {
       const size_t left = prompt.size() - done;
       goes_on = compute_unless(interrupt, session, prompt.data() + done,
@@ -200,14 +208,19 @@ int run_verb(const Words& words) {
       flush_stdout();
       naming(o.model, [&] { return draw_token(session, o.sampling); });
     }
-    if (thimble_is_end(&model, token)) {
+    if (thimble_is_end(&model, token) && !o.ignores_end) {
       why = "end of text";
       break;
     }
-    text.put(token);
+    if (thimble_is_end(&model, token)) {
+      text.end();
+      print_text("\n\n");
+    } else {
+      text.put(token);
+    }
     flush_stdout();
     if (++n_generated == o.n) break;
-    if (thimble_position(session) == thimble_context_size(session)) {
+    if (thimble_room(session) == 0) {
       why = "context full";
       break;
     }
@@ -222,10 +235,11 @@ int run_verb(const Words& words) {
   if (o.hash) print_text(format("logits-hash 0x%016llx\n", static_cast<unsigned long long>(hash)));
   flush_stdout();
 
-  std::fprintf(stderr, "stopped: %s (%llu of %llu tokens generated, %u of %u positions used)\n",
-               why, static_cast<unsigned long long>(n_generated),
-               static_cast<unsigned long long>(o.n), thimble_position(session),
-               thimble_context_size(session));
+  const std::string of_context =
+      config.n_sinks ? "" : format(" of %u", thimble_context_size(session));
+  std::fprintf(stderr, "stopped: %s (%llu of %llu tokens generated, %u%s positions used)\n", why,
+               static_cast<unsigned long long>(n_generated), static_cast<unsigned long long>(o.n),
+               thimble_position(session), of_context.c_str());
   if (o.stats) {
     const double decoded_per_second = rate(static_cast<double>(n_decoded), decode_seconds);
     std::fprintf(stderr, "prefill: %u tokens, %.0f tokens/s\n", n_prefilled,
