@@ -4,6 +4,7 @@
 
 #include "forward.h"
 #include "sampler.h"
+#include "saved_session.h"
 #include "self_test.h"
 #include "session.h"
 #include "tokenizer.h"
@@ -143,6 +144,26 @@ thimble_status thimble_self_test(thimble_session* s, uint64_t budget,
   return forward_self_test_end(s, report);
 }
 
+size_t thimble_session_save_bytes(const thimble_session* s) {
+  if (!s || is_busy(s)) return 0;
+  const uint64_t bytes = saved_bytes(s);
+  return bytes > SIZE_MAX ? SIZE_MAX : static_cast<size_t>(bytes);
+}
+
+thimble_status thimble_session_save(const thimble_session* s, void* out, size_t out_bytes) {
+  if (!s || !out) return THIMBLE_ERROR_ARGUMENT;
+  if (is_busy(s)) return THIMBLE_ERROR_BUSY;
+  if (out_bytes < saved_bytes(s)) return THIMBLE_ERROR_OUTPUT_TOO_SMALL;
+  save_session(s, static_cast<uint8_t*>(out));
+  return THIMBLE_OK;
+}
+
+thimble_status thimble_session_load(thimble_session* s, const void* saved, size_t bytes) {
+  if (!s || !saved) return THIMBLE_ERROR_ARGUMENT;
+  if (is_busy(s)) return THIMBLE_ERROR_BUSY;
+  return load_session(s, static_cast<const uint8_t*>(saved), bytes);
+}
+
 const char* thimble_isa_at(size_t index) {
   const Kernels* kernels = kernels_at(index);
   return kernels ? kernels->name : nullptr;
@@ -157,14 +178,16 @@ int32_t thimble_sample(thimble_session* s, const thimble_sampling* sampling) {
   if (!s->has_logits) return THIMBLE_ERROR_NO_LOGITS;
   if (s->overflowed) return THIMBLE_ERROR_NOT_FINITE;
   const bool is_cut = s->candidates.capacity > 0;
-  const SampleInput input = {is_cut ? s->candidates.logits : s->logits,
-                             is_cut ? s->candidates.ids : nullptr,
-                             s->odds,
-                             is_cut ? s->candidates.n : s->model.n_tokens,
-                             s->tokens,
-                             s->position,
-                             s->token_room,
-                             s->n_ctx};
+  SampleInput input = {is_cut ? s->candidates.logits : s->logits,
+                       is_cut ? s->candidates.ids : nullptr,
+                       s->odds,
+                       is_cut ? s->candidates.n : s->model.n_tokens,
+                       s->tokens,
+                       s->position};
+#if THIMBLE_SINKS
+  input.ring = s->token_room;
+  input.kept = s->n_ctx;
+#endif
   return sample_token(*s->kernels, input, *sampling);
 }
 

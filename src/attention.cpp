@@ -8,6 +8,7 @@
 #include "exact_math.h"
 
 namespace thimble {
+#if THIMBLE_SINKS
 namespace {
 
 // The sinks that a batch row sees behind a gap.
@@ -17,6 +18,7 @@ uint32_t sinks_seen(const thimble_session* s, uint32_t row) {
 }
 
 }  // namespace
+#endif
 
 void rotate_and_store(thimble_session* s, uint32_t row) {
   const thimble_model& m = s->model;
@@ -65,19 +67,22 @@ void attend(thimble_session* s, uint32_t row, uint32_t kv_begin, uint32_t kv_end
   float* context = a.context + size_t{row} * a.context_stride + size_t{first} * m.head_dim;
   const QuantizedRows q8 = skip_rows(a.query, first);
   if (s->cache.type == kWeightQ8) s->kernels->quantize_q8(q8, q, m.head_dim, m.head_dim, n_heads);
-  const Look look = {s->cache,
-                     s->pass.layer,
-                     kv_begin,
-                     kv_end,
-                     shared,
-                     kv_slot(s->cache, s->pass.layer, begin),
-                     end - begin,
-                     q,
-                     q8,
-                     a.scores + a.sinks_stride + size_t{first} * a.scores_stride,
-                     a.scores_stride,
-                     context,
-                     {sinks_seen(s, row), a.sinks_stride, context, q}};
+  Look look = {s->cache,
+               s->pass.layer,
+               kv_begin,
+               kv_end,
+               shared,
+               kv_slot(s->cache, s->pass.layer, begin),
+               end - begin,
+               q,
+               q8,
+               a.scores + size_t{first} * a.scores_stride,
+               a.scores_stride,
+               context};
+#if THIMBLE_SINKS
+  look.weights += a.sinks_stride;
+  look.sinks = {sinks_seen(s, row), a.sinks_stride, context, q};
+#endif
   attend_heads(
       *s->kernels, look, [] {},
       [&] {

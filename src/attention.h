@@ -34,7 +34,9 @@ struct Look {
   float* weights;    // (n_heads, stride): first the scores, then the weights, from seen_at on
   size_t stride;     // at least seen_at + n rounded up to whole tiles (kLanes)
   float* context;    // (n_heads, head_dim): the result. May be where q is
-  Sinks sinks;
+#if THIMBLE_SINKS
+  Sinks sinks = {};
+#endif
 };
 
 // Scores start with a whole tile: those before the first position that is seen are never read.
@@ -48,8 +50,8 @@ inline uint32_t head_count(const Look& look) {
 
 // Scores of `n` cached positions from slot `first` on, a multiple of kLanes; whole tiles are
 // written. scores: (n_heads, look.stride).
-inline void score_keys(const Kernels& kernels, const Look& look, uint32_t first, uint32_t n,
-                       const float* q, float* scores) {
+static inline void score_keys(const Kernels& kernels, const Look& look, uint32_t first, uint32_t n,
+                              const float* q, float* scores) {
   const uint32_t head_dim = look.cache.head_dim;
   for (uint32_t kv = look.kv_begin; kv < look.kv_end; ++kv) {
     const Matrix keys = kv_cache_keys(look.cache, look.layer, kv, first, n);
@@ -66,8 +68,8 @@ inline void score_keys(const Kernels& kernels, const Look& look, uint32_t first,
 
 // The values of `n` cached positions from slot `first` on, by their weights, (n_heads,
 // look.stride), to context, (n_heads, head_dim).
-inline void mix_values(const Kernels& kernels, const Look& look, uint32_t first, uint32_t n,
-                       const float* weights, float* context) {
+static inline void mix_values(const Kernels& kernels, const Look& look, uint32_t first, uint32_t n,
+                              const float* weights, float* context) {
   const KvCache& cache = look.cache;
   const uint32_t head_dim = cache.head_dim;
   const size_t skipped = size_t{first} * head_dim;
@@ -86,6 +88,7 @@ inline void mix_values(const Kernels& kernels, const Look& look, uint32_t first,
   }
 }
 
+#if THIMBLE_SINKS
 // The sinks' scores, right before those of the other positions.
 inline void score_sinks(const Kernels& kernels, const Look& look) {
   const Sinks& sinks = look.sinks;
@@ -100,6 +103,7 @@ inline void score_sinks(const Kernels& kernels, const Look& look) {
     memmove(row + to, row, sinks.n * sizeof(float));
   }
 }
+#endif
 
 // The core of all attention here, head by head (Vaswani et al. 2017, equation 1):
 //   scores  = q . k_t                    for the positions t < n
@@ -114,18 +118,23 @@ template <class OnScores, class OnWeights>
 inline void attend_heads(const Kernels& kernels, const Look& look, OnScores on_scores,
                          OnWeights on_weights) {
   const uint32_t skipped = seen_at(look), n_heads = head_count(look);
-  const uint32_t n_sinks = THIMBLE_SINKS ? look.sinks.n : 0;
+  uint32_t n_sinks = 0;
   float* weights = look.weights + skipped;
   score_keys(kernels, look, look.first - skipped, look.n + skipped, look.q, look.weights);
+#if THIMBLE_SINKS
+  n_sinks = look.sinks.n;
   if (n_sinks > 0) score_sinks(kernels, look);
+#endif
   on_scores();
   kernels.softmax(weights - n_sinks, look.stride, n_heads, look.n + n_sinks);
   on_weights();
   mix_values(kernels, look, look.first, look.n, weights, look.context);
+#if THIMBLE_SINKS
   if (n_sinks > 0) {
     mix_values(kernels, look, 0, n_sinks, weights - n_sinks, look.sinks.given);
     kernels.add(look.context, look.sinks.given, n_heads * look.cache.head_dim);
   }
+#endif
 }
 
 // Adds the biases of queries, keys and values, norms queries and keys where the model does, rotates

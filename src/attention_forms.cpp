@@ -198,19 +198,9 @@ void run_form(const Kernels& kernels, const Form& form, const Options& options,
     const uint32_t n = causal ? position + 1 : n_keys;
     float* q = b.rows + i * q_width;
     float* context = results.context && !form.output ? results.context + i * size_t{form.width} : q;
-    const Look look = {b.cache,
-                       0,
-                       0,
-                       form.n_kv_heads,
-                       form.n_heads / form.n_kv_heads,
-                       0,
-                       n,
-                       q,
-                       {},
-                       b.scores,
-                       b.stride,
-                       context,
-                       {}};
+    const Look look = {
+        b.cache, 0,        0,        form.n_kv_heads, form.n_heads / form.n_kv_heads, 0, n, q,
+        {},      b.scores, b.stride, context};
     const auto place = [&](uint32_t head) { return (size_t{head} * count + i) * n_keys; };
     attend_heads(
         kernels, look,

@@ -426,7 +426,7 @@ void rewind_to(thimble_session* s, uint32_t position) {
   if (position < s->overflowed) s->overflowed = 0;
 #if THIMBLE_MOVING
   if (!kv_cache_reaches(s->cache, s->model.n_layers, s->cached + 1)) s->cached = 0;
-  if (s->cached == 0) kv_cache_restart(s->cache, s->model.n_layers);
+  if (s->cached == 0) kv_cache_start_at(s->cache, s->model.n_layers, 0);
 #endif
   s->pass.stage = kIdle;
   s->has_logits = 0;
@@ -439,6 +439,18 @@ void forward_begin(thimble_session* s, uint32_t end) {
   s->candidates.n = 0;
   s->self_test.is_running = false;  // one that was finished by thimble_step and then given up
   begin_batch(s);
+}
+
+void forward_resume(thimble_session* s, const uint8_t* normed) {
+  const Activations& a = s->act;
+  memcpy(a.normed, normed, s->model.dim * sizeof(float));
+  quantize(s, s->weights.head, a.normed, a.x_stride, 0);
+  s->candidates.n = 0;
+  s->pass = {kHead, s->model.n_layers, 0, s->position - 1, 1, s->position};
+}
+
+const float* forward_result(const thimble_session* s) {
+  return s->act.normed + size_t{s->pass.n - 1} * s->act.x_stride;
 }
 
 thimble_status forward_step(thimble_session* s, uint64_t budget) {

@@ -164,11 +164,24 @@ void kv_cache_store(const KvCache& cache, uint32_t layer, uint32_t position, con
   }
 }
 
+uint32_t kv_needed_from(const KvCache& cache, uint32_t layer, uint32_t next) {
+  const uint32_t seen = kv_seen_from(cache, layer, next + 1) / kLanes * kLanes;
+  return cache.layers && seen > cache.layers[layer].kept ? seen : 0;
+}
+
 #if THIMBLE_MOVING
+namespace {
+
+uint32_t base_for(const KvCache& cache, uint32_t layer, uint32_t next) {
+  const uint32_t needed = kv_needed_from(cache, layer, next);
+  return needed > 0 ? needed : cache.layers[layer].kept;
+}
+
+}  // namespace
+
 void kv_cache_move(const KvCache& cache, uint32_t layer, uint32_t first) {
   KvLayer& at = cache.layers[layer];
-  const uint32_t seen = kv_seen_from(cache, layer, first + 1) / kLanes * kLanes;
-  const uint32_t base = seen > at.kept ? seen : at.kept;
+  const uint32_t base = base_for(cache, layer, first);
   const size_t gone = base - at.base, moved = at.size - at.kept - gone;
   at.base = base;
   // Tiles divide kLanes, so whole ones move; rows of `width` bytes a position.
@@ -197,12 +210,65 @@ bool kv_cache_reaches(const KvCache& cache, uint32_t n_layers, uint32_t end) {
   return true;
 }
 
-void kv_cache_restart(const KvCache& cache, uint32_t n_layers) {
+void kv_cache_start_at(const KvCache& cache, uint32_t n_layers, uint32_t next) {
   for (uint32_t i = 0; cache.layers && i < n_layers; ++i) {
-    cache.layers[i].base = cache.layers[i].kept;
+    cache.layers[i].base = base_for(cache, i, next);
   }
 }
 #endif
+
+namespace {
+
+// Calls copy(cached, row, bytes) for what a row consists of, piece by piece.
+template <class Copy>
+void each_piece(const KvCache& cache, uint32_t layer, uint32_t position, Copy copy) {
+  const uint32_t slot = kv_slot(cache, layer, position), width = element_bytes(cache);
+  const size_t tile = cache.tile, together = cache.type == kWeightQ8 ? 4 : 1;
+  size_t at = 0;
+  const auto piece = [&](void* cached, size_t bytes) {
+    copy(static_cast<uint8_t*>(cached), at, bytes);
+    at += bytes;
+  };
+  if (cache.type == kWeightQ8) {
+    uint16_t* const both[] = {cache.key_scales, cache.value_scales};
+    for (uint16_t* scales : both) {
+      for (uint32_t i = 0; i < cache.n_scales; ++i) {
+        piece(scales + kv_scales_at(cache, layer, i * cache.heads_per_scale) + slot, 2);
+      }
+    }
+  }
+  for (uint32_t h = 0; h < cache.n_kv_heads; ++h) {
+    uint8_t* keys = static_cast<uint8_t*>(cache.keys) +
+                    (kv_head_at(cache, layer, h) + slot / tile * tile) * kv_key_dim(cache) * width +
+                    slot % tile * together * width;
+    for (uint32_t d = 0; d < cache.head_dim; ++d) {
+      piece(keys + (d / together * tile * together + d % together) * width, width);
+    }
+  }
+  for (uint32_t h = 0; h < cache.n_kv_heads; ++h) {
+    piece(static_cast<uint8_t*>(cache.values) +
+              (kv_head_at(cache, layer, h) + slot) * cache.head_dim * width,
+          cache.head_dim * width);
+  }
+}
+
+}  // namespace
+
+size_t kv_row_bytes(const KvCache& cache) {
+  const size_t numbers = size_t{2} * cache.n_kv_heads * cache.head_dim * element_bytes(cache);
+  return numbers + (cache.type == kWeightQ8 ? 4 * cache.n_scales : 0);
+}
+
+void kv_cache_save_row(const KvCache& cache, uint32_t layer, uint32_t position, uint8_t* out) {
+  each_piece(cache, layer, position,
+             [&](const uint8_t* cached, size_t at, size_t n) { memcpy(out + at, cached, n); });
+}
+
+void kv_cache_load_row(const KvCache& cache, uint32_t layer, uint32_t position,
+                       const uint8_t* row) {
+  each_piece(cache, layer, position,
+             [&](uint8_t* cached, size_t at, size_t n) { memcpy(cached, row + at, n); });
+}
 
 Matrix kv_cache_keys(const KvCache& cache, uint32_t layer, uint32_t kv_head, uint32_t first,
                      uint32_t n) {

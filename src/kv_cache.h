@@ -104,8 +104,12 @@ void kv_cache_move(const KvCache& cache, uint32_t layer, uint32_t first);
 // Whether the position before `end` can be computed with what the layers still have.
 bool kv_cache_reaches(const KvCache& cache, uint32_t n_layers, uint32_t end);
 
-// Forgets everything that moved.
-void kv_cache_restart(const KvCache& cache, uint32_t n_layers);
+// The first position, the sinks apart, that a layer has to cache when `next` is computed next: a
+// multiple of kLanes.
+uint32_t kv_needed_from(const KvCache& cache, uint32_t layer, uint32_t next);
+
+// Lays an empty cache out for position `next`.
+void kv_cache_start_at(const KvCache& cache, uint32_t n_layers, uint32_t next);
 
 // Zeros everywhere. Positions behind the last one are computed with its tile and thrown away; zeros
 // keep what a session reads independent of what the arena held before.
@@ -128,6 +132,12 @@ inline size_t kv_head_at(const KvCache& cache, uint32_t layer, uint32_t kv_head)
 // max|x| / 127 rounded up to bf16, a value x / scale rounded to nearest even.
 void kv_cache_store(const KvCache& cache, uint32_t layer, uint32_t position, const float* key,
                     const float* value);
+
+// A position's row as bytes, the same for every tile: f32: keys, then values, (n_kv_heads,
+// head_dim) each; q8: scales of keys, of values, (n_scales) bf16 each, then int8 keys and values.
+size_t kv_row_bytes(const KvCache& cache);
+void kv_cache_save_row(const KvCache& cache, uint32_t layer, uint32_t position, uint8_t* out);
+void kv_cache_load_row(const KvCache& cache, uint32_t layer, uint32_t position, const uint8_t* row);
 
 // `n` keys of a head from slot `first` (a multiple of kLanes) on, as a matrix (n, head_dim).
 Matrix kv_cache_keys(const KvCache& cache, uint32_t layer, uint32_t kv_head, uint32_t first,

@@ -301,7 +301,12 @@ int32_t draw(const Kernels& kernels, const SampleInput& in, const thimble_sampli
 [[gnu::noinline]] int32_t draw_penalized(const Kernels& kernels, const SampleInput& in,
                                          const thimble_sampling& s, uint32_t window) {
   float before[kMaxRepetitionWindow];
+#if THIMBLE_SINKS
   const auto recent = [&](uint32_t i) { return in.history[(in.position - window + i) % in.ring]; };
+#else
+  const int32_t* last = in.history + (in.position - window);
+  const auto recent = [last](uint32_t i) { return last[i]; };
+#endif
   // A token that occurs often is penalized once. Marks lie where its odds will.
   for (uint32_t i = 0; i < window; ++i) {
     const uint32_t at = place_of(in, recent(i));
@@ -344,7 +349,9 @@ int32_t sample_token(const Kernels& kernels, const SampleInput& input,
   // By the whole window, so that what is refused is refused at the first token.
   if (!is_within_kept(input, sampling, window)) return THIMBLE_ERROR_ARGUMENT;
   if (window > input.position) window = input.position;
+#if THIMBLE_SINKS
   if (window > input.kept) window = input.kept;
+#endif
   return window > 0 ? draw_penalized(kernels, input, sampling, window)
                     : draw(kernels, input, sampling);
 }

@@ -19,10 +19,12 @@ struct SampleInput {
   const int32_t* ids;  // (n) the tokens of these logits, ascending: the n likeliest; null: all
   uint32_t* odds;      // (n) scratch
   uint32_t n;
-  const int32_t* history;  // tokens so far, each within the vocabulary, that of position p at
-                           // p % ring
+  const int32_t* history;  // tokens so far, each within the vocabulary
   uint32_t position;
-  uint32_t ring, kept;  // of those the last `kept` are sure to be there
+#if THIMBLE_SINKS
+  uint32_t ring = UINT32_MAX;  // that of position p is at p % ring,
+  uint32_t kept = UINT32_MAX;  // and the last so many are sure to be there
+#endif
 };
 
 // As thimble_sample. A sampling outside its ranges (a NaN included), or one that asks for more than

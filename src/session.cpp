@@ -72,8 +72,11 @@ void take_activations(Activations* to, Arena* arena, const thimble_model& m,
   a.context_stride = row_width(q);
   a.gate_up_stride =
       row_width((THIMBLE_NOT_GATED && !header_of(m).gated ? 1 : 2) * uint64_t{m.hidden_dim});
+  a.scores_stride = row_width(longest_look(m, config));
+#if THIMBLE_SINKS
   a.sinks_stride = row_width(config.n_sinks);
-  a.scores_stride = a.sinks_stride + row_width(longest_look(m, config));
+  a.scores_stride += a.sinks_stride;
+#endif
   a.x = arena->take<float>(batch * a.x_stride);
   a.qkv = arena->take<float>(batch * a.qkv_stride);
   a.context = arena->take<float>(batch * a.context_stride);
@@ -90,20 +93,12 @@ void take_activations(Activations* to, Arena* arena, const thimble_model& m,
 }
 
 // A text without end needs positions without end.
-bool can_have_sinks(const thimble_model& m, const ResolvedConfig& config) {
-  return THIMBLE_SINKS && config.n_sinks <= kMaxSinks && config.n_sinks < config.n_ctx &&
-         !header_of(m).learned_positions;
+bool has_good_sinks(const thimble_model& m, const ResolvedConfig& config) {
+  return config.n_sinks == 0 || (THIMBLE_SINKS && config.n_sinks <= kMaxSinks &&
+                                 config.n_sinks < config.n_ctx && !header_of(m).learned_positions);
 }
 
 }  // namespace
-
-void rope_tables(const thimble_session* s, float* tables, uint32_t position) {
-  const uint32_t head_dim = s->model.head_dim;
-  for (uint32_t i = 0; i < header_of(s->model).n_ropes; ++i) {
-    s->kernels->rope_table(tables + size_t{i} * 2 * head_dim,
-                           s->weights.rope + size_t{i} * (head_dim / 2), head_dim, position);
-  }
-}
 
 thimble_session* session_layout(Arena* arena, const thimble_model& model,
                                 const ResolvedConfig& config, SessionParts* parts) {
@@ -122,17 +117,22 @@ thimble_session* session_layout(Arena* arena, const thimble_model& model,
   s.n_ctx = config.n_ctx;
   s.n_batch = config.n_batch;
   s.pass.stage = kIdle;
-  s.n_sinks = config.n_sinks;
-  s.token_room = config.n_ctx;
+  uint32_t token_room = config.n_ctx;
+#if THIMBLE_SINKS
   // The last n_ctx tokens stay through a rewind: one of n_ctx that were fed and not computed, or
   // one within what the cache still has.
-  if (is_endless(&s)) s.token_room += config.n_ctx + config.n_batch + 2 * kLanes;
-  s.tokens = arena->take<int32_t>(s.token_room);
+  if (config.n_sinks > 0) token_room += config.n_ctx + config.n_batch + 2 * kLanes;
+  s.n_sinks = config.n_sinks;
+  s.token_room = token_room;
+#endif
+  s.tokens = arena->take<int32_t>(token_room);
   p.tokens = taken();
   s.cache = kv_cache_take(arena, model, kv_config(config));
-  if (is_endless(&s)) {
+#if THIMBLE_SINKS
+  if (config.n_sinks > 0) {
     s.sink_rope = arena->take<float>(uint64_t{header_of(model).n_ropes} * 2 * model.head_dim);
   }
+#endif
   p.cache = taken();
   const uint32_t kept = config.n_candidates;
   s.candidates = candidates_take(arena, kept);
@@ -156,7 +156,9 @@ thimble_session* session_layout(Arena* arena, const thimble_model& model,
   thimble_session* session = static_cast<thimble_session*>(place);
   if (session) {
     s.weights = weights_of(model);
+#if THIMBLE_SINKS
     if (is_endless(&s)) rope_tables(&s, s.sink_rope, s.n_ctx - 1);
+#endif
     *session = s;
     kv_cache_clear(s.cache, model.n_layers);
   }
@@ -174,8 +176,7 @@ thimble_status resolve_config(const thimble_model& model, const thimble_config* 
   out->kv_type = c.kv_type == THIMBLE_KV_Q8 ? kWeightQ8 : kWeightF32;
   out->kernels = kernels_by_name(c.isa);
   const bool good = out->n_ctx <= model.n_ctx && out->n_batch <= kMaxBatch &&
-                    out->n_candidates <= kMaxCandidates &&
-                    (c.n_sinks == 0 || can_have_sinks(model, *out)) &&
+                    out->n_candidates <= kMaxCandidates && has_good_sinks(model, *out) &&
                     (c.kv_type == THIMBLE_KV_F32 || c.kv_type == THIMBLE_KV_Q8) && out->kernels;
   if (out->n_batch > out->n_ctx) out->n_batch = out->n_ctx;  // a larger one could not be used
   return good ? THIMBLE_OK : THIMBLE_ERROR_CONFIG;

@@ -112,7 +112,7 @@ inline int32_t& token_at(const thimble_session* s, uint32_t position) {
 constexpr uint32_t kMaxPosition = UINT32_MAX - 4 * kMaxContext;
 inline uint32_t room_of(const thimble_session* s) {
   const uint32_t left = (is_endless(s) ? kMaxPosition : s->n_ctx) - s->position;
-  return left < s->n_ctx ? left : s->n_ctx;
+  return is_endless(s) && left > s->n_ctx ? s->n_ctx : left;
 }
 
 // A configuration without defaults, within its ranges.
@@ -123,7 +123,13 @@ struct ResolvedConfig {
 };
 
 // The rotations' tables of a position, (n_ropes, 2, head_dim).
-void rope_tables(const thimble_session* s, float* tables, uint32_t position);
+inline void rope_tables(const thimble_session* s, float* tables, uint32_t position) {
+  const uint32_t head_dim = s->model.head_dim;
+  for (uint32_t i = 0; i < header_of(s->model).n_ropes; ++i) {
+    s->kernels->rope_table(tables + size_t{i} * 2 * head_dim,
+                           s->weights.rope + size_t{i} * (head_dim / 2), head_dim, position);
+  }
+}
 
 // What the arena is used for, in bytes.
 struct SessionParts {

@@ -40,7 +40,7 @@ int32_t sample(const Kernels& kernels, const std::vector<float>& logits, const t
   std::vector<int32_t> tokens(history);
   tokens.resize(position);
   const SampleInput input{copy.data(),   nullptr, odds.data(), static_cast<uint32_t>(logits.size()),
-                          tokens.data(), position, 1024, 1024};
+                          tokens.data(), position};
   const int32_t token = sample_token(kernels, input, s);
   CHECK(std::memcmp(copy.data(), logits.data(), logits.size() * sizeof(float)) == 0);
   return token;
@@ -217,7 +217,7 @@ TEST_CASE("draws follow the softmax") {
     thimble_sampling s = warm(temperature);
     s.seed = 3;
     for (uint32_t i = 0; i < draws; ++i) {
-      const SampleInput input{logits.data(), nullptr, odds.data(), 20, history.data(), i, 1024, 1024};
+      const SampleInput input{logits.data(), nullptr, odds.data(), 20, history.data(), i};
       ++seen[static_cast<size_t>(sample_token(kKernelsReference, input, s))];
     }
     double chi2 = 0;

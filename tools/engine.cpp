@@ -167,10 +167,12 @@ uint64_t weight_bytes_per_token(const thimble_model& model) {
 std::vector<int32_t> encode_prompt(thimble_session* session, const LoadedModel& loaded,
                                    const std::string& prompt, bool of_any_length) {
   const thimble_model& model = loaded.model();
-  const bool has_bos = model.bos_id >= 0;
+  const bool goes_on = thimble_position(session) > 0;
+  const bool has_bos = model.bos_id >= 0 && !goes_on;
   if (model.max_token_bytes == 0) {
     throw Refused(loaded.path() + ": has no tokenizer; convert it with --tokenizer FILE");
   }
+  if (prompt.empty() && goes_on) return {};
   if (prompt.empty() && !has_bos) {
     throw Refused(loaded.path() +
                   ": has no beginning-of-text token, so the prompt must not be empty");
@@ -190,10 +192,10 @@ std::vector<int32_t> encode_prompt(thimble_session* session, const LoadedModel& 
     }
     tokens.resize(static_cast<size_t>(checked(n, loaded.path().c_str())));
   }
-  const uint32_t room = thimble_context_size(session);
+  const uint32_t room = thimble_room(session);
   if (tokens.size() > room && !is_endless(session)) {
-    throw Refused(format("the prompt has %zu tokens, the context of %s holds %u", tokens.size(),
-                         loaded.path().c_str(), room));
+    throw Refused(format("the prompt has %zu tokens, the context of %s holds %u%s", tokens.size(),
+                         loaded.path().c_str(), room, goes_on ? " more" : ""));
   }
   return tokens;
 }

@@ -89,7 +89,8 @@ auto naming(const std::string& path, F f) {
   }
 }
 
-// A prompt's tokens, the beginning-of-text token first if the model has one. Throws Refused if
+// A prompt's tokens, the beginning-of-text token first if the model has one and the session no text
+// yet. Throws Refused if
 // there is no tokenizer, nothing to start from, or no room for them in the context. Words may be
 // as long as the session can merge them, as on a chip, unless `of_any_length`.
 std::vector<int32_t> encode_prompt(thimble_session* session, const LoadedModel& loaded,

@@ -63,7 +63,10 @@ typedef enum thimble_status {
   THIMBLE_ERROR_NO_SELF_TEST = -23,     /* the model file has no self-test */
   THIMBLE_ERROR_NO_TURNS = -24,         /* the model file has no texts around turns */
   THIMBLE_ERROR_NOT_FINITE = -25,       /* the weights lead to numbers beyond a float's range */
-  THIMBLE_ERROR_FORGOTTEN = -26 /* thimble_rewind, with sinks: the cache has moved beyond it */
+  THIMBLE_ERROR_FORGOTTEN = -26,   /* thimble_rewind, with sinks: the cache has moved beyond it */
+  THIMBLE_ERROR_OTHER_MODEL = -27, /* thimble_session_load: saved from a session of another model */
+  THIMBLE_ERROR_OTHER_LAYOUT =
+      -28 /* thimble_session_load: another type of cache or sinks, or a longer text than fits */
 } thimble_status;
 
 /* One line of text for a status, without a full stop; never NULL. */
@@ -279,6 +282,39 @@ typedef void (*thimble_attention_hook)(void* user, uint32_t layer, uint32_t posi
 /* Sets the hook of a session, NULL for none. Errors: ARGUMENT. */
 thimble_status thimble_on_attention(thimble_session* session, thimble_attention_hook hook,
                                     void* user);
+
+/* ---- Saved sessions ----------------------------------------------------------------------- */
+
+/*
+ * A session as bytes: a prompt that is computed once, on a host, and ships beside the model; or a
+ * text that outlives a power cycle. It holds the tokens, what is cached of them, and what the
+ * logits are computed from, with checksums, the model's own among them: about n_layers * n_kv_heads
+ * * head_dim * 8 bytes a position (a quarter with THIMBLE_KV_Q8), and dim * 4. The bytes do not
+ * depend on kernels, batch or way of feeding, and neither does what a session that loads them goes
+ * on to compute. models/FORMAT.md explains them.
+ */
+
+/* Bytes that thimble_session_save writes now; 0 while a pass is under way (or session is NULL).
+ * SIZE_MAX: more than an address can count. */
+size_t thimble_session_save_bytes(const thimble_session* session);
+
+/*
+ * Writes the session to `out`, of any alignment; the session stays as it is.
+ * Errors: ARGUMENT, BUSY, OUTPUT_TOO_SMALL.
+ */
+thimble_status thimble_session_save(const thimble_session* session, void* out, size_t out_bytes);
+
+/*
+ * Checks `bytes` bytes at `saved`, of any alignment, and goes on from them: they are copied to the
+ * arena and may go. The model must be the very file, kv_type, n_sinks and with sinks n_ctx the
+ * same; otherwise any n_ctx with room for the text will do. If a token could be drawn when it was
+ * saved, the pass that computes the logits again is prepared (the head alone): call thimble_step
+ * until it is complete. Self-made bytes with right checksums can make the text absurd, but nothing
+ * worse. Errors: ARGUMENT, BUSY, TRUNCATED (also if longer), MAGIC, VERSION, BYTE_ORDER,
+ * HEADER_CHECKSUM, DATA_CHECKSUM, OTHER_MODEL, OTHER_LAYOUT, HEADER, TOKEN. The session is then as
+ * it was.
+ */
+thimble_status thimble_session_load(thimble_session* session, const void* saved, size_t bytes);
 
 /* ---- Sampling ----------------------------------------------------------------------------- */
 
