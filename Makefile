@@ -231,6 +231,10 @@ test-boards: all $(BUILD)/family_models ## its second half: emulated Cortex-M0+ 
 firmware: all $(BUILD)/family_models ## what the engine costs on each board beside its limits: flash, RAM, instructions
 	tests/measure_firmware.sh $(BUILD)/thimble
 
+.PHONY: model-cycles
+model-cycles: ## what llvm-mca makes of the inner loops on Arm cores: model figures, no chip has run them
+	tests/model_cycles.sh
+
 # ---- Fuzzing ------------------------------------------------------------------------------
 
 FUZZ_TARGETS := $(patsubst tests/fuzz/%.cpp,$(BUILD)/%,$(wildcard tests/fuzz/fuzz_*.cpp))
