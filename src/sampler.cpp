@@ -24,14 +24,14 @@ constexpr uint32_t kBlock = 32;
 // Tokens whose odds are computed, and summed while the cache still has them.
 constexpr uint32_t kChunk = 512;
 
-// Of so many tokens, a sample of each 64th block tells first where to look; not where code is to be
+// Of so many tokens, a sample of about kSample tells first where to look; not where code is to be
 // small.
 #if defined(__OPTIMIZE_SIZE__)
 constexpr bool kSamples = false;
 #else
 constexpr bool kSamples = true;
 #endif
-constexpr uint32_t kMany = 32768, kSampleStep = 64;
+constexpr uint32_t kMany = 8192, kSample = 2048;
 
 // Odds, or the orders of logits; of each `step` blocks the first one.
 struct Keys {
@@ -215,16 +215,17 @@ uint64_t share_of_mass(uint64_t mass, uint32_t p) {
 Range near_threshold(const Keys& all, uint64_t mass, uint32_t p, uint64_t need) {
   constexpr uint32_t kRounds = 2, kNarrower = 32, kScale = 20;
   const Range range = widest(Measure::kMass);
-  const Keys sample = {all.at, all.n, kSampleStep};
+  const uint32_t step = all.n / kSample;
+  const Keys sample = {all.at, all.n, step};
   const uint64_t sampled = measure_at_least(sample, 1, Measure::kMass);
   const uint64_t slack = sampled / 32;
-  if (sampled * kSampleStep < mass / 2 || slack * kSampleStep >> kScale == 0) return range;
+  if (sampled * step < mass / 2 || slack * step >> kScale == 0) return range;
   const uint64_t there = share_of_mass(sampled, p);
   const Cut above = likeliest(sample, range, Measure::kMass, there > slack ? there - slack : 1);
   const Cut below = likeliest(sample, range, Measure::kMass, there + slack);
   if (below.threshold == 0) return range;
   const int64_t width = above.threshold - below.threshold;
-  const int64_t between = static_cast<int64_t>(2 * slack * kSampleStep >> kScale);
+  const int64_t between = static_cast<int64_t>(2 * slack * step >> kScale);
   int64_t guess = below.threshold + width / 2;
   for (uint32_t i = 0; i < kRounds; ++i) {
     const uint64_t reached = measure_at_least(all, static_cast<uint32_t>(guess), Measure::kMass);
@@ -248,10 +249,10 @@ Cut top_p(const Keys& odds, uint64_t mass, uint32_t p) {
 // The k likeliest by their orders; a sample bounds the last one's.
 Cut top_k(const Keys& orders, uint32_t k) {
   Range range = widest(Measure::kCount);
-  const uint32_t enough = k / kSampleStep + k / (2 * kSampleStep) + 4;
-  if (kSamples && orders.n >= kMany && enough < orders.n / (2 * kSampleStep)) {
-    const Keys sample = {orders.at, orders.n, kSampleStep};
-    const uint32_t low = likeliest(sample, range, Measure::kCount, enough).threshold;
+  if (kSamples && orders.n >= kMany && k < orders.n / 4) {
+    const uint32_t step = orders.n / kSample, enough = k / step + k / step / 2 + 4;
+    const uint32_t low =
+        likeliest({orders.at, orders.n, step}, range, Measure::kCount, enough).threshold;
     range = {low, UINT32_MAX - low};
   }
   return likeliest(orders, range, Measure::kCount, k);
