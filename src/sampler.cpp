@@ -43,20 +43,17 @@ struct Keys {
 // What a search adds up: odds, or one for each logit.
 enum class Measure { kMass, kCount };
 
-// Keys from low to low + span, at most.
+// Keys from low to low + span, at most. `reached` is the measure of all above.
 struct Range {
   uint32_t low, span;
+  uint64_t reached;
 };
 
 // Where a search starts. Of odds, first those within 1/64 of the likeliest; while that is not
 // enough, a 64th of that, and so on.
 Range widest(Measure measure) {
-  return measure == Measure::kMass ? Range{1u << 24, (1u << 30) - (1u << 24)}
-                                   : Range{1, UINT32_MAX - 1};
-}
-
-uint32_t top_of(const Range& range) {
-  return range.low + range.span;
+  return measure == Measure::kMass ? Range{1u << 24, (1u << 30) - (1u << 24), 0}
+                                   : Range{1, UINT32_MAX - 1, 0};
 }
 
 // The tokens that stay: all with keys above `threshold`, and of those with just this key the
@@ -127,36 +124,13 @@ void each_within(const Keys& keys, const Range& range, F f) {
   }
 }
 
-uint64_t measure_at_least(const Keys& keys, uint32_t low, Measure measure) {
-  uint64_t sum = 0;
-  const uint32_t block = keys.step > 1 ? kBlock : keys.n;
-  for (uint32_t start = 0; start < keys.n; start += block * keys.step) {
-    const uint32_t length = keys.n - start < block ? keys.n - start : block;
-    if (measure == Measure::kMass) {
-      sum += mass_at_least(keys.at + start, length, low);
-    } else {
-      for (uint32_t i = 0; i < length; ++i) sum += keys.at[start + i] >= low;
-    }
-  }
-  return sum;
-}
-
 // The smallest number of likeliest tokens whose measure is at least `need` >= 1; all tokens with
-// odds if that is not enough. `range` is where it may be found soon.
+// odds if that is not enough. The last one's key is not above `range`, at best within it.
 Cut likeliest(const Keys& keys, Range range, Measure measure, uint64_t need) {
   union {
     uint64_t bins[kBins];
     uint32_t sorted[2 * kBins];
   } of;
-  uint64_t reached = 0;  // the measure of what is above the range
-  const uint32_t above = range.low + range.span + 1, top = top_of(widest(measure));
-  if (kSamples && above - 1 < top) {
-    reached = measure_at_least(keys, above, measure);
-    if (reached >= need) {
-      reached = 0;
-      range = {above, top - above};
-    }
-  }
   // Once a bin is known to hold the threshold, it becomes the range.
   for (;;) {
     uint32_t shift = 0;
@@ -166,20 +140,21 @@ Cut likeliest(const Keys& keys, Range range, Measure measure, uint64_t need) {
       of.bins[(key - range.low) >> shift] += measure == Measure::kMass ? key : 1;
     });
     uint32_t bin = kBins;
-    while (bin > 0 && reached + of.bins[bin - 1] < need) reached += of.bins[--bin];
+    while (bin > 0 && range.reached + of.bins[bin - 1] < need) range.reached += of.bins[--bin];
     if (bin == 0) {
-      if (range.low == 1) return {0, 0, reached};
+      if (range.low == 1) return {0, 0, range.reached};
       const uint32_t low = range.low >> kBinBits ? range.low >> kBinBits : 1;
-      range = {low, range.low - 1 - low};
+      range = {low, range.low - 1 - low, range.reached};
       continue;
     }
     const uint64_t share = of.bins[--bin];
-    range = {range.low + (bin << shift), (1u << shift) - 1};
+    const uint32_t above = range.span - (bin << shift), width = (1u << shift) - 1;
+    range = {range.low + (bin << shift), width < above ? width : above, range.reached};
     if (shift == 0) {  // one value a bin
-      const uint64_t missing = need - reached;
+      const uint64_t missing = need - range.reached;
       if (measure == Measure::kCount) return {range.low, static_cast<uint32_t>(missing), need};
       const uint64_t ties = (missing + range.low - 1) / range.low;
-      return {range.low, static_cast<uint32_t>(ties), reached + ties * range.low};
+      return {range.low, static_cast<uint32_t>(ties), range.reached + ties * range.low};
     }
     // At most so many as can be sorted.
     const uint64_t least = measure == Measure::kMass ? range.low : 1;
@@ -194,7 +169,7 @@ Cut likeliest(const Keys& keys, Range range, Measure measure, uint64_t need) {
     for (; i > 0 && of.sorted[i - 1] < key; --i) of.sorted[i] = of.sorted[i - 1];
     of.sorted[i] = key;
   });
-  Cut cut = {0, 0, reached};
+  Cut cut = {0, 0, range.reached};
   for (uint32_t i = 0; i < n && cut.reached < need; ++i) {
     cut.ties = of.sorted[i] == cut.threshold ? cut.ties + 1 : 1;
     cut.threshold = of.sorted[i];
@@ -210,31 +185,41 @@ uint64_t share_of_mass(uint64_t mass, uint32_t p) {
 }
 
 // Where the threshold of `need` of all mass will be. A sample that has its share of the mass, as it
-// has where odds are even, brackets it, and two steps of the secant method (regula falsi with a
-// slope that stays) make that so narrow that few tokens of very many are looked at one by one.
+// has where odds are even, brackets it, and the secant method (with the bracket's slope) makes that
+// so narrow that few tokens of very many are looked at one by one.
 Range near_threshold(const Keys& all, uint64_t mass, uint32_t p, uint64_t need) {
-  constexpr uint32_t kRounds = 2, kNarrower = 32, kScale = 20;
+  constexpr uint32_t kNarrower = 32, kScale = 20;
   const Range range = widest(Measure::kMass);
   const uint32_t step = all.n / kSample;
   const Keys sample = {all.at, all.n, step};
-  const uint64_t sampled = measure_at_least(sample, 1, Measure::kMass);
+  uint64_t sampled = 0;
+  for (uint32_t start = 0; start + kBlock <= all.n; start += kBlock * step) {
+    sampled += mass_at_least(all.at + start, kBlock, 1);
+  }
   const uint64_t slack = sampled / 32;
   if (sampled * step < mass / 2 || slack * step >> kScale == 0) return range;
   const uint64_t there = share_of_mass(sampled, p);
   const Cut above = likeliest(sample, range, Measure::kMass, there > slack ? there - slack : 1);
   const Cut below = likeliest(sample, range, Measure::kMass, there + slack);
   if (below.threshold == 0) return range;
-  const int64_t width = above.threshold - below.threshold;
+  const int64_t width = above.threshold - below.threshold, margin = width / kNarrower + 1;
   const int64_t between = static_cast<int64_t>(2 * slack * step >> kScale);
   int64_t guess = below.threshold + width / 2;
-  for (uint32_t i = 0; i < kRounds; ++i) {
-    const uint64_t reached = measure_at_least(all, static_cast<uint32_t>(guess), Measure::kMass);
+  const auto reached_at = [&] {
+    return mass_at_least(all.at, all.n, static_cast<uint32_t>(guess));
+  };
+  const auto miss = [&](uint64_t reached) {
     const int64_t error = (static_cast<int64_t>(reached) - static_cast<int64_t>(need)) >> kScale;
-    guess += error * width / between;
-    if (guess < below.threshold || guess > above.threshold) return range;
-  }
-  const uint32_t half = static_cast<uint32_t>(width / kNarrower), at = static_cast<uint32_t>(guess);
-  return at > half ? Range{at - half, 2 * half} : range;
+    return error * width / between;
+  };
+  // The second guess lies a little above, so that what it reaches is what the range starts from.
+  guess += miss(reached_at()) + margin;
+  if (guess <= 2 * margin || guess > 1 << 30) return range;
+  const uint64_t reached = reached_at();
+  if (reached >= need) return range;
+  const int64_t low = guess + miss(reached) - margin;
+  if (low < 1 || low >= guess) return range;
+  return {static_cast<uint32_t>(low), static_cast<uint32_t>(guess - 1 - low), reached};
 }
 
 // The tokens with the `p` (in units of 2^-24) of all mass.
@@ -253,7 +238,7 @@ Cut top_k(const Keys& orders, uint32_t k) {
     const uint32_t step = orders.n / kSample, enough = k / step + k / step / 2 + 4;
     const uint32_t low =
         likeliest({orders.at, orders.n, step}, range, Measure::kCount, enough).threshold;
-    range = {low, UINT32_MAX - low};
+    range = {low, UINT32_MAX - low, 0};
   }
   return likeliest(orders, range, Measure::kCount, k);
 }
@@ -279,27 +264,28 @@ struct Odds {
   // the others have none. Returns the mass.
   uint64_t of_kept(Cut cut, float inv_temperature) const {
     uint64_t mass = 0;
+    uint32_t dropped = 0;  // from here on, none is kept so far
     for (uint32_t start = 0; start < in.n; start += kBlock) {
       uint32_t* keys = in.odds + start;
       const uint32_t length = in.n - start < kBlock ? in.n - start : kBlock;
       uint32_t kept = 0;
-      if (length < kBlock || any_within(keys, {cut.threshold, UINT32_MAX - cut.threshold})) {
+      if (length < kBlock || any_within(keys, {cut.threshold, UINT32_MAX - cut.threshold, 0})) {
         for (uint32_t i = 0; i < length; ++i) {
           const bool is_tie = keys[i] == cut.threshold && cut.ties > 0;
           cut.ties -= is_tie;
           kept |= uint32_t{is_tie || keys[i] > cut.threshold} << i;
         }
       }
-      if (kept == 0) {
-        for (uint32_t i = 0; i < length; ++i) keys[i] = 0;
-        continue;
-      }
+      if (kept == 0) continue;
+      memset(in.odds + dropped, 0, (start - dropped) * sizeof *keys);
+      dropped = start + length;
       kernels.odds(keys, in.logits + start, length, max, inv_temperature);
       for (uint32_t i = 0; i < length; ++i) {
         if (!(kept >> i & 1)) keys[i] = 0;
         mass += keys[i];
       }
     }
+    memset(in.odds + dropped, 0, (in.n - dropped) * sizeof *in.odds);
     return mass;
   }
 };

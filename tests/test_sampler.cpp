@@ -174,7 +174,7 @@ TEST_CASE("every draw equals a sort's") {
 TEST_CASE("draws from very many tokens equal a sort's") {
   Random random(20261126);
   const Kernels& kernels = *kernels_at(0);
-  for (int round = 0; round < 60; ++round) {
+  for (int round = 0; round < 100; ++round) {
     const uint32_t n = 8192 + random.below(round % 3 == 0 ? 3 : 40000);
     const uint32_t kind = random.below(5);
     const float width = 0.2f + static_cast<float>(random.below(30)) / 10.0f;
