@@ -472,6 +472,14 @@ thimble_status forward_step(thimble_session* s, uint64_t budget) {
   return THIMBLE_OK;
 }
 
+Stage forward_stage(thimble_session* s) {
+  const Stage stage = s->pass.stage;
+  if (stage == kIdle) return stage;
+  run_stage(s, s->pass.unit, stage_work(s).units);
+  advance(s);
+  return stage;
+}
+
 thimble_status forward_self_test(thimble_session* s, uint64_t* recorded) {
   const uint32_t n = header_of(s->model).self_test_tokens;
   if (n == 0) return THIMBLE_ERROR_NO_SELF_TEST;

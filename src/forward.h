@@ -26,6 +26,10 @@ thimble_status forward_step(thimble_session* s, uint64_t budget);
 const float* forward_result(const thimble_session* s);
 void forward_resume(thimble_session* s, const uint8_t* normed);
 
+// Runs the stage that the pass is at to its end and returns which one it was; kIdle: the pass is
+// complete. Whoever has a clock can read it between two calls. Results are those of forward_step.
+Stage forward_stage(thimble_session* s);
+
 // Forgets the session's text and feeds the file's self-test, whose results are compared with the
 // file's; or written to `recorded`, (n_layers + 1), if that is not null. Then come forward_step,
 // until the pass is complete, and forward_self_test_end. Errors: NO_SELF_TEST, CONTEXT_FULL.

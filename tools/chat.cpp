@@ -41,6 +41,8 @@ How the next token is drawn
   --top-k K|all        from the K likeliest tokens, 1 or more; default all
   --min-p M            from tokens at least M times as likely as the likeliest, 0 (all) to 1 (one);
                        default 0
+  --temperature-last   top-p and min-p judge the model's own odds, the temperature comes behind
+                       them; for temperatures from 1.5 on
   --repeat-penalty R   above 1 makes recent tokens less likely; default 1: off
   --repeat-window W    how many tokens are recent, 1 to 256; default 64
   --seed S|random      the same seed gives the same text, on every machine; a random one is told on

@@ -320,7 +320,8 @@ thimble_status thimble_session_load(thimble_session* session, const void* saved,
 
 /*
  * How a token is drawn from the logits. Zero-initialised it is greedy. Applied in this order:
- * repetition penalty, temperature, top-k, top-p (of what top-k left), min-p.
+ * repetition penalty, temperature, top-k, top-p (of what top-k left), min-p; or the temperature at
+ * the end (temperature_last).
  * Zeros are defaults, so that fields can be left out; where 0 is not next to what is small, the
  * field says so. For values that somebody else chooses, mind top_p: its narrowest is no 0 but any
  * tiny number, FLT_MIN say, which draws from one token.
@@ -335,6 +336,10 @@ typedef struct thimble_sampling {
                                  n_ctx of them; 0: 64 */
   uint32_t top_k;             /* keep the k likeliest tokens, 1: one; 0: all */
   uint64_t seed;              /* same seed, same text, on every chip */
+  /* 1: top-p and min-p judge the model's own odds, those of temperature 1, and the temperature only
+   * changes the odds of what they leave: the order for temperatures from 1.5 on, where min_p would
+   * mean little otherwise. The same bits as 0 at temperature 1, or without top-p and min-p. */
+  uint32_t temperature_last;
 } thimble_sampling;
 
 /*
