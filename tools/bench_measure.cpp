@@ -120,6 +120,9 @@ BenchResult measure(const thimble_model& model, const BenchWork& work, const std
     if (run > 0 && by_parts.seconds() > kEnoughForParts) break;
     go_to_depth(session, before);
     const RunParts parts = run_by_parts(session, prompt, work.n_decode, work.sampling);
+    if (thimble_logits_hash(session, THIMBLE_HASH_START) != last_logits) {
+      throw Refused(format("%s: a run in parts gave other logits", result.isa.c_str()));
+    }
     if (run == 0 || parts.prefill.total() < least.prefill.total()) least.prefill = parts.prefill;
     if (run == 0 || parts.decode.total() < least.decode.total()) least.decode = parts.decode;
   }
