@@ -65,8 +65,8 @@ What the columns mean
   us/token             where a token's microseconds go: products with the layers' matrices, attention
                        (with rotation and the cache), norms (with activations, sums and rounding to
                        int8), the output head, sampling (of a prefill: none). Reading a clock takes
-                       time itself, so these are the shares of the fastest of other runs, with a clock
-                       between all steps, of the time that the fastest run above took as a whole
+                       time itself, so these are shares of other runs, with a clock between all
+                       steps, each part at its fastest; of the time that the fastest run above took
 
 Examples
   thimble bench story.thimble

@@ -120,8 +120,11 @@ BenchResult measure(const thimble_model& model, const BenchWork& work, const std
     if (run > 0 && by_parts.seconds() > kEnoughForParts) break;
     go_to_depth(session, before);
     const RunParts parts = run_by_parts(session, prompt, work.n_decode, work.sampling);
-    if (run == 0 || parts.prefill.total() < least.prefill.total()) least.prefill = parts.prefill;
-    if (run == 0 || parts.decode.total() < least.decode.total()) least.decode = parts.decode;
+    if (thimble_logits_hash(session, THIMBLE_HASH_START) != last_logits) {
+      throw Refused(format("%s: a run in parts gave other logits", result.isa.c_str()));
+    }
+    least.prefill = run == 0 ? parts.prefill : least.prefill.least_with(parts.prefill);
+    least.decode = run == 0 ? parts.decode : least.decode.least_with(parts.decode);
   }
   result.prefill_parts = least.prefill.scaled_to(result.prefill.fastest);
   result.decode_parts = least.decode.scaled_to(result.decode.fastest);

@@ -32,7 +32,8 @@ struct RunSeconds {
 struct BenchResult {
   std::string isa;
   RunSeconds prefill, decode;
-  // Shares of other runs, as seconds of the fastest one; 0 where they were not asked for.
+  // Each part's share in the sum of the parts' fastest times, as seconds of the fastest run; 0
+  // where they were not asked for.
   PartTimes prefill_parts, decode_parts;
   uint64_t logits_hash = 0;  // of all logits that tokens were drawn from
   size_t arena_bytes = 0;

@@ -80,6 +80,12 @@ double PartTimes::total() const {
   return sum;
 }
 
+PartTimes PartTimes::least_with(const PartTimes& other) const {
+  PartTimes least;
+  for (uint32_t i = 0; i < kParts; ++i) least.of[i] = std::min(of[i], other.of[i]);
+  return least;
+}
+
 PartTimes PartTimes::scaled_to(double wanted) const {
   const double sum = total();
   PartTimes scaled;

@@ -27,6 +27,8 @@ struct PartTimes {
   std::array<double, kParts> of{};
 
   double total() const;
+  // Of each part the smaller time: what else runs on a machine interrupts now this part, now that.
+  PartTimes least_with(const PartTimes& other) const;
   // The same shares of another total.
   PartTimes scaled_to(double total) const;
 };
