@@ -24,13 +24,13 @@ constexpr uint32_t kBlock = 32;
 // Tokens whose odds are computed, and summed while the cache still has them.
 constexpr uint32_t kChunk = 512;
 
-// Of so many tokens, a sample of about kSample tells first where to look; not where code is to be
-// small.
+// Where code is to be small, what only makes very many tokens fast stays out.
 #if defined(__OPTIMIZE_SIZE__)
-constexpr bool kSamples = false;
+constexpr bool kIsSmall = true;
 #else
-constexpr bool kSamples = true;
+constexpr bool kIsSmall = false;
 #endif
+// Of so many tokens, a sample of about kSample tells first where to look.
 constexpr uint32_t kMany = 8192, kSample = 2048;
 
 // Odds, or the orders of logits; of each `step` blocks the first one.
@@ -111,13 +111,25 @@ bool any_within(const uint32_t* block, const Range& range) {
   return mass;
 }
 
+// Calls f(start, length) for chunks of n tokens, until it returns false.
+template <class F>
+void each_chunk(uint32_t n, F f) {
+  if (kIsSmall) {
+    f(0, n);
+    return;
+  }
+  for (uint32_t start = 0; start < n; start += kChunk) {
+    if (!f(start, n - start < kChunk ? n - start : kChunk)) return;
+  }
+}
+
 // Calls f(key) for all keys within the range.
 template <class F>
 void each_within(const Keys& keys, const Range& range, F f) {
   for (uint32_t start = 0; start < keys.n; start += kBlock * keys.step) {
     const uint32_t* block = keys.at + start;
     const uint32_t length = keys.n - start < kBlock ? keys.n - start : kBlock;
-    if (length == kBlock && !any_within(block, range)) continue;
+    if (!kIsSmall && length == kBlock && !any_within(block, range)) continue;
     for (uint32_t i = 0; i < length; ++i) {
       if (block[i] - range.low <= range.span) f(block[i]);
     }
@@ -227,14 +239,14 @@ Cut top_p(const Keys& odds, uint64_t mass, uint32_t p) {
   uint64_t need = share_of_mass(mass, p);
   if (need == 0) need = 1;
   const Range range =
-      kSamples && odds.n >= kMany ? near_threshold(odds, mass, p, need) : widest(Measure::kMass);
+      !kIsSmall && odds.n >= kMany ? near_threshold(odds, mass, p, need) : widest(Measure::kMass);
   return likeliest(odds, range, Measure::kMass, need);
 }
 
 // The k likeliest by their orders; a sample bounds the last one's.
 Cut top_k(const Keys& orders, uint32_t k) {
   Range range = widest(Measure::kCount);
-  if (kSamples && orders.n >= kMany && k < orders.n / 4) {
+  if (!kIsSmall && orders.n >= kMany && k < orders.n / 4) {
     const uint32_t step = orders.n / kSample, enough = k / step + k / step / 2 + 4;
     const uint32_t low =
         likeliest({orders.at, orders.n, step}, range, Measure::kCount, enough).threshold;
@@ -252,11 +264,11 @@ struct Odds {
   // All tokens' odds; returns the mass of those of at least `low`.
   uint64_t of_all(float inv_temperature, uint32_t low) const {
     uint64_t mass = 0;
-    for (uint32_t start = 0; start < in.n; start += kChunk) {
-      const uint32_t length = in.n - start < kChunk ? in.n - start : kChunk;
+    each_chunk(in.n, [&](uint32_t start, uint32_t length) {
       kernels.odds(in.odds + start, in.logits + start, length, max, inv_temperature);
       mass += mass_at_least(in.odds + start, length, low);
-    }
+      return true;
+    });
     return mass;
   }
 
@@ -269,7 +281,8 @@ struct Odds {
       uint32_t* keys = in.odds + start;
       const uint32_t length = in.n - start < kBlock ? in.n - start : kBlock;
       uint32_t kept = 0;
-      if (length < kBlock || any_within(keys, {cut.threshold, UINT32_MAX - cut.threshold, 0})) {
+      const Range above = {cut.threshold, UINT32_MAX - cut.threshold, 0};
+      if (kIsSmall || length < kBlock || any_within(keys, above)) {
         for (uint32_t i = 0; i < length; ++i) {
           const bool is_tie = keys[i] == cut.threshold && cut.ties > 0;
           cut.ties -= is_tie;
@@ -364,26 +377,32 @@ int32_t draw(const Kernels& kernels, const SampleInput& in, const thimble_sampli
   // The bias of this mapping is at most mass / 2^64 < 2^-13 of one unit of odds.
   uint64_t rest = multiply_high(random_bits(s.seed, in.position), cut.reached);
   uint64_t ties = uint64_t{cut.ties} * cut.threshold;  // their mass
-  for (uint32_t start = 0; start < in.n; start += kChunk) {
+  uint32_t drawn = best;
+  each_chunk(in.n, [&](uint32_t start, uint32_t length) {
     const uint32_t* chunk = in.odds + start;
-    const uint32_t length = in.n - start < kChunk ? in.n - start : kChunk;
-    const uint64_t above = mass_at_least(chunk, length, cut.threshold + 1);
-    uint64_t tied = ties > 0 ? mass_at_least(chunk, length, cut.threshold) - above : 0;
-    if (tied > ties) tied = ties;
-    if (rest >= above + tied) {
-      rest -= above + tied;
-      ties -= tied;
-      continue;
+    if (!kIsSmall) {  // the whole chunk is passed over
+      const uint64_t above = mass_at_least(chunk, length, cut.threshold + 1);
+      uint64_t tied = ties > 0 ? mass_at_least(chunk, length, cut.threshold) - above : 0;
+      if (tied > ties) tied = ties;
+      if (rest >= above + tied) {
+        rest -= above + tied;
+        ties -= tied;
+        return true;
+      }
     }
-    for (uint32_t i = 0;; ++i) {
+    for (uint32_t i = 0; i < length; ++i) {
       const uint32_t o = chunk[i];
       if (o < cut.threshold || (o == cut.threshold && ties == 0)) continue;
       if (o == cut.threshold) ties -= o;
-      if (rest < o) return id_of(in, start + i);
+      if (rest < o) {
+        drawn = start + i;
+        return false;
+      }
       rest -= o;
     }
-  }
-  return id_of(in, best);
+    return true;
+  });
+  return id_of(in, drawn);
 }
 
 // Not inlined: its kilobyte of stack is only for those who use the penalty.
