@@ -475,8 +475,12 @@ thimble_status forward_step(thimble_session* s, uint64_t budget) {
 Stage forward_stage(thimble_session* s) {
   const Stage stage = s->pass.stage;
   if (stage == kIdle) return stage;
-  run_stage(s, s->pass.unit, stage_work(s).units);
-  advance(s);
+  const Work work = stage_work(s);
+  if (work.units == 0) {
+    advance(s);
+  } else {
+    forward_step(s, (work.units - s->pass.unit) * work.cost);  // just as much as is left of it
+  }
   return stage;
 }
 
