@@ -78,8 +78,15 @@ thimble_status thimble_feed(thimble_session* s, const int32_t* tokens, size_t co
       return THIMBLE_ERROR_TOKEN;
     }
   }
-  memmove(s->tokens + s->position, tokens, count * sizeof *tokens);
-  forward_begin(s, s->position + static_cast<uint32_t>(count));
+  const uint32_t n = static_cast<uint32_t>(count);
+#if THIMBLE_DRAFT
+  if (s->drafts) {
+    feed_with_drafts(s, tokens, n);
+    return THIMBLE_OK;
+  }
+#endif
+  memmove(s->tokens + s->position, tokens, n * sizeof *tokens);
+  forward_begin(s, s->position + n, 1);
   return THIMBLE_OK;
 }
 
@@ -101,8 +108,17 @@ uint32_t thimble_context_size(const thimble_session* s) {
   return s ? s->n_ctx : 0;
 }
 
+thimble_drafts thimble_draft_counts(const thimble_session* s) {
+#if THIMBLE_DRAFT
+  if (s && s->drafts) return {s->drafts->drafted, s->drafts->accepted};
+#endif
+  (void)s;
+  return {0, 0};
+}
+
 const float* thimble_logits(const thimble_session* s) {
-  return s && s->has_logits && s->candidates.capacity == 0 ? s->logits : nullptr;
+  const bool is_there = s && s->has_logits && s->candidates.capacity == 0;
+  return is_there ? logits_at(s, logits_row(s)) : nullptr;
 }
 
 uint64_t thimble_logits_hash(const thimble_session* s, uint64_t hash) {
@@ -140,12 +156,13 @@ const char* thimble_isa(const thimble_session* s) {
 int32_t thimble_sample(thimble_session* s, const thimble_sampling* sampling) {
   if (!s || !sampling) return THIMBLE_ERROR_ARGUMENT;
   if (!s->has_logits) return THIMBLE_ERROR_NO_LOGITS;
-  if (s->overflowed) return THIMBLE_ERROR_NOT_FINITE;
-  const bool is_cut = s->candidates.capacity > 0;
-  const SampleInput input = {is_cut ? s->candidates.logits : s->logits,
-                             is_cut ? s->candidates.ids : nullptr,
+  if (s->overflowed && s->overflowed <= s->position) return THIMBLE_ERROR_NOT_FINITE;
+  const Candidates& kept = *candidates_at(s, logits_row(s));
+  const bool is_cut = kept.capacity > 0;
+  const SampleInput input = {is_cut ? kept.logits : logits_at(s, logits_row(s)),
+                             is_cut ? kept.ids : nullptr,
                              s->odds,
-                             is_cut ? s->candidates.n : s->model.n_tokens,
+                             is_cut ? kept.n : s->model.n_tokens,
                              s->tokens,
                              s->position};
   return sample_token(*s->kernels, input, *sampling);

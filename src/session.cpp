@@ -79,6 +79,21 @@ void take_activations(Activations* to, Arena* arena, const thimble_model& m,
   }
 }
 
+// Behind the memory for candidates, whose first row is `first`.
+Drafts* drafts_take(Arena* arena, uint32_t capacity, Candidates first) {
+  Drafts* drafts = reinterpret_cast<Drafts*>(arena->take<uint8_t>(kDraftsBytes));
+  if (!drafts) return nullptr;
+  *drafts = {};
+  drafts->capacity = capacity;
+  drafts->price = kDraftPrice;
+  for (uint32_t i = 0; i < capacity; ++i) {
+    first.logits += first.capacity;
+    first.ids += first.capacity;
+    drafts->candidates[i] = first;
+  }
+  return drafts;
+}
+
 }  // namespace
 
 thimble_session* session_layout(Arena* arena, const thimble_model& model,
@@ -103,10 +118,11 @@ thimble_session* session_layout(Arena* arena, const thimble_model& model,
   s.cache = kv_cache_take(arena, model, config.n_ctx, config.n_batch, config.kv_type,
                           config.kernels->row_tile);
   p.cache = taken();
-  const uint32_t kept = config.n_candidates;
-  s.candidates = candidates_take(arena, kept);
-  s.logits = arena->take<float>(kept ? kHeadChunk : round_up(model.vocab_size, kLanes));
+  const uint32_t kept = config.n_candidates, rows = config.n_draft + 1;
+  s.candidates = candidates_take(arena, kept, rows);
+  s.logits = arena->take<float>(rows * (kept ? kHeadChunk : round_up(model.vocab_size, kLanes)));
   s.odds = arena->take<uint32_t>(kept ? kept : model.vocab_size);
+  if (config.n_draft > 0) s.drafts = drafts_take(arena, config.n_draft, s.candidates);
   p.logits = taken();
 
   // Encoding happens between passes, so its scratch is the activations' memory, but for the last
@@ -139,11 +155,16 @@ thimble_status resolve_config(const thimble_model& model, const thimble_config* 
   out->n_batch = c.n_batch ? c.n_batch : 1;
   out->n_candidates = c.n_candidates < model.vocab_size ? c.n_candidates : 0;
   out->kv_type = c.kv_type == THIMBLE_KV_Q8 ? kWeightQ8 : kWeightF32;
+  out->n_draft = c.n_draft;
   out->kernels = kernels_by_name(c.isa);
   const bool good = out->n_ctx <= model.n_ctx && out->n_batch <= kMaxBatch &&
                     out->n_candidates <= kMaxCandidates &&
+                    out->n_draft <= (THIMBLE_DRAFT ? kMaxDraft : 0) &&
                     (c.kv_type == THIMBLE_KV_F32 || c.kv_type == THIMBLE_KV_Q8) && out->kernels;
-  if (out->n_batch > out->n_ctx) out->n_batch = out->n_ctx;  // a larger one could not be used
+  // Larger ones could not be used.
+  if (out->n_draft > out->n_ctx - 1) out->n_draft = out->n_ctx - 1;
+  if (out->n_batch > out->n_ctx) out->n_batch = out->n_ctx;
+  if (out->n_batch < out->n_draft + 1) out->n_batch = out->n_draft + 1;
   return good ? THIMBLE_OK : THIMBLE_ERROR_CONFIG;
 }
 

@@ -8,6 +8,7 @@
 #include "kernels/kernels.h"
 #include "kv_cache.h"
 #include "model.h"
+#include "prompt_lookup.h"
 #include "self_test.h"
 #include "thimble/thimble.h"
 
@@ -78,14 +79,17 @@ struct thimble_session {
   thimble_attention_hook on_attention;
   void* hook_user;
   int32_t* tokens;  // (n_ctx): those computed, then those fed
-  float* logits;    // (vocab_size, rounded up to whole tiles); with candidates (kHeadChunk)
-  thimble::Candidates candidates;
+  float* logits;    // (rows of logits, vocab_size rounded up to whole tiles); with candidates
+                    // (rows of logits, kHeadChunk)
+  thimble::Candidates candidates;  // of the first row
+  thimble::Drafts* drafts;         // null: there are none, and one row of logits
   uint32_t* odds;        // (vocab_size or candidates): the sampler's scratch
   void* encode_scratch;  // activations' memory, used between passes
   size_t encode_scratch_size;
   uint32_t n_ctx, n_batch;
-  uint32_t position;  // tokens computed
-  uint32_t cached;    // and still to be seen by the next one: less after a rewind beyond a window
+  uint32_t position;  // tokens fed and computed
+  uint32_t cached;    // to be seen by the next one: less after a rewind beyond a window, more where
+                      // drafted tokens follow
   uint32_t has_logits;
   uint32_t overflowed;  // tokens to the first one whose numbers went beyond a float's; 0: none
   thimble::SelfTest self_test;
@@ -97,7 +101,7 @@ static_assert(sizeof(thimble_session) <= kSessionBytes, "the structure has a fix
 
 // A configuration without defaults, within its ranges.
 struct ResolvedConfig {
-  uint32_t n_ctx, n_batch, n_candidates;
+  uint32_t n_ctx, n_batch, n_candidates, n_draft;
   WeightType kv_type;
   const Kernels* kernels;
 };
@@ -106,6 +110,24 @@ struct ResolvedConfig {
 struct SessionParts {
   uint64_t structure, tokens, cache, logits, activations;
 };
+
+// Rows of logits that a pass ends with: behind the last token that was fed, and each drafted one.
+inline uint32_t logits_rows(const thimble_session* s) {
+  return THIMBLE_DRAFT && s->drafts ? s->drafts->n_rows : 1;
+}
+// The one behind the last token that was fed.
+inline uint32_t logits_row(const thimble_session* s) {
+  return THIMBLE_DRAFT && s->drafts ? s->drafts->row : 0;
+}
+inline size_t logits_stride(const thimble_session* s) {
+  return static_cast<size_t>(round_up(s->model.vocab_size, kLanes));
+}
+inline float* logits_at(const thimble_session* s, uint32_t row) {
+  return s->logits + row * logits_stride(s);
+}
+inline Candidates* candidates_at(thimble_session* s, uint32_t row) {
+  return THIMBLE_DRAFT && row > 0 ? &s->drafts->candidates[row - 1] : &s->candidates;
+}
 
 // Lays the session out in `arena`, which may only count; with memory, returns it, initialised.
 // `parts` may be null.

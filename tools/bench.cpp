@@ -37,6 +37,7 @@ What is measured
   --runs R             1 to 1000; no new run starts after 10 seconds; default 5
   --isa NAME|all       kernels; default: the best ones (or THIMBLE_ISA=NAME, as in the other verbs)
   --batch B            tokens in one pass over the weights, 1 to 1024; default 64
+  --draft N            tokens that are computed ahead at most, 1 to 16; default: none
   --ctx C              positions of the key/value cache; default: the model's
   --kv f32|q8          how keys and values are cached; default f32
   --limits yes|no      measure the machine too; default yes
@@ -227,6 +228,7 @@ BenchResult measure(const thimble_model& model, const BenchWork& work, const std
   config.n_ctx = work.n_ctx;
   config.n_batch = work.n_batch;
   config.kv_type = work.kv_type;
+  config.n_draft = work.n_draft;
   config.isa = isa.c_str();
   const AlignedBlock arena(thimble_session_bytes(&model, &config));
   thimble_session* session = nullptr;
@@ -345,8 +347,9 @@ std::string to_text(const BenchReport& report) {
   out += format("vocabulary %u, context %u\n", m.vocab_size, m.n_ctx);
   out += format("weights  %s: %zu bytes of model, %llu bytes of weights read a token\n",
                 weights_text(m).c_str(), m.image_bytes, wide(weight_bytes_per_token(m)));
-  out += format("session  %u positions in %s, batch %u: %zu bytes of arena; peak RSS %.1f MB\n",
-                w.n_ctx, kv_text(w), w.n_batch, arena_bytes,
+  const std::string drafts = w.n_draft ? format(", drafts of %u", w.n_draft) : std::string();
+  out += format("session  %u positions in %s, batch %u%s: %zu bytes of arena; peak RSS %.1f MB\n",
+                w.n_ctx, kv_text(w), w.n_batch, drafts.c_str(), arena_bytes,
                 static_cast<double>(report.peak_rss_bytes) * 1e-6);
   out += format("work     prefill of %u token%s, then %u decoded; fastest of %u run%s\n",
                 w.n_prefill, plural(w.n_prefill), w.n_decode, w.n_runs, plural(w.n_runs));
@@ -397,8 +400,9 @@ std::string to_json(const BenchReport& report) {
                 m.row_tile);
   out += format("\"model_bytes\": %zu, \"bytes_per_token\": %llu},\n", m.image_bytes,
                 wide(weight_bytes_per_token(m)));
-  out += format("  \"work\": {\"n_ctx\": %u, \"kv\": \"%s\", \"n_batch\": %u, \"prefill\": %u, ",
-                w.n_ctx, kv_text(w), w.n_batch, w.n_prefill);
+  out += format("  \"work\": {\"n_ctx\": %u, \"kv\": \"%s\", \"n_batch\": %u, \"n_draft\": %u, ",
+                w.n_ctx, kv_text(w), w.n_batch, w.n_draft);
+  out += format("\"prefill\": %u, ", w.n_prefill);
   out += format("\"decode\": %u, \"runs\": %u},\n", w.n_decode, w.n_runs);
   out += format("  \"peak_rss_bytes\": %zu,\n", report.peak_rss_bytes);
   if (report.has_limits) {
@@ -507,6 +511,7 @@ BenchWork parse_work(const Args& args, const thimble_model& model) {
   const uint32_t n = work.n_ctx;
   if (n < 2) throw Refused("the model's context is 1 position, a benchmark needs 2");
   work.n_batch = static_cast<uint32_t>(args.count("--batch", 64, 1, 1024));
+  work.n_draft = static_cast<uint32_t>(args.count("--draft", 0, 1, 16));
   // What is given comes first; a default takes what is left.
   const uint32_t most = n - static_cast<uint32_t>(args.count("--decode", 1, 1, n - 1));
   const uint32_t usual = std::min({128u, n / 2, most});
@@ -533,6 +538,7 @@ int bench_verb(const Words& words) {
                           {"--runs", true},
                           {"--isa", true},
                           {"--batch", true},
+                          {"--draft", true},
                           {"--ctx", true},
                           {"--kv", true},
                           {"--limits", true},

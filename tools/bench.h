@@ -24,6 +24,7 @@ ImageInMemory random_image(const ModelShape& shape, const WeightLayout& layout);
 struct BenchWork {
   uint32_t n_ctx = 0;      // positions of the key/value cache
   uint32_t n_batch = 0;    // tokens of one pass over the weights
+  uint32_t n_draft = 0;    // tokens that are computed ahead at most
   uint32_t n_prefill = 0;  // tokens that are fed at once
   uint32_t n_decode = 0;   // tokens that are then drawn and fed, one by one
   uint32_t n_runs = 0;     // each from a rewound session

@@ -50,6 +50,10 @@ How keys and values are cached
   --kv f32|q8          float32, or int8 in about a quarter of the memory; default f32
   --ctx C              positions of the cache; default: the model's
 
+How it is computed; it does not change the text
+  --draft N            compute up to N tokens ahead, looked up in the text so far, 1 to 16: fewer
+                       passes where an answer repeats what was said; default: none
+
 What it shows
   --stats              what each turn took and what the cache kept, on stderr
 
@@ -72,10 +76,12 @@ struct ChatOptions {
 };
 
 ChatOptions parse(const Words& words) {
-  const Args args(
-      words,
-      with_sampling_options(
-          {{"--system", true}, {"-n", true}, {"--kv", true}, {"--ctx", true}, {"--stats", false}}));
+  const Args args(words, with_sampling_options({{"--system", true},
+                                                {"-n", true},
+                                                {"--kv", true},
+                                                {"--ctx", true},
+                                                {"--draft", true},
+                                                {"--stats", false}}));
   ChatOptions o;
   o.model = args.one_positional("a model file");
   o.system = args.text("--system", "");
@@ -84,6 +90,7 @@ ChatOptions parse(const Words& words) {
   o.config.n_ctx = static_cast<uint32_t>(args.count("--ctx", 0, 1, UINT32_MAX));
   o.config.n_batch = 32;
   o.config.kv_type = kv_type_of(args);
+  o.config.n_draft = static_cast<uint32_t>(args.count("--draft", 0, 1, 16));
   o.stats = args.has("--stats");
   return o;
 }
@@ -209,6 +216,7 @@ class Chat {
                  "tokens/s; %llu generated, %.0f tokens/s\n",
                  n_turns_, kept_, fed_, rate(static_cast<double>(fed_), prefill_seconds_),
                  static_cast<unsigned long long>(n), rate(static_cast<double>(n), decode_seconds));
+    if (options_.config.n_draft > 0) print_drafts(session_);
   }
 
   const ChatOptions& options_;
