@@ -25,6 +25,11 @@ void forward_skip(thimble_session* s);
 // THIMBLE_OK.
 thimble_status forward_step(thimble_session* s, uint64_t budget);
 
+// What the head of the pass that has completed was multiplied with, (dim); and the way back: starts
+// a pass that has nothing left but the head, over such a vector of the last token.
+const float* forward_result(const thimble_session* s);
+void forward_resume(thimble_session* s, const uint8_t* normed);
+
 // Forgets the session's text and feeds the file's self-test, whose results are compared with the
 // file's; or written to `recorded`, (n_layers + 1), if that is not null. Then come forward_step,
 // until the pass is complete, and forward_self_test_end. Errors: NO_SELF_TEST, CONTEXT_FULL.

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "prompt_lookup.h"
 
-#include <string.h>
-
 #include "forward.h"
 #include "session.h"
 
@@ -11,16 +9,13 @@
 namespace thimble {
 namespace {
 
-int32_t& token_at(const thimble_session* s, uint32_t position) {
-  return s->tokens[position];
-}
-
 // Drafts behind the n tokens of the text, as many as the credit allows; their number. What is
 // copied may be part of the draft itself: a text that repeats a few tokens is all drafted at once.
 uint32_t draft(thimble_session* s, uint32_t n) {
   Drafts& d = *s->drafts;
   uint32_t count = d.credit / d.price;  // not above capacity
-  if (count > s->n_ctx - n) count = s->n_ctx - n;
+  const uint32_t room = room_of(s) - 1;  // behind the token that was fed
+  if (count > room) count = room;
   const uint32_t from = count > 0 ? prompt_lookup(s, n) : 0;
   if (from == 0) return 0;
   for (uint32_t i = 0; i < count; ++i) token_at(s, n + i) = token_at(s, from + i);
@@ -34,11 +29,13 @@ uint32_t draft(thimble_session* s, uint32_t n) {
 uint32_t prompt_lookup(const thimble_session* s, uint32_t n) {
   if (n < 3) return 0;
   const int32_t last = token_at(s, n - 1), before = token_at(s, n - 2);
+  // Of an endless text the last n_ctx tokens are kept for sure.
+  const uint32_t first = is_endless(s) && n > s->n_ctx ? n - s->n_ctx : 0;
   uint32_t found = 0;
-  for (uint32_t at = n - 2; at > 0; --at) {
+  for (uint32_t at = n - 2; at > first; --at) {
     if (token_at(s, at) != last || token_at(s, at - 1) != before) continue;
     if (found == 0) found = at + 1;
-    if (at > 1 && token_at(s, at - 2) == token_at(s, n - 3)) return at + 1;
+    if (at - 1 > first && token_at(s, at - 2) == token_at(s, n - 3)) return at + 1;
   }
   return found;
 }
@@ -64,7 +61,7 @@ void feed_with_drafts(thimble_session* s, const int32_t* tokens, uint32_t n) {
   }
   if (s->cached > s->position) rewind_to(s, s->position + known);
   const uint32_t left = n - known, end = s->position + left;
-  memmove(&token_at(s, s->position), tokens + known, left * sizeof *tokens);
+  append_tokens(s, tokens + known, left);
   // What a window has moved beyond takes batches of its own.
   const bool is_step = left == 1 && s->cached == s->position;
   const uint32_t drafted = may_draft && is_step ? draft(s, end) : 0;

@@ -301,14 +301,19 @@ int32_t draw(const Kernels& kernels, const SampleInput& in, const thimble_sampli
 [[gnu::noinline]] int32_t draw_penalized(const Kernels& kernels, const SampleInput& in,
                                          const thimble_sampling& s, uint32_t window) {
   float before[kMaxRepetitionWindow];
-  const int32_t* recent = in.history + (in.position - window);
+#if THIMBLE_SINKS
+  const auto recent = [&](uint32_t i) { return in.history[(in.position - window + i) % in.ring]; };
+#else
+  const int32_t* last = in.history + (in.position - window);
+  const auto recent = [last](uint32_t i) { return last[i]; };
+#endif
   // A token that occurs often is penalized once. Marks lie where its odds will.
   for (uint32_t i = 0; i < window; ++i) {
-    const uint32_t at = place_of(in, recent[i]);
+    const uint32_t at = place_of(in, recent(i));
     if (at < in.n) in.odds[at] = 0;
   }
   for (uint32_t i = 0; i < window; ++i) {
-    const uint32_t at = place_of(in, recent[i]);
+    const uint32_t at = place_of(in, recent(i));
     before[i] = at < in.n ? in.logits[at] : 0.0f;
     if (at == in.n) continue;
     float& logit = in.logits[at];
@@ -318,7 +323,7 @@ int32_t draw(const Kernels& kernels, const SampleInput& in, const thimble_sampli
   const int32_t token = draw(kernels, in, s);
   // Backwards, so that a token's first value is written last.
   for (uint32_t i = window; i > 0; --i) {
-    const uint32_t at = place_of(in, recent[i - 1]);
+    const uint32_t at = place_of(in, recent(i - 1));
     if (at < in.n) in.logits[at] = before[i - 1];
   }
   return token;
@@ -344,6 +349,9 @@ int32_t sample_token(const Kernels& kernels, const SampleInput& input,
   // By the whole window, so that what is refused is refused at the first token.
   if (!is_within_kept(input, sampling, window)) return THIMBLE_ERROR_ARGUMENT;
   if (window > input.position) window = input.position;
+#if THIMBLE_SINKS
+  if (window > input.kept) window = input.kept;
+#endif
   return window > 0 ? draw_penalized(kernels, input, sampling, window)
                     : draw(kernels, input, sampling);
 }

@@ -59,7 +59,7 @@ uint64_t sum_of_parts(const thimble_model& m, uint32_t n_ctx, uint32_t n_batch) 
   uint64_t kinds = 0;        // what says where each layer's positions are
   const FileHeader& h = header_of(m);
   if (h.has_windows) {
-    kinds = chunk(12 * uint64_t{m.n_layers});
+    kinds = chunk(24 * uint64_t{m.n_layers});
     cache = longest = 0;
     for (uint32_t l = 0; l < m.n_layers; ++l) {
       const uint64_t window = table_of<uint32_t>(m, kLayerKinds)[2 * l];
@@ -731,7 +731,7 @@ TEST_CASE("the hash is FNV-1a 64 over the little-endian bits of the logits") {
 
 TEST_CASE("every status has a text of its own") {
   std::vector<std::string> texts;
-  for (int status = THIMBLE_ERROR_NOT_FINITE; status <= THIMBLE_MORE; ++status) {
+  for (int status = THIMBLE_ERROR_OTHER_LAYOUT; status <= THIMBLE_MORE; ++status) {
     texts.emplace_back(thimble_status_text(static_cast<thimble_status>(status)));
   }
   // They lie one behind another: the first, the last, and some of the middle.
@@ -745,7 +745,9 @@ TEST_CASE("every status has a text of its own") {
   CHECK(text_of(THIMBLE_ERROR_CONTEXT_FULL) == "the context is full");
   CHECK(text_of(THIMBLE_ERROR_NO_TURNS) == "the model has no turns");
   CHECK(text_of(THIMBLE_ERROR_NOT_FINITE) == "the results are not finite numbers");
-  for (const int status : {2, THIMBLE_ERROR_NOT_FINITE - 1, INT32_MAX, INT32_MIN}) {
+  CHECK(text_of(THIMBLE_ERROR_FORGOTTEN) == "the cache has moved beyond that position");
+  CHECK(text_of(THIMBLE_ERROR_OTHER_MODEL) == "saved from a session of another model");
+  for (const int status : {2, THIMBLE_ERROR_OTHER_LAYOUT - 1, INT32_MAX, INT32_MIN}) {
     CHECK(text_of(status) == "an unknown status");
   }
   for (const std::string& text : texts) {

@@ -186,7 +186,7 @@ TEST_CASE("terminal: a score that is interrupted is that of what came before") {
   TestSession session(m.view);
   const std::vector<std::string_view> records = {"abc abc", "def def"};
   const auto score = [&](double until) {
-    return tools::score_records(session, m.view, records,
+    return tools::score_records(session, m.view, records, tools::BehindContext::kCut,
                                 [until](double share) { return share < until; });
   };
   const tools::Score whole = score(2), half = score(0.5), none = score(0);

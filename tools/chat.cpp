@@ -49,6 +49,8 @@ How the next token is drawn
 How keys and values are cached
   --kv f32|q8          float32, or int8 in about a quarter of the memory; default f32
   --ctx C              positions of the cache; default: the model's
+  --sinks N            a chat without end, 1 to 64: each token sees the first N positions and the last
+                       C - N, in the same memory; what was said in between is forgotten
 
 How it is computed; it does not change the text
   --draft N            compute up to N tokens ahead, looked up in the text so far, 1 to 16: fewer
@@ -81,6 +83,7 @@ ChatOptions parse(const Words& words) {
                                                 {"--kv", true},
                                                 {"--ctx", true},
                                                 {"--draft", true},
+                                                {"--sinks", true},
                                                 {"--stats", false}}));
   ChatOptions o;
   o.model = args.one_positional("a model file");
@@ -89,6 +92,7 @@ ChatOptions parse(const Words& words) {
   o.n = args.count("-n", 0, 1, UINT32_MAX);
   o.config.n_ctx = static_cast<uint32_t>(args.count("--ctx", 0, 1, UINT32_MAX));
   o.config.n_batch = 32;
+  o.config.n_sinks = sinks_of(args);
   o.config.kv_type = kv_type_of(args);
   o.config.n_draft = static_cast<uint32_t>(args.count("--draft", 0, 1, 16));
   o.stats = args.has("--stats");
@@ -144,7 +148,7 @@ class Chat {
     }
     const size_t count = pending_.size() + static_cast<size_t>(checked(n, "turn"));
     const uint32_t kept = thimble_position(session_);
-    if (count > thimble_context_size(session_) - kept) {
+    if (count > thimble_room(session_)) {
       std::fprintf(stderr, "this turn of %zu tokens does not fit\n", count);
       return false;
     }
@@ -176,7 +180,7 @@ class Chat {
         pending_.push_back(token);
         break;
       }
-      if (thimble_position(session_) == thimble_context_size(session_)) {
+      if (thimble_room(session_) == 0) {
         is_whole = false;
         break;
       }
