@@ -34,7 +34,8 @@ struct Candidates {
   uint32_t least, least_order;
 };
 
-// Takes memory for `rows` of them, which follow one another; 8 bytes a candidate. Returns the first.
+// Takes memory for `rows` of them, which follow one another; 8 bytes a candidate. Returns the
+// first.
 Candidates candidates_take(Arena* arena, uint32_t capacity, uint32_t rows);
 
 // Keeps those of the n >= 1 tokens first_id, first_id + 1, ... that are among the likeliest so far;

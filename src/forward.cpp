@@ -92,8 +92,8 @@ uint32_t first_logits_row(const thimble_session* s) {
 using UseLogits = void (*)(void* user, uint32_t row, const float* logits, uint32_t n,
                            uint32_t first);
 
-// `rows` rows of logits from `row` on, those of the head's tiles [begin, end), in chunks where there
-// is no array of all.
+// `rows` rows of logits from `row` on, those of the head's tiles [begin, end), in chunks where
+// there is no array of all.
 void head_chunks(const thimble_session* s, uint32_t row, uint32_t rows, uint32_t begin,
                  uint32_t end, UseLogits use, void* user) {
   const Activations& a = s->act;

@@ -65,7 +65,7 @@
 #ifndef THIMBLE_BYTE_BPE  // tokenizers of GPT-2's kind
 #define THIMBLE_BYTE_BPE 1
 #endif
-#ifndef THIMBLE_DRAFT  // thimble_config.n_draft; needed by a session, not by a model
+#ifndef THIMBLE_DRAFT  // sessions that compute tokens ahead
 #define THIMBLE_DRAFT 1
 #endif
 #ifndef THIMBLE_CHAT  // thimble_encode_turn; without it a model with turn texts still opens

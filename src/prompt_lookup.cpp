@@ -9,31 +9,47 @@
 namespace thimble {
 namespace {
 
-// Drafts behind the n tokens of the text, as many as the credit allows; their number. What is
-// copied may be part of the draft itself: a text that repeats a few tokens is all drafted at once.
+// Where the text begins that is kept for sure: of an endless one the last n_ctx of n tokens.
+uint32_t first_of(const thimble_session* s, uint32_t n) {
+  return is_endless(s) && n > s->n_ctx ? n - s->n_ctx : 0;
+}
+
+uint32_t least(uint32_t a, uint32_t b) {
+  return a < b ? a : b;
+}
+
+// Drafts behind the n tokens of the text; how many. After one that was wrong early the next one is
+// short, after one that was right twice as long. What is copied may be part of the draft itself: a
+// text that repeats a few tokens is drafted at full length.
 uint32_t draft(thimble_session* s, uint32_t n) {
   Drafts& d = *s->drafts;
-  uint32_t count = d.credit / d.price;  // not above capacity
+  const uint32_t lookup = (n - first_of(s, n)) / d.tokens_a_credit;
+  if (d.credit < lookup + d.price) return 0;
+  d.credit -= lookup;
   const uint32_t room = room_of(s) - 1;  // behind the token that was fed
-  if (count > room) count = room;
+  const uint32_t longest = least(least(d.capacity, room), 2 * d.run + 1);
+  const uint32_t count = least(longest, d.credit / d.price);
   const uint32_t from = count > 0 ? prompt_lookup(s, n) : 0;
   if (from == 0) return 0;
   for (uint32_t i = 0; i < count; ++i) token_at(s, n + i) = token_at(s, from + i);
   d.drafted += count;
   d.credit -= count * d.price;
+  d.run = 0;
   return count;
 }
 
 }  // namespace
 
 uint32_t prompt_lookup(const thimble_session* s, uint32_t n) {
-  if (n < 3) return 0;
+  const uint32_t first = first_of(s, n);
+  if (n < first + 3) return 0;
   const int32_t last = token_at(s, n - 1), before = token_at(s, n - 2);
-  // Of an endless text the last n_ctx tokens are kept for sure.
-  const uint32_t first = is_endless(s) && n > s->n_ctx ? n - s->n_ctx : 0;
+  const int32_t* slot = &token_at(s, n - 2);
   uint32_t found = 0;
   for (uint32_t at = n - 2; at > first; --at) {
-    if (token_at(s, at) != last || token_at(s, at - 1) != before) continue;
+    const int32_t here = *slot;
+    slot = slot == s->tokens ? &token_at(s, at - 1) : slot - 1;
+    if (here != last || *slot != before) continue;
     if (found == 0) found = at + 1;
     if (at - 1 > first && token_at(s, at - 2) == token_at(s, n - 3)) return at + 1;
   }
@@ -50,10 +66,9 @@ void feed_with_drafts(thimble_session* s, const int32_t* tokens, uint32_t n) {
     ++known;
   }
   d.accepted += known;
-  if (n == 1) {
-    d.credit += kEarned + known * kDecodeStep;
-    if (d.credit > d.capacity * d.price) d.credit = d.capacity * d.price;
-  }
+  d.run += known;
+  // Several tokens at once take less than a step each.
+  if (n == 1) d.credit = least(d.credit + kEarned + known * kDecodeStep, most_credit(d));
   if (known == n) {
     d.row += n;
     forward_skip(s);

@@ -39,7 +39,8 @@ uint32_t tokens_of(const thimble_session* s, uint32_t position) {
 
 // What has been computed ahead is not of the text.
 Extent extent_of(const thimble_session* s) {
-  return {s->cached < s->position ? s->cached : s->position, tokens_of(s, s->position), s->has_logits};
+  return {s->cached < s->position ? s->cached : s->position, tokens_of(s, s->position),
+          s->has_logits};
 }
 
 // Calls row(layer, position) for all rows in their order.

@@ -93,12 +93,13 @@ void take_activations(Activations* to, Arena* arena, const thimble_model& m,
 }
 
 // Behind the memory for candidates, whose first row is `first`.
-Drafts* drafts_take(Arena* arena, uint32_t capacity, Candidates first) {
+Drafts* drafts_take(Arena* arena, uint32_t capacity, uint64_t model_bytes, Candidates first) {
   Drafts* drafts = reinterpret_cast<Drafts*>(arena->take<uint8_t>(kDraftsBytes));
   if (!drafts) return nullptr;
   *drafts = {};
   drafts->capacity = capacity;
-  drafts->price = kDraftPrice;
+  drafts->price = draft_price(model_bytes);
+  drafts->tokens_a_credit = lookup_tokens(model_bytes);
   for (uint32_t i = 0; i < capacity; ++i) {
     first.logits += first.capacity;
     first.ids += first.capacity;
@@ -153,7 +154,9 @@ thimble_session* session_layout(Arena* arena, const thimble_model& model,
   s.candidates = candidates_take(arena, kept, rows);
   s.logits = arena->take<float>(rows * (kept ? kHeadChunk : round_up(model.vocab_size, kLanes)));
   s.odds = arena->take<uint32_t>(kept ? kept : model.vocab_size);
-  if (config.n_draft > 0) s.drafts = drafts_take(arena, config.n_draft, s.candidates);
+  if (THIMBLE_DRAFT && config.n_draft > 0) {
+    s.drafts = drafts_take(arena, config.n_draft, model.image_bytes, s.candidates);
+  }
   p.logits = taken();
 
   // Encoding happens between passes, so its scratch is the activations' memory, but for the last

@@ -88,8 +88,8 @@ struct thimble_session {
                     // (rows of logits, kHeadChunk)
   thimble::Candidates candidates;  // of the first row
   thimble::Drafts* drafts;         // null: there are none, and one row of logits
-  uint32_t* odds;        // (vocab_size or candidates): the sampler's scratch
-  void* encode_scratch;  // activations' memory, used between passes
+  uint32_t* odds;                  // (vocab_size or candidates): the sampler's scratch
+  void* encode_scratch;            // activations' memory, used between passes
   size_t encode_scratch_size;
   uint32_t n_ctx, n_batch, n_sinks, token_room;
   uint32_t position;  // tokens fed and computed

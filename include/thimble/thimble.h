@@ -167,8 +167,8 @@ typedef struct thimble_config {
    * differently and not one bit changes, but texts that repeat take fewer passes where reading the
    * weights is what takes time; what is computed in vain adds at most 5 % to it (see thimble_drafts
    * for how it is counted). Where arithmetic takes the time, as on microcontrollers, it gains
-   * nothing. A batch of n_draft + 1 tokens with logits, or candidates, behind each of them: `thimble
-   * plan --draft N` shows the bytes. While an attention hook is set nothing is drafted. */
+   * nothing. A batch of n_draft + 1 tokens with logits, or candidates, behind each of them:
+   * `thimble plan --draft N` shows the bytes. While an attention hook is set nothing is drafted. */
   uint32_t n_draft;
 } thimble_config;
 
