@@ -117,7 +117,7 @@ $(BUILD)/obj/tests/%.o: tests/%.cpp | doctest
 $(BUILD)/obj/tests/%.o: tests/%.c
 	@mkdir -p $(@D)
 	@$(call say,cc,$<)
-	$(Q)$(CC) -std=c99 $(BASE) -c -o $@ $<
+	$(Q)$(CC) -std=c99 $(BASE) -Wno-missing-field-initializers -c -o $@ $<
 
 # ---- Running ------------------------------------------------------------------------------
 

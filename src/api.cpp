@@ -80,12 +80,14 @@ thimble_status thimble_feed(thimble_session* s, const int32_t* tokens, size_t co
     }
   }
   const uint32_t n = static_cast<uint32_t>(count);
-  if (is_endless(s)) {
-    for (uint32_t i = 0; i < n; ++i) token_at(s, s->position + i) = tokens[i];
-  } else {
-    memmove(s->tokens + s->position, tokens, count * sizeof *tokens);
+#if THIMBLE_DRAFT
+  if (s->drafts) {
+    feed_with_drafts(s, tokens, n);
+    return THIMBLE_OK;
   }
-  forward_begin(s, s->position + n);
+#endif
+  append_tokens(s, tokens, n);
+  forward_begin(s, s->position + n, 1);
   return THIMBLE_OK;
 }
 
@@ -117,8 +119,17 @@ uint32_t thimble_room(const thimble_session* s) {
   return s ? room_of(s) : 0;
 }
 
+thimble_drafts thimble_draft_counts(const thimble_session* s) {
+#if THIMBLE_DRAFT
+  if (s && s->drafts) return {s->drafts->drafted, s->drafts->accepted};
+#endif
+  (void)s;
+  return {0, 0};
+}
+
 const float* thimble_logits(const thimble_session* s) {
-  return s && s->has_logits && s->candidates.capacity == 0 ? s->logits : nullptr;
+  const bool is_there = s && s->has_logits && s->candidates.capacity == 0;
+  return is_there ? logits_at(s, logits_row(s)) : nullptr;
 }
 
 uint64_t thimble_logits_hash(const thimble_session* s, uint64_t hash) {
@@ -176,12 +187,13 @@ const char* thimble_isa(const thimble_session* s) {
 int32_t thimble_sample(thimble_session* s, const thimble_sampling* sampling) {
   if (!s || !sampling) return THIMBLE_ERROR_ARGUMENT;
   if (!s->has_logits) return THIMBLE_ERROR_NO_LOGITS;
-  if (s->overflowed) return THIMBLE_ERROR_NOT_FINITE;
-  const bool is_cut = s->candidates.capacity > 0;
-  SampleInput input = {is_cut ? s->candidates.logits : s->logits,
-                       is_cut ? s->candidates.ids : nullptr,
+  if (s->overflowed && s->overflowed <= s->position) return THIMBLE_ERROR_NOT_FINITE;
+  const Candidates& kept = *candidates_at(s, logits_row(s));
+  const bool is_cut = kept.capacity > 0;
+  SampleInput input = {is_cut ? kept.logits : logits_at(s, logits_row(s)),
+                       is_cut ? kept.ids : nullptr,
                        s->odds,
-                       is_cut ? s->candidates.n : s->model.n_tokens,
+                       is_cut ? kept.n : s->model.n_tokens,
                        s->tokens,
                        s->position};
 #if THIMBLE_SINKS

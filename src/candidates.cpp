@@ -3,11 +3,11 @@
 
 namespace thimble {
 
-Candidates candidates_take(Arena* arena, uint32_t capacity) {
+Candidates candidates_take(Arena* arena, uint32_t capacity, uint32_t rows) {
   Candidates kept = {};
   kept.capacity = capacity;
-  kept.logits = arena->take<float>(capacity);
-  kept.ids = arena->take<int32_t>(capacity);
+  kept.logits = arena->take<float>(uint64_t{rows} * capacity);
+  kept.ids = arena->take<int32_t>(uint64_t{rows} * capacity);
   return kept;
 }
 

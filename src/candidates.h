@@ -34,8 +34,9 @@ struct Candidates {
   uint32_t least, least_order;
 };
 
-// 8 bytes a candidate.
-Candidates candidates_take(Arena* arena, uint32_t capacity);
+// Takes memory for `rows` of them, which follow one another; 8 bytes a candidate. Returns the
+// first.
+Candidates candidates_take(Arena* arena, uint32_t capacity, uint32_t rows);
 
 // Keeps those of the n >= 1 tokens first_id, first_id + 1, ... that are among the likeliest so far;
 // equal logits by id. Calls come in ascending order of ids; capacity is not 0.

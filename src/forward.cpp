@@ -83,42 +83,53 @@ void multiply(const thimble_session* s, const Matrix& m, uint32_t begin, uint32_
   matmul(out, out_stride, m, begin, end, quantized_input(s, m, row), n);
 }
 
-// Whoever wants logits as they are computed: n of them, from token `first` on.
-using UseLogits = void (*)(void* user, const float* logits, uint32_t n, uint32_t first);
+// The batch row that the first row of logits comes from; in batches before the last one, beyond it.
+uint32_t first_logits_row(const thimble_session* s) {
+  return s->pass.end - s->pass.first - logits_rows(s);
+}
 
-// Logits of the head's tiles [begin, end), in chunks where there is no array of all.
-void head_chunks(const thimble_session* s, uint32_t begin, uint32_t end, UseLogits use,
-                 void* user) {
+// Whoever wants logits as they are computed: n of them, of a row, from token `first` on.
+using UseLogits = void (*)(void* user, uint32_t row, const float* logits, uint32_t n,
+                           uint32_t first);
+
+// `rows` rows of logits from `row` on, those of the head's tiles [begin, end), in chunks where
+// there is no array of all.
+void head_chunks(const thimble_session* s, uint32_t row, uint32_t rows, uint32_t begin,
+                 uint32_t end, UseLogits use, void* user) {
   const Activations& a = s->act;
   const Matrix& head = s->weights.head;
-  const uint32_t last = s->pass.n - 1, tile = head.row_tile;
+  const uint32_t batch_row = first_logits_row(s) + row, tile = head.row_tile;
+  const size_t stride = s->candidates.capacity ? kHeadChunk : logits_stride(s);
   const uint32_t at_once = s->candidates.capacity ? kHeadChunk / tile : end - begin;
   for (uint32_t first = begin; first < end; first += at_once) {
     const uint32_t tiles = end - first < at_once ? end - first : at_once;
-    const uint32_t row = first * tile, rows = head.rows - row;
-    float* logits = s->candidates.capacity ? s->logits : s->logits + row;
-    multiply(s, tiles_from(head, first), 0, tiles, logits, 0, a.normed, a.x_stride, last, 1);
-    const uint32_t n = rows < tiles * tile ? rows : tiles * tile;
+    const uint32_t token = first * tile, left = head.rows - token;
+    float* logits = s->logits + (s->candidates.capacity ? 0 : row * stride + token);
+    multiply(s, tiles_from(head, first), 0, tiles, logits, stride, a.normed, a.x_stride, batch_row,
+             rows);
+    const uint32_t n = left < tiles * tile ? left : tiles * tile;
+    for (uint32_t i = 0; i < rows; ++i, logits += stride) {
 #if THIMBLE_SCALES
-    scale_logits(header_of(s->model), logits, n);
+      scale_logits(header_of(s->model), logits, n);
 #endif
-    use(user, logits, n, row);
+      use(user, row + i, logits, n, token);
+    }
   }
 }
 
-void take_logits(void* session, const float* logits, uint32_t n, uint32_t first) {
+void take_logits(void* session, uint32_t row, const float* logits, uint32_t n, uint32_t first) {
   thimble_session* s = static_cast<thimble_session*>(session);
   if (s->self_test.is_running) {
     s->self_test.logits_hash = hash_floats(s->self_test.logits_hash, logits, n);
   }
   if (s->candidates.capacity > 0 && first < s->model.n_tokens) {
     const uint32_t drawn = s->model.n_tokens - first;  // those behind are no tokens
-    candidates_offer(&s->candidates, *s->kernels, logits, n < drawn ? n : drawn,
+    candidates_offer(candidates_at(s, row), *s->kernels, logits, n < drawn ? n : drawn,
                      static_cast<int32_t>(first));
   }
 }
 
-void hash_logits(void* hash, const float* logits, uint32_t n, uint32_t) {
+void hash_logits(void* hash, uint32_t, const float* logits, uint32_t n, uint32_t) {
   uint64_t* h = static_cast<uint64_t*>(hash);
   *h = hash_floats(*h, logits, n);
 }
@@ -302,7 +313,7 @@ Work stage_work(const thimble_session* s) {
     case kFeedForwardNormStage:
       return {p.n, kPerNorm * m.dim};
     case kFinalNormStage:
-      return {1, kPerNorm * m.dim};
+      return {logits_rows(s), kPerNorm * m.dim};
     case kMakeRoom: {
       if (!THIMBLE_MOVING || kv_layer_has_room(s->cache, p.layer, p.first + p.n)) return {0, 1};
       return {1, uint64_t{2} * m.n_kv_heads * m.head_dim * kv_layer_size(s->cache, p.layer)};
@@ -319,7 +330,8 @@ Work stage_work(const thimble_session* s) {
     default: {
       const Matrix& w = stage_matrix(s);
       if (p.stage != kHead) return {tile_count(w), p.n * w.row_tile * w.padded_cols};  // to 2^31
-      return {tile_count(w), w.row_tile * (w.padded_cols + kPerCandidate * s->candidates.capacity)};
+      return {tile_count(w), logits_rows(s) * w.row_tile *
+                                 (w.padded_cols + kPerCandidate * s->candidates.capacity)};
     }
   }
 }
@@ -327,7 +339,7 @@ Work stage_work(const thimble_session* s) {
 void run_stage(thimble_session* s, uint32_t begin, uint32_t end) {
   const Weights& w = s->weights;
   const Pass& p = s->pass;
-  const uint32_t last = p.n - 1;
+  const uint32_t to_head = first_logits_row(s);
   switch (p.stage) {
     case kEmbed:
       for (uint32_t row = begin; row < end; ++row) embed(s, row);
@@ -339,8 +351,8 @@ void run_stage(thimble_session* s, uint32_t begin, uint32_t end) {
           add_block(s, row, feed_forward_block(w, p.layer - 1));
           test_layer(s, row, p.layer - 1);
         }
-        // Of the last token comes another one.
-        if (p.layer + 1 == s->model.n_layers && p.first + row + 1 != p.end) watch(s, row);
+        // Of those that logits come from comes another one.
+        if (p.layer + 1 == s->model.n_layers && row < to_head) watch(s, row);
         norm_for(s, row, weight, w.qkv);
       }
       break;
@@ -369,13 +381,15 @@ void run_stage(thimble_session* s, uint32_t begin, uint32_t end) {
       for (uint32_t row = begin; row < end; ++row) activate(s, row);
       break;
     case kFinalNormStage:
-      add_block(s, last, feed_forward_block(w, s->model.n_layers - 1));
-      test_layer(s, last, s->model.n_layers - 1);
-      watch(s, last);
-      norm_for(s, last, w.final_norm, w.head);
+      for (uint32_t row = to_head + begin; row < to_head + end; ++row) {
+        add_block(s, row, feed_forward_block(w, s->model.n_layers - 1));
+        test_layer(s, row, s->model.n_layers - 1);
+        watch(s, row);
+        norm_for(s, row, w.final_norm, w.head);
+      }
       break;
     case kHead:
-      head_chunks(s, begin, end, take_logits, s);
+      head_chunks(s, 0, logits_rows(s), begin, end, take_logits, s);
       break;
     case kIdle:
       break;
@@ -390,6 +404,17 @@ void begin_batch(thimble_session* s) {
   p.unit = 0;
   p.first = s->cached;
   p.n = left < s->n_batch ? left : s->n_batch;
+}
+
+// Rows of logits, none of them computed.
+void start_rows(thimble_session* s, uint32_t n_rows) {
+#if THIMBLE_DRAFT
+  if (s->drafts) {
+    s->drafts->n_rows = n_rows;
+    s->drafts->row = 0;
+  }
+#endif
+  for (uint32_t row = 0; row < n_rows; ++row) candidates_at(s, row)->n = 0;
 }
 
 // From a finished stage to the next one.
@@ -412,7 +437,8 @@ void advance(thimble_session* s) {
   }
   p.stage = static_cast<Stage>(p.stage + 1);
   if (p.stage == kIdle) {
-    s->position = s->cached = p.end;
+    s->cached = p.end;
+    s->position = p.end + 1 + logits_row(s) - logits_rows(s);
     s->has_logits = 1;
   }
 }
@@ -433,10 +459,10 @@ void rewind_to(thimble_session* s, uint32_t position) {
   s->self_test.is_running = false;
 }
 
-void forward_begin(thimble_session* s, uint32_t end) {
+void forward_begin(thimble_session* s, uint32_t end, uint32_t n_rows) {
   s->pass.end = end;
   s->has_logits = 0;
-  s->candidates.n = 0;
+  start_rows(s, n_rows);
   s->self_test.is_running = false;  // one that was finished by thimble_step and then given up
   begin_batch(s);
 }
@@ -445,13 +471,21 @@ void forward_resume(thimble_session* s, const uint8_t* normed) {
   const Activations& a = s->act;
   memcpy(a.normed, normed, s->model.dim * sizeof(float));
   quantize(s, s->weights.head, a.normed, a.x_stride, 0);
-  s->candidates.n = 0;
+  start_rows(s, 1);
   s->pass = {kHead, s->model.n_layers, 0, s->position - 1, 1, s->position};
 }
 
 const float* forward_result(const thimble_session* s) {
-  return s->act.normed + size_t{s->pass.n - 1} * s->act.x_stride;
+  return s->act.normed + size_t{first_logits_row(s) + logits_row(s)} * s->act.x_stride;
 }
+
+#if THIMBLE_DRAFT
+void forward_skip(thimble_session* s) {
+  s->has_logits = 0;
+  s->pass.stage = kHead;
+  s->pass.unit = tile_count(s->weights.head);
+}
+#endif
 
 thimble_status forward_step(thimble_session* s, uint64_t budget) {
   uint64_t left = budget;
@@ -489,7 +523,7 @@ thimble_status forward_self_test(thimble_session* s, uint64_t* recorded) {
   if (n == 0) return THIMBLE_ERROR_NO_SELF_TEST;
   if (n > s->n_ctx) return THIMBLE_ERROR_CONTEXT_FULL;
   rewind_to(s, 0);
-  forward_begin(s, n);
+  forward_begin(s, n, 1);
   memcpy(s->tokens, table_of<int32_t>(s->model, kSelfTestTokens), n * sizeof(int32_t));
   SelfTest& test = s->self_test;
   test = {};
@@ -515,8 +549,11 @@ thimble_status forward_self_test_end(thimble_session* s, thimble_self_test_repor
 }
 
 uint64_t forward_logits_hash(const thimble_session* s, uint64_t hash) {
-  if (s->candidates.capacity == 0) return hash_floats(hash, s->logits, s->model.vocab_size);
-  head_chunks(s, 0, tile_count(s->weights.head), hash_logits, &hash);
+  const uint32_t row = logits_row(s);
+  if (s->candidates.capacity == 0) {
+    return hash_floats(hash, logits_at(s, row), s->model.vocab_size);
+  }
+  head_chunks(s, row, 1, 0, tile_count(s->weights.head), hash_logits, &hash);
   return hash;
 }
 

@@ -14,8 +14,12 @@ constexpr float kResidualLimit = 1125899906842624.0f;
 // Keeps the first `position` tokens; a pass or a self-test under way ends.
 void rewind_to(thimble_session* s, uint32_t position);
 
-// Starts the pass over tokens [s->position, end), which lie in s->tokens.
-void forward_begin(thimble_session* s, uint32_t end);
+// Starts the pass over tokens [s->position, end), which lie in s->tokens and of which the last
+// n_rows - 1 are drafted. The last batch has all rows of logits.
+void forward_begin(thimble_session* s, uint32_t end, uint32_t n_rows);
+
+// Starts a pass that has nothing to compute, up to drafted tokens whose row of logits is current.
+void forward_skip(thimble_session* s);
 
 // Goes on with it for about `budget` multiply-accumulates (0: to its end). Returns THIMBLE_MORE or
 // THIMBLE_OK.
@@ -38,7 +42,7 @@ thimble_status forward_self_test(thimble_session* s, uint64_t* recorded);
 // The verdict, OK, SELF_TEST or NOT_FINITE; the session is empty again. `report` may be null.
 thimble_status forward_self_test_end(thimble_session* s, thimble_self_test_report* report);
 
-// FNV-1a 64, continued from `hash`, over the logits of the pass that has completed. Where only
+// FNV-1a 64, continued from `hash`, over the current row of logits. Where only
 // candidates were kept the head is computed once more.
 uint64_t forward_logits_hash(const thimble_session* s, uint64_t hash);
 

@@ -65,6 +65,9 @@
 #ifndef THIMBLE_BYTE_BPE  // tokenizers of GPT-2's kind
 #define THIMBLE_BYTE_BPE 1
 #endif
+#ifndef THIMBLE_DRAFT  // sessions that compute tokens ahead
+#define THIMBLE_DRAFT 1
+#endif
 #ifndef THIMBLE_CHAT  // thimble_encode_turn; without it a model with turn texts still opens
 #define THIMBLE_CHAT 1
 #endif

@@ -37,8 +37,10 @@ uint32_t tokens_of(const thimble_session* s, uint32_t position) {
   return position < s->n_ctx ? position : s->n_ctx;
 }
 
+// What has been computed ahead is not of the text.
 Extent extent_of(const thimble_session* s) {
-  return {s->cached, tokens_of(s, s->position), s->has_logits};
+  return {s->cached < s->position ? s->cached : s->position, tokens_of(s, s->position),
+          s->has_logits};
 }
 
 // Calls row(layer, position) for all rows in their order.
@@ -120,7 +122,7 @@ void save_session(const thimble_session* s, uint8_t* out) {
   h.cached = e.cached;
   h.n_tokens = e.n_tokens;
   h.has_logits = e.has_logits;
-  h.overflowed = s->overflowed;
+  h.overflowed = s->overflowed <= s->position ? s->overflowed : 0;
 
   uint8_t* at = out + sizeof h;
   const auto put = [&](const void* data, size_t n) {

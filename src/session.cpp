@@ -92,6 +92,22 @@ void take_activations(Activations* to, Arena* arena, const thimble_model& m,
   }
 }
 
+// Behind the memory for candidates, whose first row is `first`.
+Drafts* drafts_take(Arena* arena, uint32_t capacity, uint64_t model_bytes, Candidates first) {
+  Drafts* drafts = reinterpret_cast<Drafts*>(arena->take<uint8_t>(kDraftsBytes));
+  if (!drafts) return nullptr;
+  *drafts = {};
+  drafts->capacity = capacity;
+  drafts->price = draft_price(model_bytes);
+  drafts->tokens_a_credit = lookup_tokens(model_bytes);
+  for (uint32_t i = 0; i < capacity; ++i) {
+    first.logits += first.capacity;
+    first.ids += first.capacity;
+    drafts->candidates[i] = first;
+  }
+  return drafts;
+}
+
 // A text without end needs positions without end.
 bool has_good_sinks(const thimble_model& m, const ResolvedConfig& config) {
   return config.n_sinks == 0 || (THIMBLE_SINKS && config.n_sinks <= kMaxSinks &&
@@ -134,10 +150,13 @@ thimble_session* session_layout(Arena* arena, const thimble_model& model,
   }
 #endif
   p.cache = taken();
-  const uint32_t kept = config.n_candidates;
-  s.candidates = candidates_take(arena, kept);
-  s.logits = arena->take<float>(kept ? kHeadChunk : round_up(model.vocab_size, kLanes));
+  const uint32_t kept = config.n_candidates, rows = config.n_draft + 1;
+  s.candidates = candidates_take(arena, kept, rows);
+  s.logits = arena->take<float>(rows * (kept ? kHeadChunk : round_up(model.vocab_size, kLanes)));
   s.odds = arena->take<uint32_t>(kept ? kept : model.vocab_size);
+  if (THIMBLE_DRAFT && config.n_draft > 0) {
+    s.drafts = drafts_take(arena, config.n_draft, model.image_bytes, s.candidates);
+  }
   p.logits = taken();
 
   // Encoding happens between passes, so its scratch is the activations' memory, but for the last
@@ -165,6 +184,14 @@ thimble_session* session_layout(Arena* arena, const thimble_model& model,
   return session;
 }
 
+void append_tokens(thimble_session* s, const int32_t* tokens, uint32_t n) {
+  if (is_endless(s)) {
+    for (uint32_t i = 0; i < n; ++i) token_at(s, s->position + i) = tokens[i];
+  } else {
+    memmove(s->tokens + s->position, tokens, n * sizeof *tokens);
+  }
+}
+
 thimble_status resolve_config(const thimble_model& model, const thimble_config* config,
                               ResolvedConfig* out) {
   static const thimble_config kDefault = {};
@@ -174,11 +201,16 @@ thimble_status resolve_config(const thimble_model& model, const thimble_config* 
   out->n_candidates = c.n_candidates < model.vocab_size ? c.n_candidates : 0;
   out->n_sinks = c.n_sinks;
   out->kv_type = c.kv_type == THIMBLE_KV_Q8 ? kWeightQ8 : kWeightF32;
+  out->n_draft = c.n_draft;
   out->kernels = kernels_by_name(c.isa);
   const bool good = out->n_ctx <= model.n_ctx && out->n_batch <= kMaxBatch &&
                     out->n_candidates <= kMaxCandidates && has_good_sinks(model, *out) &&
+                    out->n_draft <= (THIMBLE_DRAFT ? kMaxDraft : 0) &&
                     (c.kv_type == THIMBLE_KV_F32 || c.kv_type == THIMBLE_KV_Q8) && out->kernels;
-  if (out->n_batch > out->n_ctx) out->n_batch = out->n_ctx;  // a larger one could not be used
+  // Larger ones could not be used.
+  if (out->n_draft > out->n_ctx - 1) out->n_draft = out->n_ctx - 1;
+  if (out->n_batch > out->n_ctx) out->n_batch = out->n_ctx;
+  if (out->n_batch < out->n_draft + 1) out->n_batch = out->n_draft + 1;
   return good ? THIMBLE_OK : THIMBLE_ERROR_CONFIG;
 }
 

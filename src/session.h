@@ -8,6 +8,7 @@
 #include "kernels/kernels.h"
 #include "kv_cache.h"
 #include "model.h"
+#include "prompt_lookup.h"
 #include "self_test.h"
 #include "thimble/thimble.h"
 
@@ -83,14 +84,17 @@ struct thimble_session {
       sink_rope;  // (n_ropes, 2, head_dim), with sinks: the rotation's tables at position n_ctx - 1
   int32_t* tokens;  // (token_room): those computed, then those fed; with sinks the last ones, in a
                     // ring: token_at
-  float* logits;    // (vocab_size, rounded up to whole tiles); with candidates (kHeadChunk)
-  thimble::Candidates candidates;
-  uint32_t* odds;        // (vocab_size or candidates): the sampler's scratch
-  void* encode_scratch;  // activations' memory, used between passes
+  float* logits;    // (rows of logits, vocab_size rounded up to whole tiles); with candidates
+                    // (rows of logits, kHeadChunk)
+  thimble::Candidates candidates;  // of the first row
+  thimble::Drafts* drafts;         // null: there are none, and one row of logits
+  uint32_t* odds;                  // (vocab_size or candidates): the sampler's scratch
+  void* encode_scratch;            // activations' memory, used between passes
   size_t encode_scratch_size;
   uint32_t n_ctx, n_batch, n_sinks, token_room;
-  uint32_t position;  // tokens computed
-  uint32_t cached;    // and still to be seen by the next one: less after a rewind beyond a window
+  uint32_t position;  // tokens fed and computed
+  uint32_t cached;    // to be seen by the next one: less after a rewind beyond a window, more where
+                      // drafted tokens follow
   uint32_t has_logits;
   uint32_t overflowed;  // tokens to the first one whose numbers went beyond a float's; 0: none
   thimble::SelfTest self_test;
@@ -115,9 +119,12 @@ inline uint32_t room_of(const thimble_session* s) {
   return is_endless(s) && left > s->n_ctx ? s->n_ctx : left;
 }
 
+// Copies what is fed behind the session's text.
+void append_tokens(thimble_session* s, const int32_t* tokens, uint32_t n);
+
 // A configuration without defaults, within its ranges.
 struct ResolvedConfig {
-  uint32_t n_ctx, n_batch, n_candidates, n_sinks;
+  uint32_t n_ctx, n_batch, n_candidates, n_sinks, n_draft;
   WeightType kv_type;
   const Kernels* kernels;
 };
@@ -135,6 +142,24 @@ inline void rope_tables(const thimble_session* s, float* tables, uint32_t positi
 struct SessionParts {
   uint64_t structure, tokens, cache, logits, activations;
 };
+
+// Rows of logits that a pass ends with: behind the last token that was fed, and each drafted one.
+inline uint32_t logits_rows(const thimble_session* s) {
+  return THIMBLE_DRAFT && s->drafts ? s->drafts->n_rows : 1;
+}
+// The one behind the last token that was fed.
+inline uint32_t logits_row(const thimble_session* s) {
+  return THIMBLE_DRAFT && s->drafts ? s->drafts->row : 0;
+}
+inline size_t logits_stride(const thimble_session* s) {
+  return static_cast<size_t>(round_up(s->model.vocab_size, kLanes));
+}
+inline float* logits_at(const thimble_session* s, uint32_t row) {
+  return s->logits + row * logits_stride(s);
+}
+inline Candidates* candidates_at(thimble_session* s, uint32_t row) {
+  return THIMBLE_DRAFT && row > 0 ? &s->drafts->candidates[row - 1] : &s->candidates;
+}
 
 // Lays the session out in `arena`, which may only count; with memory, returns it, initialised.
 // `parts` may be null.

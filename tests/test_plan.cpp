@@ -43,7 +43,14 @@ TEST_CASE("plan: the parts are all of the file and all of the arena, for every c
                 const tools::RamPlan ram = tools::plan_ram(m.view, config);
                 CHECK(ram.arena == thimble_session_bytes(&m.view, &config));
                 const SessionParts& p = ram.parts;
-                CHECK(p.structure + p.tokens + p.cache + p.logits + p.activations == ram.arena);
+                const uint64_t parts = p.structure + p.tokens + p.cache + p.logits + p.activations;
+                CHECK(parts == ram.arena);
+                thimble_config drafting = config;
+                drafting.n_draft = 4;
+                const tools::RamPlan more = tools::plan_ram(m.view, drafting);
+                CHECK(more.arena == thimble_session_bytes(&m.view, &drafting));
+                CHECK(parts + more.drafts == more.arena);
+                CHECK((more.drafts > 0) == (n_ctx > 1));
                 CHECK(ram.total() == ram.arena + THIMBLE_STACK_BYTES);
               }
             }

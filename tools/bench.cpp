@@ -38,6 +38,8 @@ What is measured
   --runs R             1 to 1000; no new run starts after 10 seconds; default 5
   --isa NAME|all       kernels; default: the best ones (or THIMBLE_ISA=NAME, as in the other verbs)
   --batch B            tokens in one pass over the weights, 1 to 1024; default 64
+  --draft N            tokens that are computed ahead at most, 1 to 16; default: none
+  --draft N            tokens that are computed ahead at most, 1 to 16; default: none
   --ctx C              positions of the key/value cache; default: the model's
   --kv f32|q8          how keys and values are cached; default f32
   --limits yes|no      measure the machine too; default yes
@@ -169,6 +171,8 @@ BenchWork parse_work(const Args& args, const thimble_model& model) {
   work.depth = static_cast<uint32_t>(args.count("--depth", 0, 0, work.n_ctx - 2));
   const uint32_t n = work.n_ctx - work.depth;
   work.n_batch = static_cast<uint32_t>(args.count("--batch", 64, 1, 1024));
+  work.n_draft = static_cast<uint32_t>(args.count("--draft", 0, 1, 16));
+  work.n_draft = static_cast<uint32_t>(args.count("--draft", 0, 1, 16));
   // What is given comes first; a default takes what is left.
   const uint32_t most = n - static_cast<uint32_t>(args.count("--decode", 1, 1, n - 1));
   const uint32_t usual = std::min({128u, n / 2, most});
@@ -199,6 +203,7 @@ int bench_verb(const Words& words) {
                                                 {"--runs", true},
                                                 {"--isa", true},
                                                 {"--batch", true},
+                                                {"--draft", true},
                                                 {"--ctx", true},
                                                 {"--kv", true},
                                                 {"--limits", true},

@@ -81,6 +81,7 @@ BenchResult measure(const thimble_model& model, const BenchWork& work, const std
   config.n_ctx = work.n_ctx;
   config.n_batch = work.n_batch;
   config.kv_type = work.kv_type;
+  config.n_draft = work.n_draft;
   config.isa = isa.c_str();
   const AlignedBlock arena(thimble_session_bytes(&model, &config));
   thimble_session* session = nullptr;

@@ -21,6 +21,7 @@ struct BenchWork {
   uint32_t kv_type = THIMBLE_KV_F32;
   uint32_t depth = 0;           // tokens that are in the cache before
   thimble_sampling sampling{};  // greedy
+  uint32_t n_draft = 0;         // tokens that are computed ahead at most
   bool has_parts = false;       // runs for the time by part, too
 };
 

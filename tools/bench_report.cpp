@@ -113,8 +113,9 @@ std::string to_text(const BenchReport& report) {
   out += format("vocabulary %u, context %u\n", m.vocab_size, m.n_ctx);
   out += format("weights  %s: %zu bytes of model, %llu bytes of weights read a token\n",
                 weights_text(m).c_str(), m.image_bytes, wide(weight_bytes_per_token(m)));
-  out += format("session  %u positions in %s, batch %u: %zu bytes of arena; peak RSS %.1f MB\n",
-                w.n_ctx, kv_text(w), w.n_batch, arena_bytes,
+  const std::string drafts = w.n_draft ? format(", drafts of %u", w.n_draft) : std::string();
+  out += format("session  %u positions in %s, batch %u%s: %zu bytes of arena; peak RSS %.1f MB\n",
+                w.n_ctx, kv_text(w), w.n_batch, drafts.c_str(), arena_bytes,
                 static_cast<double>(report.peak_rss_bytes) * 1e-6);
   out += format("work     prefill of %u token%s, ", w.n_prefill, plural(w.n_prefill));
   if (w.depth > 0) out += format("behind %u in the cache, ", w.depth);
@@ -168,8 +169,9 @@ std::string to_json(const BenchReport& report) {
                 m.row_tile);
   out += format("\"model_bytes\": %zu, \"bytes_per_token\": %llu},\n", m.image_bytes,
                 wide(weight_bytes_per_token(m)));
-  out += format("  \"work\": {\"n_ctx\": %u, \"kv\": \"%s\", \"n_batch\": %u, \"prefill\": %u, ",
-                w.n_ctx, kv_text(w), w.n_batch, w.n_prefill);
+  out += format("  \"work\": {\"n_ctx\": %u, \"kv\": \"%s\", \"n_batch\": %u, \"n_draft\": %u, ",
+                w.n_ctx, kv_text(w), w.n_batch, w.n_draft);
+  out += format("\"prefill\": %u, ", w.n_prefill);
   out += format("\"decode\": %u, \"depth\": %u, \"runs\": %u},\n", w.n_decode, w.depth, w.n_runs);
   out += format("  \"peak_rss_bytes\": %zu,\n", report.peak_rss_bytes);
   if (report.has_limits) {

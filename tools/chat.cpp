@@ -54,6 +54,10 @@ How keys and values are cached
   --sinks N            a chat without end, 1 to 64: each token sees the first N positions and the last
                        C - N, in the same memory; what was said in between is forgotten
 
+How it is computed; it does not change the text
+  --draft N            compute up to N tokens ahead, looked up in the text so far, 1 to 16: fewer
+                       passes where an answer repeats what was said; default: none
+
 What it shows
   --stats              what each turn took and what the cache kept, on stderr
 
@@ -80,6 +84,7 @@ ChatOptions parse(const Words& words) {
                                                 {"-n", true},
                                                 {"--kv", true},
                                                 {"--ctx", true},
+                                                {"--draft", true},
                                                 {"--sinks", true},
                                                 {"--stats", false}}));
   ChatOptions o;
@@ -91,6 +96,7 @@ ChatOptions parse(const Words& words) {
   o.config.n_batch = 32;
   o.config.n_sinks = sinks_of(args);
   o.config.kv_type = kv_type_of(args);
+  o.config.n_draft = static_cast<uint32_t>(args.count("--draft", 0, 1, 16));
   o.stats = args.has("--stats");
   return o;
 }
@@ -216,6 +222,7 @@ class Chat {
                  "tokens/s; %llu generated, %.0f tokens/s\n",
                  n_turns_, kept_, fed_, rate(static_cast<double>(fed_), prefill_seconds_),
                  static_cast<unsigned long long>(n), rate(static_cast<double>(n), decode_seconds));
+    if (options_.config.n_draft > 0) print_drafts(session_);
   }
 
   const ChatOptions& options_;

@@ -149,6 +149,12 @@ void compute(thimble_session* session, const int32_t* tokens, size_t n, uint64_t
   }
 }
 
+void print_drafts(const thimble_session* session) {
+  const thimble_drafts drafts = thimble_draft_counts(session);
+  std::fprintf(stderr, "drafts: %u of %u tokens computed ahead were right\n", drafts.accepted,
+               drafts.drafted);
+}
+
 uint64_t weight_bytes_per_token(const thimble_model& model) {
   const FileHeader& header = header_of(model);
   const SectionEntry* sections = reinterpret_cast<const SectionEntry*>(&header + 1);

@@ -99,6 +99,9 @@ std::vector<int32_t> encode_prompt(thimble_session* session, const LoadedModel& 
 // Feeds tokens and computes them to the end, in slices of `budget` (0: at once). Throws Refused.
 void compute(thimble_session* session, const int32_t* tokens, size_t n, uint64_t budget = 0);
 
+// What a session has computed ahead, on stderr, in a line.
+void print_drafts(const thimble_session* session);
+
 // Bytes of weights, scales included, that computing one token reads.
 uint64_t weight_bytes_per_token(const thimble_model& model);
 

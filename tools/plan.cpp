@@ -34,6 +34,7 @@ The session
   --kv f32|q8          how keys and values are cached; default f32
   --candidates K       keep the K likeliest tokens instead of all logits, 1 to 256; default: all
   --batch B            prompt tokens in one pass over the weights, 1 to 1024; default 1
+  --draft N            compute up to N tokens ahead, 1 to 16; default: none
   --sinks N            a text without end: the first N positions and the last of --ctx are seen
 
 The device
@@ -81,8 +82,14 @@ RamPlan plan_ram(const thimble_model& model, const thimble_config& config) {
   checked(resolve_config(model, &config, &resolved), "session");
   RamPlan plan = {};
   Arena counter(nullptr);
-  session_layout(&counter, model, resolved, &plan.parts);
+  session_layout(&counter, model, resolved, nullptr);
   plan.arena = counter.used();
+  thimble_config without = config;
+  without.n_draft = 0;
+  checked(resolve_config(model, &without, &resolved), "session");
+  Arena others(nullptr);
+  session_layout(&others, model, resolved, &plan.parts);
+  plan.drafts = plan.arena - others.used();
   plan.stack = THIMBLE_STACK_BYTES;
   return plan;
 }
@@ -151,11 +158,10 @@ std::vector<Part> flash_parts(const FlashPlan& f) {
 }
 
 std::vector<Part> ram_parts(const RamPlan& r) {
-  return {{"session structure", "structure", r.parts.structure},
-          {"tokens", "tokens", r.parts.tokens},
-          {"key/value cache", "cache", r.parts.cache},
-          {"logits", "logits", r.parts.logits},
-          {"activations", "activations", r.parts.activations}};
+  return {
+      {"session structure", "structure", r.parts.structure}, {"tokens", "tokens", r.parts.tokens},
+      {"key/value cache", "cache", r.parts.cache},           {"logits", "logits", r.parts.logits},
+      {"activations", "activations", r.parts.activations},   {"drafts", "drafts", r.drafts}};
 }
 
 struct Report {
@@ -229,6 +235,7 @@ std::string as_text(const Report& r) {
   out += c.n_candidates ? format("%u candidate%s", c.n_candidates, c.n_candidates > 1 ? "s" : "")
                         : std::string("all logits");
   out += format(", batch %u", c.n_batch);
+  if (c.n_draft) out += format(", drafts of %u", c.n_draft);
   if (c.n_sinks) out += format(", %u sink%s", c.n_sinks, c.n_sinks > 1 ? "s" : "");
   out += "\n\nflash\n";
   for (const Part& part : flash_parts(r.flash)) out += line(part.name, part.bytes);
@@ -238,6 +245,7 @@ std::string as_text(const Report& r) {
   out += line("= flash", r.flash.total());
   out += "\nRAM\n";
   for (const Part& part : ram_parts(r.ram)) {
+    if (std::string(part.key) == "drafts" && part.bytes == 0) continue;
     out += line(part.name, part.bytes);
     if (std::string(part.key) != "cache") continue;
     for (const LayerGroup& g : layer_groups(r.model, c)) {
@@ -274,9 +282,10 @@ std::string as_json(const Report& r) {
   };
   std::string out = "{\n  \"file\": " + json_string(r.path) + ",\n";
   out += format(
-      "  \"n_ctx\": %u, \"kv\": \"%s\", \"n_candidates\": %u, \"n_batch\": %u, \"n_sinks\": %u,\n",
+      "  \"n_ctx\": %u, \"kv\": \"%s\", \"n_candidates\": %u, \"n_batch\": %u, \"n_draft\": %u, "
+      "\"n_sinks\": %u,\n",
       r.config.n_ctx, r.config.kv_type == THIMBLE_KV_Q8 ? "q8" : "f32", r.config.n_candidates,
-      r.config.n_batch, r.config.n_sinks);
+      r.config.n_batch, r.config.n_draft, r.config.n_sinks);
   out += "  \"flash\": {" + json_parts(flash_parts(r.flash));
   out += format(
       "\"model\": %llu, \"code_at_most\": %llu, \"library_at_most\": %llu, \"total\": %llu},\n",
@@ -306,6 +315,7 @@ int plan_verb(const Words& words) {
                           {"--kv", true},
                           {"--candidates", true},
                           {"--batch", true},
+                          {"--draft", true},
                           {"--sinks", true},
                           {"--board", true},
                           {"--flash", true},
@@ -325,6 +335,7 @@ int plan_verb(const Words& words) {
   r.config.n_batch = static_cast<uint32_t>(args.count("--batch", 1, 1, 1024));
   r.config.kv_type = kv_type_of(args);
   r.config.n_sinks = sinks_of(args);
+  r.config.n_draft = static_cast<uint32_t>(args.count("--draft", 0, 1, 16));
   r.config.n_candidates = static_cast<uint32_t>(args.count("--candidates", 0, 1, 256));
   check_sinks(loaded, r.config);
   r.flash = plan_flash(r.model);

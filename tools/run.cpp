@@ -65,6 +65,8 @@ How keys and values are cached
 How it is computed; none of these changes the text or the hash
   --candidates K       keep the K likeliest tokens instead of all logits, 1 to 256; enough for -t 0,
                        and for --top-k up to K; default: all logits
+  --draft N            compute up to N tokens ahead, looked up in the text so far, 1 to 16: fewer
+                       passes where a text repeats; default: none
   --batch B            prompt tokens in one pass over the weights, 1 to 1024; default 32
   --feed N|all         prompt tokens fed at once; default all
   --budget N           multiply-accumulates in one slice of a pass, 1 or more; default: no slices
@@ -131,6 +133,7 @@ RunOptions parse(const Words& words) {
                                                 {"--kv", true},
                                                 {"--candidates", true},
                                                 {"--ctx", true},
+                                                {"--draft", true},
                                                 {"--sinks", true},
                                                 {"--batch", true},
                                                 {"--feed", true},
@@ -160,6 +163,7 @@ RunOptions parse(const Words& words) {
   o.config.n_sinks = sinks_of(args);
   o.config.kv_type = kv_type_of(args);
   o.config.n_candidates = static_cast<uint32_t>(args.count("--candidates", 0, 1, 256));
+  o.config.n_draft = static_cast<uint32_t>(args.count("--draft", 0, 1, 16));
   o.config.n_batch = static_cast<uint32_t>(args.count("--batch", 32, 1, 1024));
   if (args.text("--feed", "all") != "all") {
     o.feed = static_cast<size_t>(args.count("--feed", 0, 1, UINT32_MAX));
@@ -273,6 +277,7 @@ int run_verb(const Words& words) {
     std::fprintf(stderr, "decode: %llu tokens, %.0f tokens/s, %.2f GB/s of weights\n",
                  static_cast<unsigned long long>(n_decoded), decoded_per_second,
                  decoded_per_second * static_cast<double>(weight_bytes_per_token(model)) * 1e-9);
+    if (o.config.n_draft > 0) print_drafts(session);
     std::fprintf(stderr, "memory: %zu bytes of arena for %u positions; %zu bytes of model, %s\n",
                  session.arena_bytes(), thimble_context_size(session), model.image_bytes,
                  o.place == LoadedModel::kMapped ? "mapped" : "in memory");

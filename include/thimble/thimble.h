@@ -50,7 +50,7 @@ typedef enum thimble_status {
   THIMBLE_ERROR_SECTION = -11,        /* a section is not where or what the header implies */
   THIMBLE_ERROR_TOKENIZER = -12,      /* a tokenizer table contradicts itself */
   THIMBLE_ERROR_CONFIG =
-      -13, /* n_ctx, n_batch, kv_type or n_candidates outside its range, or unknown ISA */
+      -13, /* n_ctx, n_batch, kv_type, n_candidates or n_draft outside its range, or unknown ISA */
   THIMBLE_ERROR_ARENA_TOO_SMALL = -14,  /* less than thimble_session_bytes */
   THIMBLE_ERROR_CONTEXT_FULL = -15,     /* more tokens than positions left */
   THIMBLE_ERROR_TOKEN = -16,            /* a token id outside [0, vocab_size) */
@@ -161,6 +161,15 @@ typedef struct thimble_config {
    * enough for most models. Not for models whose positions are learned (GPT-2). 0: the text ends
    * with the context. */
   uint32_t n_sinks;
+  /* Speculative decoding: how many tokens at most, 1 to 16, the pass of a token that is fed alone
+   * computes ahead; 0: none. They are what followed where the text's last tokens stood before. If
+   * then fed, they need no computing any more; others make them forgotten. No call behaves
+   * differently and not one bit changes, but texts that repeat take fewer passes where reading the
+   * weights is what takes time; what is computed in vain adds at most 5 % to it (see thimble_drafts
+   * for how it is counted). Where arithmetic takes the time, as on microcontrollers, it gains
+   * nothing. A batch of n_draft + 1 tokens with logits, or candidates, behind each of them:
+   * `thimble plan --draft N` shows the bytes. While an attention hook is set nothing is drafted. */
+  uint32_t n_draft;
 } thimble_config;
 
 /*
@@ -197,8 +206,9 @@ thimble_status thimble_feed(thimble_session* session, const int32_t* tokens, siz
  * Other work counts as what it is worth in them on a Cortex-M4F; where floats are software it takes
  * longer, up to ten times (`make firmware` shows the longest slices). Worst case: one unit of work
  * more than the budget, the largest of
- *   n_batch * row_tile * the longest row of weights (dim, hidden_dim or n_heads * head_dim, each
- *     rounded up to whole groups), for the logits row_tile * (dim + 8 * n_candidates),
+ *   n_batch (at least n_draft + 1) * row_tile * the longest row of weights (dim, hidden_dim or
+ *     n_heads * head_dim, each rounded up to whole groups), for the logits (n_draft + 1) *
+ *     row_tile * (dim + 8 * n_candidates),
  *   one KV head's attention at one position: n_heads / n_kv_heads * n_ctx * (2 * head_dim + 64),
  *   one token's activation, 40 * hidden_dim, norm, 16 * dim, or rotation,
  *     10 * (n_heads + 2 * n_kv_heads) * head_dim,
@@ -236,6 +246,15 @@ const float* thimble_logits(const thimble_session* session);
  * A session that only keeps candidates computes the head once more for it. */
 #define THIMBLE_HASH_START UINT64_C(0xcbf29ce484222325)
 uint64_t thimble_logits_hash(const thimble_session* session, uint64_t hash);
+
+/* What a session has computed ahead (n_draft) since init. */
+typedef struct thimble_drafts {
+  uint32_t drafted;  /* tokens computed ahead */
+  uint32_t accepted; /* of them, those that were then fed */
+} thimble_drafts;
+
+/* The counts of a session; zeros without drafts. They wrap at 2^32. */
+thimble_drafts thimble_draft_counts(const thimble_session* session);
 
 /* What a self-test found. */
 typedef struct thimble_self_test_report {
