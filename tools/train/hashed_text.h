@@ -3,8 +3,9 @@
 #ifndef THIMBLE_TOOLS_TRAIN_HASHED_TEXT_H
 #define THIMBLE_TOOLS_TRAIN_HASHED_TEXT_H
 
-#include <cstddef>
+#include <algorithm>
 #include <cstdint>
+#include <cstring>
 #include <string_view>
 
 namespace thimble::tools::train {
@@ -19,9 +20,7 @@ inline uint64_t hashed_text(std::string_view text, uint64_t seed = 0) {
   uint64_t hash = mixed(seed + 0x9e3779b97f4a7c15u) ^ text.size();
   for (size_t i = 0; i < text.size(); i += 8) {
     uint64_t word = 0;
-    for (size_t k = 0; k < 8 && i + k < text.size(); ++k) {
-      word |= uint64_t{static_cast<uint8_t>(text[i + k])} << (8 * k);
-    }
+    std::memcpy(&word, text.data() + i, std::min<size_t>(8, text.size() - i));
     hash = mixed((hash ^ word) + 0x9e3779b97f4a7c15u);
   }
   return hash;
