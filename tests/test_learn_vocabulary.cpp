@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -296,6 +297,52 @@ TEST_CASE("learn_vocabulary: punctuation may join words, digits numbers") {
   }
 }
 
+TEST_CASE("learn_vocabulary: words that are tokens take no steps on the way") {
+  Random random(6);
+  std::vector<std::string> records;
+  Symbols words;
+  for (int i = 0; i < 60; ++i) {
+    words.emplace_back(" ");
+    for (size_t n = 2 + random.below(7); n > 0; --n) {
+      words.back() += static_cast<char>('a' + random.below(8));
+    }
+  }
+  for (int i = 0; i < 100; ++i) {
+    records.emplace_back();
+    for (int k = 0; k < 30; ++k) {
+      const uint32_t most = 1 + random.below(60);  // some are rare
+      records.back() += words[random.below(most)] + (random.below(8) > 0 ? "" : ", \xc3\xa9");
+    }
+  }
+  VocabularyOptions options = options_of(kTokenizerByteBpe, 300);
+  VocabularyReport merges_only, report;
+  learn(records, options, &merges_only);
+  options.has_whole_words = true;
+  const Vocabulary v = learn(records, options, &report);
+  CHECK(v.texts.size() == 300);
+  CHECK(v.ignore_merges);
+  CHECK(report.n_whole_words > 0);
+  CHECK(report.n_merges + report.n_whole_words == 43);
+  CHECK(report.n_tokens < merges_only.n_tokens);
+  CHECK(std::set<std::string>(v.texts.begin(), v.texts.end()).size() == 300);
+  const TokenizerCase tokenizer(v);
+  size_t n_tokens = 0;
+  for (const std::string& record : records) {
+    const std::vector<int32_t> ids = tokenizer.encode(record);
+    CHECK(tokenizer.decode(ids) == record);
+    n_tokens += ids.size();
+  }
+  CHECK(n_tokens == report.n_tokens);
+  std::reverse(records.begin(), records.end());
+  CHECK(learn(records, options).texts == v.texts);
+  CHECK(refusal_when([&] {
+          options.vocab_size = 1024;
+          learn({"ab ab"}, options);
+        }) ==
+        "the text has too few different pairs for a vocabulary of 1024 tokens: found 1 that occur "
+        "at least 2 times, which make one of 258");
+}
+
 TEST_CASE("learn_vocabulary: odd texts") {
   const std::string nul("\0\0a\0\0 \0\0a\0\0", 11);
   const std::string invalid = "ab\xff\xc3 ab\xff\xc3\xe2\x82 ab";
@@ -358,6 +405,9 @@ TEST_CASE("learn_vocabulary: what is refused says what would do") {
   options.coverage = 0;
   CHECK(refusal({"abc"}, options) ==
         "coverage of characters: found 0, expected more than 0, up to 1");
+  options = scored;
+  options.has_whole_words = true;
+  CHECK(refusal({"abc"}, options) == "whole words are learnt over bytes only, not with scores");
   options = scored;
   options.max_token_bytes = 5000;
   CHECK(refusal({"abc"}, options) ==

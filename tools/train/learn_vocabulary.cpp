@@ -10,6 +10,7 @@
 #include "error.h"
 #include "train/hashed_text.h"
 #include "train/merge_learner.h"
+#include "train/whole_words.h"
 #include "train/word_counts.h"
 #include "vocabulary.h"
 
@@ -38,6 +39,9 @@ bool is_reserved(const std::string& text) {
 void check(const VocabularyOptions& o) {
   if (o.kind != kTokenizerScoredBpe && o.kind != kTokenizerByteBpe) {
     throw Refused("a vocabulary is learnt with scores or over bytes");
+  }
+  if (o.has_whole_words && o.kind != kTokenizerByteBpe) {
+    throw Refused("whole words are learnt over bytes only, not with scores");
   }
   if (o.vocab_size < 1 || o.vocab_size > kMaxVocab) {
     throw Refused(format("size of the vocabulary: found %u tokens, expected 1 to %u", o.vocab_size,
@@ -171,19 +175,20 @@ uint64_t add_scored_words(const WordCounts& counts, const std::vector<Character>
 
 // ---- Both ---------------------------------------------------------------------------------------
 
+[[noreturn]] void refuse_few_pairs(size_t n_found, size_t n_fixed, const VocabularyOptions& o) {
+  throw Refused(format(
+      "the text has too few different pairs for a vocabulary of %u tokens: found "
+      "%zu that occur at least %llu times, which make one of %zu",
+      o.vocab_size, n_found, static_cast<unsigned long long>(o.min_count), n_fixed + n_found));
+}
+
 // n_fixed: tokens beside those that are learnt.
 void learn(MergeLearner* learner, size_t n_fixed, const VocabularyOptions& o,
            VocabularyReport* report) {
   const size_t wanted = o.vocab_size - n_fixed;
   report->n_merges = learner->learn(wanted, o.min_count, is_reserved);
   report->last_count = learner->last_count();
-  if (report->n_merges < wanted) {
-    throw Refused(
-        format("the text has too few different pairs for a vocabulary of %u tokens: "
-               "found %zu that occur at least %llu times, which make one of %zu",
-               o.vocab_size, report->n_merges, static_cast<unsigned long long>(o.min_count),
-               n_fixed + report->n_merges));
-  }
+  if (report->n_merges < wanted) refuse_few_pairs(report->n_merges, n_fixed, o);
 }
 
 Vocabulary learn_scored(const WordCounts& counts, const VocabularyOptions& o,
@@ -198,6 +203,7 @@ Vocabulary learn_scored(const WordCounts& counts, const VocabularyOptions& o,
   }
   report->n_characters = characters.size();
   std::vector<std::string> texts;
+  texts.reserve(characters.size());
   for (const Character& c : characters) texts.emplace_back(c.text);
   MergeLearner learner(std::move(texts), o.max_token_bytes);
   report->n_tokens = add_scored_words(counts, characters, &learner);
@@ -226,6 +232,30 @@ Vocabulary learn_scored(const WordCounts& counts, const VocabularyOptions& o,
   return v;
 }
 
+// What is learnt of bytes: merges, and words if they are wanted.
+WholeWords learn_bytes(const WordCounts& counts, size_t n_fixed, const VocabularyOptions& o,
+                       VocabularyReport* report) {
+  if (o.has_whole_words) {
+    const size_t wanted = o.vocab_size - n_fixed;
+    WholeWords learnt =
+        learn_whole_words(counts, wanted, o.max_token_bytes, o.min_count, is_reserved);
+    report->n_merges = learnt.merged.size();
+    report->n_whole_words = learnt.words.size();
+    report->last_count = learnt.last_count;
+    report->n_tokens = learnt.n_tokens;
+    const size_t n_found = learnt.merged.size() + learnt.words.size();
+    if (n_found < wanted) refuse_few_pairs(n_found, n_fixed, o);
+    return learnt;
+  }
+  MergeLearner learner = MergeLearner::over_bytes(o.max_token_bytes);
+  for (const auto& [word, count] : counts.words()) learner.add_bytes(word, count);
+  learn(&learner, n_fixed, o, report);
+  report->n_tokens = learner.n_symbols();
+  WholeWords learnt;
+  learnt.merged.assign(learner.texts().begin() + kBytes, learner.texts().end());
+  return learnt;
+}
+
 Vocabulary learn_byte_level(const WordCounts& counts, const VocabularyOptions& o,
                             VocabularyReport* report) {
   const size_t n_fixed = kBytes + 1;
@@ -233,25 +263,20 @@ Vocabulary learn_byte_level(const WordCounts& counts, const VocabularyOptions& o
     throw Refused(format("a vocabulary of %u tokens is too small: 256 bytes and %s make %zu",
                          o.vocab_size, kEndOfText, n_fixed));
   }
-  std::vector<std::string> texts;
-  for (size_t byte = 0; byte < kBytes; ++byte) texts.emplace_back(1, static_cast<char>(byte));
-  MergeLearner learner(std::move(texts), o.max_token_bytes);
-  std::vector<uint32_t> symbols;
-  for (const auto& [word, count] : counts.words()) {
-    symbols.clear();
-    for (const char c : word) symbols.push_back(static_cast<uint8_t>(c));
-    learner.add_word(symbols.data(), symbols.size(), count);
-  }
-  learn(&learner, n_fixed, o, report);
-  report->n_tokens = learner.n_symbols();
-
+  const WholeWords learnt = learn_bytes(counts, n_fixed, o, report);
   Vocabulary v;
   v.kind = kTokenizerByteBpe;
   v.pre_tokenizer = o.splits_digits ? kPreTokenizerSmolLm : kPreTokenizerGpt2;
-  for (const std::string& text : learner.texts()) add_token(&v, text, kTokenNormal, 0);
-  add_token(&v, kEndOfText, kTokenControl, 0);
+  v.ignore_merges = o.has_whole_words;
+  for (size_t byte = 0; byte < kBytes; ++byte) {
+    add_token(&v, std::string(1, static_cast<char>(byte)), kTokenNormal, -1);
+  }
+  float rank = static_cast<float>(learnt.merged.size());
+  for (const std::string& text : learnt.merged) add_token(&v, text, kTokenNormal, --rank);
+  for (const std::string& text : learnt.words) add_token(&v, text, kTokenNormal, -1);
+  add_token(&v, kEndOfText, kTokenControl, -1);
   v.bos_id = v.eos_id = static_cast<int32_t>(v.texts.size()) - 1;
-  set_merges_by_id(&v);
+  v.splits.assign(v.texts.size(), 0);  // any pair that gives a token merges
   return v;
 }
 

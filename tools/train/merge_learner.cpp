@@ -21,6 +21,12 @@ MergeLearner::MergeLearner(std::vector<std::string> symbols, size_t max_bytes)
   for (std::string& text : symbols) add_symbol(std::move(text));
 }
 
+MergeLearner MergeLearner::over_bytes(size_t max_bytes) {
+  std::vector<std::string> bytes(256);
+  for (size_t byte = 0; byte < bytes.size(); ++byte) bytes[byte] = static_cast<char>(byte);
+  return MergeLearner(std::move(bytes), max_bytes);
+}
+
 void MergeLearner::add_symbol(std::string text) {
   Hashed h = {0, 1};
   for (const char c : text) {
@@ -37,6 +43,12 @@ void MergeLearner::add_word(const uint32_t* symbols, size_t n, uint64_t count) {
   words_.push_back({symbols_.size(), static_cast<uint32_t>(n), count});
   symbols_.insert(symbols_.end(), symbols, symbols + n);
   for (uint32_t i = 0; i + 1 < n; ++i) add_pair(word, i);
+}
+
+void MergeLearner::add_bytes(std::string_view word, uint64_t count) {
+  const std::vector<uint32_t> symbols(reinterpret_cast<const uint8_t*>(word.data()),
+                                      reinterpret_cast<const uint8_t*>(word.data()) + word.size());
+  add_word(symbols.data(), symbols.size(), count);
 }
 
 uint64_t MergeLearner::n_symbols() const {

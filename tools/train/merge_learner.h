@@ -25,7 +25,13 @@ class MergeLearner {
   // max_bytes: of a text that is learnt.
   MergeLearner(std::vector<std::string> symbols, size_t max_bytes);
 
+  // Starts from the 256 bytes, in order.
+  static MergeLearner over_bytes(size_t max_bytes);
+
+  // A word that counts 0 teaches nothing, but is merged as others are. An empty one is left out.
   void add_word(const uint32_t* symbols, size_t n, uint64_t count);
+  // Of a learner over bytes.
+  void add_bytes(std::string_view word, uint64_t count);
 
   // Learns up to n texts from pairs that occur `min_count` times or more, and gives how many. Once,
   // when all words are there. `is_barred`: texts that no pair may give.
@@ -36,8 +42,9 @@ class MergeLearner {
   const std::vector<std::string>& texts() const { return texts_; }
   // How often the pair that was learnt last occurred.
   uint64_t last_count() const { return last_count_; }
-  // Symbols that the words are now, all together.
+  // Symbols that the words are now, all together, and one of them, in the order of add_word.
   uint64_t n_symbols() const;
+  uint32_t n_symbols(size_t word) const { return words_[word].n; }
 
  private:
   static constexpr uint32_t kNone = UINT32_MAX;

@@ -35,7 +35,7 @@ struct TextRecord {
 };
 
 // The files stay mapped, and pages that were read can be dropped, so texts may be larger than
-// memory. Memory: 24 bytes a record, while reading about 60.
+// memory. Memory: 24 bytes a record, while reading about 80.
 //
 // A record is held out by its own text and the seed, whatever else is there: another file moves
 // none. Only where that leaves a side empty is one moved there, if there are two; a single one is
