@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: MIT
+// Training text: records out of files, and which of them are held out.
+#ifndef THIMBLE_TOOLS_TRAIN_TEXT_RECORDS_H
+#define THIMBLE_TOOLS_TRAIN_TEXT_RECORDS_H
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "files.h"
+
+namespace thimble::tools::train {
+
+enum class RecordsBy { kMarks, kFiles, kLines };
+
+// "marks", "files" or "lines"; throws WrongUsage, naming `option`.
+RecordsBy records_by(const std::string& name, const std::string& option);
+
+struct TextRecordsOptions {
+  // Between <|endoftext|> marks (records.h); a file each; or a line each, without its break.
+  RecordsBy by = RecordsBy::kMarks;
+  double held_out = 0.02;  // share of the records, [0, 1)
+  uint64_t seed = 0;       // decides which ones
+  // Longer records are cut, at the last empty line of a piece's second half, else at a line's, a
+  // word's or a character's end: so a book, too, has something to hold out. 0: none is.
+  size_t max_record_bytes = 65536;
+};
+
+struct TextRecord {
+  std::string_view text;  // in a mapped file
+  bool continues;         // begins where another one was cut, so not as a text does
+};
+
+// The files stay mapped, and pages that were read can be dropped, so texts may be larger than
+// memory. Memory: 24 bytes a record, while reading about 80.
+//
+// A record is held out by its own text and the seed, whatever else is there: another file moves
+// none. Only where that leaves a side empty is one moved there, if there are two; a single one is
+// trained on.
+class TextRecords {
+ public:
+  // Throws Refused: a file that cannot be mapped or is empty, is UTF-16 or UTF-32, or if there is
+  // no text in any.
+  TextRecords(const std::vector<std::string>& paths, const TextRecordsOptions& options);
+
+  // In the order of files. None is empty; a text that comes again is left out.
+  const std::vector<TextRecord>& training() const { return training_; }
+  const std::vector<TextRecord>& held_out() const { return held_out_; }
+
+  uint64_t training_bytes() const { return training_bytes_; }
+  uint64_t held_out_bytes() const { return held_out_bytes_; }
+  uint64_t duplicates() const { return duplicates_; }  // left out
+  uint64_t duplicate_bytes() const { return duplicate_bytes_; }
+  uint64_t pieces() const { return pieces_; }  // records that continue another one
+
+  // What is to be told: one line, without a line break.
+  std::string summary() const;
+  // Carriage returns, NUL bytes and such, a line for each (odd_text.h).
+  const std::vector<std::string>& oddities() const { return oddities_; }
+
+  // Gives back the memory of the text read so far; it is read again when it is wanted.
+  void forget() const;
+
+ private:
+  void add(std::string_view record, const TextRecordsOptions& options);
+  void add_piece(TextRecord piece, const TextRecordsOptions& options);
+  void fill_empty_side(const TextRecordsOptions& options);
+
+  std::vector<std::unique_ptr<MappedFile>> files_;
+  std::vector<TextRecord> training_, held_out_;
+  uint64_t training_bytes_ = 0, held_out_bytes_ = 0;
+  uint64_t duplicates_ = 0, duplicate_bytes_ = 0, pieces_ = 0;
+  std::vector<std::string> oddities_;
+};
+
+}  // namespace thimble::tools::train
+
+#endif
