@@ -106,12 +106,15 @@ class Search {
     if (options_.most_parameters && count_parameters(shape) > options_.most_parameters) {
       return false;
     }
+    // Most are far too large, which is quickly seen: no weight takes less than half a byte.
+    if (device_.flash && count_parameters(shape) / 2 > device_.flash) return false;
     const ShapeNeeds needs = needs_of(shape, vocabulary_, options_);
     return (device_.flash == 0 || needs.flash.total() <= device_.flash) && fits_ram(needs);
   }
 
   std::optional<DeviceShape> fullest(uint32_t dim, uint32_t layers) const {
     ModelShape shape = narrowest(dim, layers, 1);
+    if (!fits(shape)) return std::nullopt;
     if (options_.family == ShapeFamily::kLlama) {
       shape.n_kv_heads = most_kv_heads(shape.n_heads);
       while (shape.n_kv_heads > 1 && !fits_ram(needs_of(shape, vocabulary_, options_))) {
