@@ -61,7 +61,7 @@ HOST := -std=c++17 $(BASE) -Isrc -Itools -ffp-contract=off
 
 # What takes longest comes first, so that no processor waits for it in the end.
 ENGINE_SRC := $(wildcard src/kernels/*.cpp src/*.cpp)
-TOOL_SRC := $(wildcard tools/*.cpp tools/readers/*.cpp tools/train/*.cpp)
+TOOL_SRC := $(wildcard tools/train/*.cpp tools/*.cpp tools/readers/*.cpp)
 TEST_SRC := $(wildcard tests/test_*.cpp)
 # The tests call the tools' functions directly too, all but their main().
 TOOL_LIB_SRC := $(filter-out tools/main.cpp,$(TOOL_SRC))

@@ -141,7 +141,8 @@ struct ImageOutline {
   AlignedBlock block;
   thimble_model model;
 };
-// With a self-test. Throws RefusedModel; also for windows and several ropes, whose table is missing.
+// With a self-test. Throws RefusedModel; also for windows and several ropes, whose table is
+// missing.
 ImageOutline outline_image(const ModelShape& shape, const WeightLayout& layout,
                            const Vocabulary* vocabulary);
 
