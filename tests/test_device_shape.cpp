@@ -134,8 +134,8 @@ TEST_CASE("device shape: on every board the choice fits, and the next larger doe
 
 TEST_CASE("device shape: no shape of the stated kinds is larger by more than 3 %") {
   const Vocabulary vocabulary = vocabulary_of_size(kTokenizerScoredBpe, 512, 2000);
-  for (const uint64_t flash : {230, 400, 900}) {
-    for (const uint64_t ram : {40, 64, 300}) {
+  for (const uint64_t flash : {230u, 400u, 900u}) {
+    for (const uint64_t ram : {40u, 64u, 300u}) {
       CAPTURE(flash);
       CAPTURE(ram);
       const Device device{nullptr, flash * kKiB, ram * kKiB};
