@@ -131,7 +131,8 @@ TEST_CASE("training log: what is damaged is refused, with the line") {
        "line 3: found \"20,81920,5,1.5,0.001,60000,1\", which no line feed ends"},
       {kHeader + std::string("10,40960,5.5,1.5,0.001,60000,0.5\0\n", 34), "in column seconds"},
   };
-  for (const auto& [text, expected] : damaged) {
+  for (const auto& each : damaged) {
+    const std::string &text = each.first, &expected = each.second;
     const std::string found = refusal_when([&] { parse_training_log("log.csv", text); });
     CAPTURE(found);
     CHECK(found.rfind("log.csv: line ", 0) == 0);
