@@ -190,6 +190,21 @@ Plan make_plan(const ModelShape& shape, const WeightLayout& layout, const Vocabu
   return plan;
 }
 
+// Header and section table as they lie in the file; sets the checksum of both.
+std::vector<uint8_t> head_of(Plan* plan) {
+  FileHeader& h = plan->header;
+  std::vector<uint8_t> bytes(h.header_bytes);
+  const auto assemble = [&] {
+    std::memcpy(bytes.data(), &h, sizeof h);
+    std::memcpy(bytes.data() + sizeof h, plan->sections.data(), bytes.size() - sizeof h);
+  };
+  h.header_crc = 0;
+  assemble();
+  h.header_crc = crc32(0, bytes.data(), bytes.size());
+  assemble();
+  return bytes;
+}
+
 // ---- Tables --------------------------------------------------------------------------------
 
 // Dense ranks: equal scores get equal ranks, and the order of the scores is kept. A score of
@@ -305,18 +320,9 @@ class ImageWriter {
   }
 
   void write_header() {
-    FileHeader& h = plan_.header;
-    h.data_crc = crc_;
-    h.header_crc = 0;
-    std::vector<uint8_t> bytes(h.header_bytes);
-    const auto assemble = [&] {
-      std::memcpy(bytes.data(), &h, sizeof h);
-      std::memcpy(bytes.data() + sizeof h, plan_.sections.data(), bytes.size() - sizeof h);
-    };
-    assemble();
-    h.header_crc = crc32(0, bytes.data(), bytes.size());
-    assemble();
-    sink_(0, bytes.data(), bytes.size());
+    plan_.header.data_crc = crc_;
+    const std::vector<uint8_t> head = head_of(&plan_);
+    sink_(0, head.data(), head.size());
   }
 
   // The hashes come from running the file, so they are zeros until it is complete. Nothing but
@@ -649,6 +655,20 @@ ImageSize image_size(const ModelShape& shape, const WeightLayout& layout,
   ImageSize size = {plan.header.file_bytes, 0};
   for (const SectionEntry& section : plan.sections) size.padding += padding_within(section);
   return size;
+}
+
+ImageOutline outline_image(const ModelShape& shape, const WeightLayout& layout,
+                           const Vocabulary* vocabulary) {
+  if (has_windows(shape) || shape.ropes.size() > 1) {
+    throw RefusedModel("a model whose layers differ has no outline");
+  }
+  Plan plan = make_plan(shape, layout, vocabulary, self_test_prompt(shape, vocabulary));
+  const std::vector<uint8_t> head = head_of(&plan);
+  ImageOutline outline{AlignedBlock(head.size()), {}};
+  std::memcpy(outline.block.data(), head.data(), head.size());
+  checked(thimble::open_model(&outline.model, outline.block.data(), plan.header.file_bytes),
+          "the outline");
+  return outline;
 }
 
 std::vector<SectionReport> build_image(const ModelShape& shape, const WeightLayout& layout,

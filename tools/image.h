@@ -135,6 +135,17 @@ struct ImageSize {
 ImageSize image_size(const ModelShape& shape, const WeightLayout& layout,
                      const Vocabulary* vocabulary);
 
+// Such an image's header and section table, opened as a model: all that plan_flash and plan_ram
+// read of a model whose layers are alike. Nothing lies behind them, whatever image_bytes says.
+struct ImageOutline {
+  AlignedBlock block;
+  thimble_model model;
+};
+// With a self-test. Throws RefusedModel; also for windows and several ropes, whose table is
+// missing.
+ImageOutline outline_image(const ModelShape& shape, const WeightLayout& layout,
+                           const Vocabulary* vocabulary);
+
 // Writes the whole image to `sink`, holding one row tile of weights at a time. `vocabulary` may be
 // null. `progress` (may be empty) gets the share that is done, 0 to 1. Throws RefusedModel when
 // shape, layout and vocabulary do not fit together, or a weight or what the self-test gives is not

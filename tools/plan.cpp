@@ -9,6 +9,7 @@
 
 #include "args.h"
 #include "boards.h"
+#include "device.h"
 #include "engine.h"
 #include "error.h"
 #include "image.h"
@@ -16,7 +17,6 @@
 #include "kv_cache.h"
 #include "model.h"
 #include "output.h"
-#include "size_option.h"
 #include "size_text.h"
 #include "verbs.h"
 
@@ -108,28 +108,6 @@ uint32_t longest_context(const thimble_model& model, thimble_config config, uint
 }
 
 namespace {
-
-struct Device {
-  const Board* board = nullptr;
-  uint64_t flash = 0, ram = 0;  // 0: not given
-};
-
-Device parse_device(const Args& args) {
-  Device device;
-  if (args.has("--board")) {
-    const std::string name = args.text("--board", "");
-    device.board = find_board(name);
-    if (!device.board) {
-      throw WrongUsage("option '--board' is '" + name +
-                       "', which is not in the list: thimble plan --board list");
-    }
-    device.flash = device.board->flash;
-    device.ram = device.board->ram;
-  }
-  if (args.has("--flash")) device.flash = size_option(args, "--flash");
-  if (args.has("--ram")) device.ram = size_option(args, "--ram");
-  return device;
-}
 
 void print_boards() {
   print_text(format("%-14s%10s%10s  %s\n", "board", "flash KiB", "RAM KiB", "core"));
@@ -326,7 +304,7 @@ int plan_verb(const Words& words) {
     return 0;
   }
   Report r;
-  r.device = parse_device(args);
+  r.device = device_of(args);
   const LoadedModel loaded(args.one_positional("a model file"));
   r.path = loaded.path();
   r.model = loaded.model();

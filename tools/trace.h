@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "page.h"
 #include "thimble/thimble.h"
 
 namespace thimble::tools {
@@ -48,9 +49,6 @@ Trace trace_tokens(thimble_session* session, const thimble_model& model,
 std::string token_text(const thimble_model& model, int32_t token);
 // The same for the eye: no character is invisible ("·" for a space, "⏎" for a line break).
 std::string token_label(const thimble_model& model, int32_t token);
-
-// Gets a file piece by piece.
-using TextSink = std::function<void(const std::string&)>;
 
 // layer,head,query,key,query_token,key_token,weight; a line for each weight (RFC 4180, but for bare
 // line feeds). Floats have 9 digits, so they are the engine's own again when read.

@@ -6,45 +6,12 @@
 
 #include "error.h"
 #include "format.h"
-#include "json_string.h"
 #include "model.h"
+#include "page.h"
 #include "trace.h"
 
 namespace thimble::tools {
 namespace {
-
-std::string html(const std::string& text) {
-  std::string out;
-  for (char c : text) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      default:
-        out += c;
-    }
-  }
-  return out;
-}
-
-// JSON inside of a script element: without "<" nothing in it can end the element.
-std::string script_string(const std::string& text) {
-  std::string out;
-  for (char c : json_string(text)) {
-    if (c == '<' || c == '>' || c == '&') {
-      out += format("\\u%04x", static_cast<unsigned>(c));
-    } else {
-      out += c;
-    }
-  }
-  return out;
-}
 
 // Base64 of 16-bit little-endian numbers, without the padding that a browser does not need.
 class Base64 {
@@ -103,18 +70,12 @@ std::string candidates_json(const Trace& trace, size_t position) {
 void write_page(const Trace& trace, const TextSink& sink) {
   const thimble_model& m = trace.model;
   const size_t n = trace.tokens.size();
-  // The policy makes a browser enforce what the page promises: it fetches nothing.
-  sink(
-      "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
-      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
-      "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; "
-      "style-src 'unsafe-inline'; script-src 'unsafe-inline'\">\n<title>Attention of " +
-      html(trace.model_name) + "</title>\n<style>\n" + kTraceStyle + "</style>\n</head>\n" +
-      kTraceBody + "<script type=\"application/json\" id=\"data\">\n{\"model\":" +
-      script_string(trace.model_name) + ",\n\"shape\":" + script_string(shape_text(m)) +
-      ",\n\"prompt\":" + script_string(trace.prompt) +
-      format(",\n\"layers\":%u,\"heads\":%u,\"prompt_tokens\":%zu,\n\"ids\":[", m.n_layers,
-             m.n_heads, trace.n_prompt));
+  sink(page_head("Attention of " + trace.model_name, kTraceStyle) + kTraceBody +
+       "<script type=\"application/json\" id=\"data\">\n{\"model\":" +
+       script_string(trace.model_name) + ",\n\"shape\":" + script_string(shape_text(m)) +
+       ",\n\"prompt\":" + script_string(trace.prompt) +
+       format(",\n\"layers\":%u,\"heads\":%u,\"prompt_tokens\":%zu,\n\"ids\":[", m.n_layers,
+              m.n_heads, trace.n_prompt));
   for (size_t i = 0; i < n; ++i) sink(format(i ? ",%d" : "%d", trace.tokens[i]));
   sink("],\n\"labels\":[");
   for (size_t i = 0; i < n; ++i) {
@@ -128,7 +89,8 @@ void write_page(const Trace& trace, const TextSink& sink) {
     base64.put(static_cast<uint32_t>(std::lround(static_cast<double>(weight) * 65535)));
   }
   base64.end();
-  sink(std::string("\"}\n</script>\n<script>\n") + kTraceScript + "</script>\n</body>\n</html>\n");
+  sink(std::string("\"}\n</script>\n<script>\n") + kPageScript + kTraceScript +
+       "</script>\n</body>\n</html>\n");
 }
 
 }  // namespace thimble::tools

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The fixed parts of the trace page, in the order in which they stand in it.
+// The fixed parts of the trace page, beside those of every page, in the order in which they stand
+// in it.
 #ifndef THIMBLE_TOOLS_TRACE_PAGE_H
 #define THIMBLE_TOOLS_TRACE_PAGE_H
 

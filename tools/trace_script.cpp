@@ -4,24 +4,15 @@
 
 namespace thimble::tools {
 
-const char kTraceScript[] = R"js('use strict';
-const data = JSON.parse(document.getElementById('data').textContent);
+const char kTraceScript[] =
+    R"js(const data = JSON.parse(document.getElementById('data').textContent);
 const n = data.labels.length, triangle = n * (n + 1) / 2;
 const bytes = Uint8Array.from(atob(data.weights), (c) => c.charCodeAt(0));
-const at = (id) => document.getElementById(id);
-const root = document.documentElement;
 const state = { layer: 0, head: 0, query: n - 1, key: n - 1 };
 
 function weight(layer, head, query, key) {
   const i = (layer * data.heads + head) * triangle + query * (query + 1) / 2 + key;
   return (bytes[2 * i] | bytes[2 * i + 1] << 8) / 65535;
-}
-
-function element(name, className, text) {
-  const e = document.createElement(name);
-  if (className) e.className = className;
-  if (text !== undefined) e.textContent = text;
-  return e;
 }
 
 function percent(p) {
@@ -315,11 +306,7 @@ onArrows(map, (down, right) => {
   select({ query, key: clamp(state.key + right, query + 1) });
 });
 
-function setTheme(theme) {
-  root.dataset.theme = theme;
-  at('theme').textContent = theme === 'dark' ? '☀ light' : '☾ dark';
-  at('theme').setAttribute('aria-label', 'change to the ' +
-                           (theme === 'dark' ? 'light' : 'dark') + ' theme');
+function drawTheme() {
   setRamp();
   const legend = at('legend').querySelector('canvas').getContext('2d');
   for (let x = 0; x < 160; ++x) {
@@ -329,14 +316,6 @@ function setTheme(theme) {
   drawThumbs();
   select({});
 }
-let forced = /(?:^#|&)(?:dark|light)(?=&|$)/.test(location.hash);
-at('theme').addEventListener('click', () => {
-  forced = true;
-  setTheme(root.dataset.theme === 'dark' ? 'light' : 'dark');
-});
-matchMedia('(prefers-color-scheme: dark)').addEventListener('change', (event) => {
-  if (!forced) setTheme(event.matches ? 'dark' : 'light');
-});
 let width = 0;
 new ResizeObserver(() => {
   if (map.parentElement.clientWidth !== width) drawMap();
@@ -371,7 +350,7 @@ at('count').textContent = `${n} tokens` +
 buildThumbs();
 Object.assign(state, opening());
 state.key = looksMostAt(state.query);
-setTheme(root.dataset.theme);
+useTheme(drawTheme);
 )js";
 
 }  // namespace thimble::tools

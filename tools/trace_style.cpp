@@ -5,44 +5,15 @@
 namespace thimble::tools {
 
 const char kTraceStyle[] = R"css(
-:root {
-  color-scheme: light;
-  --page: #f5f6f8; --card: #ffffff; --ink: #1a2029; --soft: #5a6472; --line: #dde1e7;
-  --accent: #1f5fbf; --bar: #bcd3f2; --mark: #c2410c;
-}
-:root[data-theme=dark] {
-  color-scheme: dark;
-  --page: #0e1116; --card: #171b22; --ink: #e6eaf0; --soft: #97a2b1; --line: #2b323d;
-  --accent: #7db7ff; --bar: #264a78; --mark: #ffa35c;
-}
-* { box-sizing: border-box; }
-body {
-  margin: 0; padding: 1.25rem clamp(.75rem, 2.5vw, 2.5rem) 3rem; background: var(--page);
-  color: var(--ink); font: 15px/1.5 system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif;
-}
-main, header { max-width: 1500px; margin: 0 auto; }
-h1 { font-size: 1.5rem; margin: 0; letter-spacing: -.01em; }
-h2 { font-size: 1rem; margin: 0 0 .5rem; }
-p { margin: .25rem 0; }
-button { font: inherit; color: inherit; cursor: pointer; }
-.top { display: flex; gap: 1rem; align-items: flex-start; justify-content: space-between; }
-.soft, small { color: var(--soft); }
 .token, td.t { font-family: ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace;
   white-space: pre; unicode-bidi: isolate; }
-#theme { border: 1px solid var(--line); background: var(--card); border-radius: 8px;
-  padding: .3rem .7rem; white-space: nowrap; }
-details { margin: .5rem 0 1rem; max-width: 90ch; }
 #prompt { white-space: pre-wrap; overflow-wrap: anywhere; unicode-bidi: isolate;
   margin: 0 0 .5rem; max-height: 6em; overflow: auto; }
-summary { cursor: pointer; color: var(--accent); width: max-content; }
-.card { background: var(--card); border: 1px solid var(--line); border-radius: 12px;
-  padding: .9rem 1rem; min-width: 0; }
 main { display: grid; gap: 1rem; grid-template-columns: 28rem minmax(0, 1fr);
   grid-template-areas: "text text" "all map" "next map"; grid-template-rows: auto auto 1fr;
   align-items: start; }
 #text-card { grid-area: text; } #map-card { grid-area: map; }
 #next-card { grid-area: next; } #all-card { grid-area: all; }
-:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
 
 #chips { display: flex; flex-wrap: wrap; gap: 3px; }
 #chips button { border: 1px solid transparent; border-radius: 5px; padding: .1rem .35rem; }
@@ -50,13 +21,11 @@ main { display: grid; gap: 1rem; grid-template-columns: 28rem minmax(0, 1fr);
 #chips button[aria-pressed=true] { border: 1px solid var(--mark);
   box-shadow: 0 0 0 1px var(--mark); }
 
-.scroll { overflow: auto; max-height: 92vh; position: relative; }
 #map { display: block; touch-action: pan-x pan-y; }
 #readout { min-height: 1.6em; margin: .5rem 0 0; font-variant-numeric: tabular-nums; }
 #readout b { font-variant-numeric: tabular-nums; }
 #legend { display: flex; align-items: center; gap: .4rem; font-size: .8rem; color: var(--soft); }
 #legend canvas { width: 160px; height: 10px; border-radius: 3px; }
-.heading { display: flex; flex-wrap: wrap; justify-content: space-between; gap: .25rem 1rem; }
 #tip { position: fixed; z-index: 2; pointer-events: none; background: var(--ink);
   color: var(--card); padding: .25rem .5rem; border-radius: 6px; font-size: .85rem;
   max-width: 90vw; }
@@ -84,11 +53,6 @@ main { display: grid; gap: 1rem; grid-template-columns: 28rem minmax(0, 1fr);
 #bars .came { color: var(--mark); font-weight: 600; }
 #bars .number { font-variant-numeric: tabular-nums; white-space: nowrap; }
 #table { max-height: 24rem; }
-table { border-collapse: collapse; width: 100%; font-size: .85rem; }
-th { text-align: left; font-weight: 500; color: var(--soft); position: sticky; top: 0;
-  background: var(--card); }
-th, td { padding: .12rem .35rem; border-bottom: 1px solid var(--line); }
-td.n { color: var(--soft); text-align: right; font-variant-numeric: tabular-nums; }
 td.t { max-width: 8.5rem; overflow: hidden; text-overflow: ellipsis; }
 tbody tr { cursor: pointer; }
 tbody tr:hover { background: var(--page); }
@@ -101,19 +65,9 @@ tbody tr[aria-selected=true] { background: var(--bar); }
   .card { padding: .7rem; border-radius: 10px; }
   #thumbs { gap: 1px; } #thumbs button { padding: 1px; }
 }
-@media print { #theme, details { display: none; } .scroll { max-height: none; } }
 )css";
 
-const char kTraceBody[] = R"html(<body>
-<script>
-// Before anything is drawn: #dark and #light force a theme.
-(() => {
-  const forced = /(?:^#|&)(dark|light)(?=&|$)/.exec(location.hash);
-  document.documentElement.dataset.theme = forced ? forced[1]
-    : matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light';
-})();
-</script>
-<header>
+const char kTraceBody[] = R"html(<header>
 <div class="top">
   <div><h1>Attention of <span id="model"></span></h1><p class="soft" id="shape"></p></div>
   <button id="theme" type="button"></button>
