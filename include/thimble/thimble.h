@@ -164,11 +164,11 @@ typedef struct thimble_config {
   /* Speculative decoding: how many tokens at most, 1 to 16, the pass of a token that is fed alone
    * computes ahead; 0: none. They are what followed where the text's last tokens stood before. If
    * then fed, they need no computing any more; others make them forgotten. No call behaves
-   * differently and not one bit changes, but texts that repeat take fewer passes where reading the
-   * weights is what takes time; what is computed in vain adds at most 5 % to it (see thimble_drafts
-   * for how it is counted). Where arithmetic takes the time, as on microcontrollers, it gains
-   * nothing. A batch of n_draft + 1 tokens with logits, or candidates, behind each of them:
-   * `thimble plan --draft N` shows the bytes. While an attention hook is set nothing is drafted. */
+   * differently and not one bit changes, but texts that repeat take fewer passes. It pays where
+   * reading the weights takes the time, not where arithmetic does, as on microcontrollers: by what
+   * rows beside others are reckoned to take, at most 5 % of the time is lost. Memory: a batch of
+   * n_draft + 1 tokens with logits, or candidates, behind each of them, and 576 bytes. While an
+   * attention hook is set nothing is drafted. */
   uint32_t n_draft;
 } thimble_config;
 
