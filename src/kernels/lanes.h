@@ -481,15 +481,15 @@ static void odds_lanes(uint32_t* weights, const float* x, uint32_t n, float max,
 }
 
 // ---- The table -----------------------------------------------------------------------------
-// F, Dot, and what mix_values_q8_lanes wants.
+// F, Dot, what mix_values_q8_lanes wants, and a Dot of its own for 4 bits.
 
-template <class F, class Dot, class Rows, class HalfRows>
+template <class F, class Dot, class Rows, class HalfRows, class DotQ4 = Dot>
 static constexpr Kernels lanes_table(const char* name) {
   return {name,
           kLanes,
           matmul_f32_lanes<F>,
           matmul_q8_lanes<F, Dot>,
-          kHasQ4 ? matmul_q4_lanes<F, Dot> : nullptr,
+          kHasQ4 ? matmul_q4_lanes<F, DotQ4> : nullptr,
           quantize_q8_lanes<F>,
           kHasRmsNorm ? rms_norm_lanes<F> : nullptr,
           kHasLayerNorm ? layer_norm_lanes<F> : nullptr,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// x86-64 with AVX-512 (F, BW, DQ, VL): 16 lanes are one register. Two tables: int8 dot products by
-// VNNI, and by multiply-add pairs where the CPU lacks it.
+// x86-64 with AVX-512 (F, BW, DQ, VL): 16 lanes are one register. Three tables: int8 dot products
+// by VNNI, with 4 bits by VBMI or without it, and by multiply-add pairs where the CPU lacks both.
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && \
     defined(__AVX512VL__) && defined(__FMA__)
 
@@ -183,6 +183,23 @@ struct DotVnni : DotBytes {
   }
 };
 
+// With VBMI, whose shuffle of 64 bytes looks at six bits of an index: of four copies of the levels
+// it takes the one that four of the bits say, so that no others need be cleared.
+struct DotVbmi : DotVnni {
+  static __m512i permute(__m512i table, __m512i at) {
+    __m512i bytes;
+    __asm__("vpermb %1, %2, %0" : "=v"(bytes) : "v"(table), "v"(at));
+    return bytes;
+  }
+  static void load_q4(const int8_t* p, Bytes (&bytes)[2]) {
+    const __m512i table =
+        _mm512_broadcast_i32x4(_mm_load_si128(reinterpret_cast<const __m128i*>(kQ4Unsigned.of)));
+    const __m512i pairs = load_bytes(p);
+    bytes[0] = permute(table, pairs);
+    bytes[1] = permute(table, _mm512_srli_epi16(pairs, 4));
+  }
+};
+
 // |w| is unsigned, and x takes the sign of w; 2 * 128 * 127 fits the 16 bits of the pair sums.
 struct DotPairs : DotBytes {
   struct Weights {
@@ -243,6 +260,9 @@ extern const Kernels kKernelsAvx512;
 extern const Kernels kKernelsAvx512Vnni;
 const Kernels kKernelsAvx512 = lanes_table<Floats, DotPairs, Rows, HalfRows>("avx512");
 const Kernels kKernelsAvx512Vnni = lanes_table<Floats, DotVnni, Rows, HalfRows>("avx512vnni");
+extern const Kernels kKernelsAvx512Vbmi;
+const Kernels kKernelsAvx512Vbmi =
+    lanes_table<Floats, DotVnni, Rows, HalfRows, DotVbmi>("avx512vbmi");
 
 }  // namespace thimble
 
@@ -256,6 +276,8 @@ extern const Kernels kKernelsAvx512;
 const Kernels kKernelsAvx512 = {};
 extern const Kernels kKernelsAvx512Vnni;
 const Kernels kKernelsAvx512Vnni = {};
+extern const Kernels kKernelsAvx512Vbmi;
+const Kernels kKernelsAvx512Vbmi = {};
 }  // namespace thimble
 
 #endif
