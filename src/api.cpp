@@ -4,6 +4,7 @@
 
 #include "forward.h"
 #include "sampler.h"
+#include "saved_session.h"
 #include "self_test.h"
 #include "session.h"
 #include "tokenizer.h"
@@ -72,14 +73,19 @@ thimble_status thimble_session_init(thimble_session** session, const thimble_mod
 thimble_status thimble_feed(thimble_session* s, const int32_t* tokens, size_t count) {
   if (!s || !tokens || count == 0) return THIMBLE_ERROR_ARGUMENT;
   if (is_busy(s)) return THIMBLE_ERROR_BUSY;
-  if (count > s->n_ctx - s->position) return THIMBLE_ERROR_CONTEXT_FULL;
+  if (count > room_of(s)) return THIMBLE_ERROR_CONTEXT_FULL;
   for (size_t i = 0; i < count; ++i) {
     if (tokens[i] < 0 || static_cast<uint32_t>(tokens[i]) >= s->model.vocab_size) {
       return THIMBLE_ERROR_TOKEN;
     }
   }
-  memmove(s->tokens + s->position, tokens, count * sizeof *tokens);
-  forward_begin(s, s->position + static_cast<uint32_t>(count));
+  const uint32_t n = static_cast<uint32_t>(count);
+  if (is_endless(s)) {
+    for (uint32_t i = 0; i < n; ++i) token_at(s, s->position + i) = tokens[i];
+  } else {
+    memmove(s->tokens + s->position, tokens, count * sizeof *tokens);
+  }
+  forward_begin(s, s->position + n);
   return THIMBLE_OK;
 }
 
@@ -89,6 +95,12 @@ thimble_status thimble_step(thimble_session* s, uint64_t budget) {
 
 thimble_status thimble_rewind(thimble_session* s, uint32_t position) {
   if (!s || position > s->position) return THIMBLE_ERROR_ARGUMENT;
+#if THIMBLE_SINKS
+  if (is_endless(s) && position > 0 &&
+      !kv_cache_reaches(s->cache, s->model.n_layers, position + 1)) {
+    return THIMBLE_ERROR_FORGOTTEN;
+  }
+#endif
   rewind_to(s, position);
   return THIMBLE_OK;
 }
@@ -99,6 +111,10 @@ uint32_t thimble_position(const thimble_session* s) {
 
 uint32_t thimble_context_size(const thimble_session* s) {
   return s ? s->n_ctx : 0;
+}
+
+uint32_t thimble_room(const thimble_session* s) {
+  return s ? room_of(s) : 0;
 }
 
 const float* thimble_logits(const thimble_session* s) {
@@ -128,6 +144,26 @@ thimble_status thimble_self_test(thimble_session* s, uint64_t budget,
   return forward_self_test_end(s, report);
 }
 
+size_t thimble_session_save_bytes(const thimble_session* s) {
+  if (!s || is_busy(s)) return 0;
+  const uint64_t bytes = saved_bytes(s);
+  return bytes > SIZE_MAX ? SIZE_MAX : static_cast<size_t>(bytes);
+}
+
+thimble_status thimble_session_save(const thimble_session* s, void* out, size_t out_bytes) {
+  if (!s || !out) return THIMBLE_ERROR_ARGUMENT;
+  if (is_busy(s)) return THIMBLE_ERROR_BUSY;
+  if (out_bytes < saved_bytes(s)) return THIMBLE_ERROR_OUTPUT_TOO_SMALL;
+  save_session(s, static_cast<uint8_t*>(out));
+  return THIMBLE_OK;
+}
+
+thimble_status thimble_session_load(thimble_session* s, const void* saved, size_t bytes) {
+  if (!s || !saved) return THIMBLE_ERROR_ARGUMENT;
+  if (is_busy(s)) return THIMBLE_ERROR_BUSY;
+  return load_session(s, static_cast<const uint8_t*>(saved), bytes);
+}
+
 const char* thimble_isa_at(size_t index) {
   const Kernels* kernels = kernels_at(index);
   return kernels ? kernels->name : nullptr;
@@ -142,12 +178,16 @@ int32_t thimble_sample(thimble_session* s, const thimble_sampling* sampling) {
   if (!s->has_logits) return THIMBLE_ERROR_NO_LOGITS;
   if (s->overflowed) return THIMBLE_ERROR_NOT_FINITE;
   const bool is_cut = s->candidates.capacity > 0;
-  const SampleInput input = {is_cut ? s->candidates.logits : s->logits,
-                             is_cut ? s->candidates.ids : nullptr,
-                             s->odds,
-                             is_cut ? s->candidates.n : s->model.n_tokens,
-                             s->tokens,
-                             s->position};
+  SampleInput input = {is_cut ? s->candidates.logits : s->logits,
+                       is_cut ? s->candidates.ids : nullptr,
+                       s->odds,
+                       is_cut ? s->candidates.n : s->model.n_tokens,
+                       s->tokens,
+                       s->position};
+#if THIMBLE_SINKS
+  input.ring = s->token_room;
+  input.kept = s->n_ctx;
+#endif
   return sample_token(*s->kernels, input, *sampling);
 }
 

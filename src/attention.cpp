@@ -8,6 +8,17 @@
 #include "exact_math.h"
 
 namespace thimble {
+#if THIMBLE_SINKS
+namespace {
+
+// The sinks that a batch row sees behind a gap.
+uint32_t sinks_seen(const thimble_session* s, uint32_t row) {
+  const uint32_t layer = s->pass.layer;
+  return kv_seen_from(s->cache, layer, s->pass.first + row + 1) > 0 ? kv_sinks(s->cache, layer) : 0;
+}
+
+}  // namespace
+#endif
 
 void rotate_and_store(thimble_session* s, uint32_t row) {
   const thimble_model& m = s->model;
@@ -32,6 +43,14 @@ void rotate_and_store(thimble_session* s, uint32_t row) {
   const float* table = a.rope + (size_t{row} * tables + rope_of(w, layer)) * 2 * m.head_dim;
   // Scaling the query once is scaling each of its scores.
   const float scale = header_of(m).score_scale;
+#if THIMBLE_SINKS
+  if (sinks_seen(s, row) > 0) {  // the query that meets them waits where the context will be
+    float* distant = a.context + size_t{row} * a.context_stride;
+    memcpy(distant, q, size_t{m.n_heads} * m.head_dim * sizeof(float));
+    const float* farthest = s->sink_rope + size_t{rope_of(w, layer)} * 2 * m.head_dim;
+    s->kernels->rotate(distant, farthest, m.n_heads, m.head_dim, scale);
+  }
+#endif
   s->kernels->rotate(q, table, m.n_heads, m.head_dim, scale);
   s->kernels->rotate(k, table, m.n_kv_heads, m.head_dim, 1.0f);
   kv_cache_store(s->cache, s->pass.layer, s->pass.first + row, k, v);
@@ -42,24 +61,28 @@ void attend(thimble_session* s, uint32_t row, uint32_t kv_begin, uint32_t kv_end
   const Activations& a = s->act;
   const uint32_t shared = m.n_heads / m.n_kv_heads;  // query heads a KV head
   const uint32_t end = s->pass.first + row + 1;      // positions so far
-  const uint32_t window = window_of(s->weights, s->pass.layer);
-  const uint32_t begin = window > 0 && end > window ? end - window : 0;
+  const uint32_t begin = kv_seen_from(s->cache, s->pass.layer, end);
   const uint32_t first = kv_begin * shared, n_heads = (kv_end - kv_begin) * shared;
-  const float* q = a.qkv + size_t{row} * a.qkv_stride + size_t{first} * m.head_dim;
+  float* q = a.qkv + size_t{row} * a.qkv_stride + size_t{first} * m.head_dim;
+  float* context = a.context + size_t{row} * a.context_stride + size_t{first} * m.head_dim;
   const QuantizedRows q8 = skip_rows(a.query, first);
   if (s->cache.type == kWeightQ8) s->kernels->quantize_q8(q8, q, m.head_dim, m.head_dim, n_heads);
-  const Look look = {s->cache,
-                     s->pass.layer,
-                     kv_begin,
-                     kv_end,
-                     shared,
-                     begin - kv_layer_base(s->cache, s->pass.layer),
-                     end - begin,
-                     q,
-                     q8,
-                     a.scores + size_t{first} * a.scores_stride,
-                     a.scores_stride,
-                     a.context + size_t{row} * a.context_stride + size_t{first} * m.head_dim};
+  Look look = {s->cache,
+               s->pass.layer,
+               kv_begin,
+               kv_end,
+               shared,
+               kv_slot(s->cache, s->pass.layer, begin),
+               end - begin,
+               q,
+               q8,
+               a.scores + size_t{first} * a.scores_stride,
+               a.scores_stride,
+               context};
+#if THIMBLE_SINKS
+  look.weights += a.sinks_stride;
+  look.sinks = {sinks_seen(s, row), a.sinks_stride, context, q};
+#endif
   attend_heads(
       *s->kernels, look, [] {},
       [&] {

@@ -17,10 +17,10 @@ constexpr uint32_t kMaxCandidates = 256;
 // The order of logits as integers: the larger, the likelier. The zeros are equal, and a NaN counts
 // as minus infinity.
 __attribute__((always_inline)) static inline uint32_t logit_order(float logit) {
-  const uint32_t bits = bits_of(logit), size = bits & 0x7fffffffu;
-  if (size == 0) return 0x80000000u;
-  if (size > 0x7f800000u) return 0x007fffffu;
-  return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+  // In signed numbers and without branches, for vectors.
+  const int32_t bits = static_cast<int32_t>(bits_of(logit)), size = bits & 0x7fffffff;
+  const int32_t order = bits < 0 ? -size : size;
+  return static_cast<uint32_t>(size > 0x7f800000 ? -0x7f800000 : order) + 0x80000000u;
 }
 
 // In the order of ids, as the sampler wants them.

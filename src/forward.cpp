@@ -40,7 +40,7 @@ void scale_logits(const FileHeader& h, float* logits, uint32_t n) {
 void embed(thimble_session* s, uint32_t row) {
   const Activations& a = s->act;
   const uint32_t position = s->pass.first + row;
-  const uint32_t token = static_cast<uint32_t>(s->tokens[position]);
+  const uint32_t token = static_cast<uint32_t>(token_at(s, position));
   const uint32_t head_dim = s->model.head_dim, tables = header_of(s->model).n_ropes;
   float* x = a.x + size_t{row} * a.x_stride;
   read_row(x, s->weights.embedding, token);
@@ -54,10 +54,7 @@ void embed(thimble_session* s, uint32_t row) {
     s->kernels->add(x, learned, s->model.dim);
   }
 #endif
-  for (uint32_t i = 0; i < tables; ++i) {
-    s->kernels->rope_table(a.rope + (size_t{row} * tables + i) * 2 * head_dim,
-                           s->weights.rope + size_t{i} * (head_dim / 2), head_dim, position);
-  }
+  rope_tables(s, a.rope + size_t{row} * tables * 2 * head_dim, position);
 }
 
 // The matrix's input in int8, where its weights are, from batch row `row`.
@@ -307,7 +304,7 @@ Work stage_work(const thimble_session* s) {
     case kFinalNormStage:
       return {1, kPerNorm * m.dim};
     case kMakeRoom: {
-      if (!THIMBLE_WINDOWS || kv_layer_has_room(s->cache, p.layer, p.first + p.n)) return {0, 1};
+      if (!THIMBLE_MOVING || kv_layer_has_room(s->cache, p.layer, p.first + p.n)) return {0, 1};
       return {1, uint64_t{2} * m.n_kv_heads * m.head_dim * kv_layer_size(s->cache, p.layer)};
     }
     case kRotateAndStore:
@@ -316,8 +313,8 @@ Work stage_work(const thimble_session* s) {
       return {p.n, kPerActivation * m.hidden_dim};
     case kAttend: {
       const uint32_t shared = m.n_heads / m.n_kv_heads;
-      return {p.n * m.n_kv_heads,
-              uint64_t{shared} * (2 * m.head_dim + kPerWeight) * (p.first + p.n)};
+      return {p.n * m.n_kv_heads, uint64_t{shared} * (2 * m.head_dim + kPerWeight) *
+                                      kv_most_seen(s->cache, p.layer, p.first + p.n)};
     }
     default: {
       const Matrix& w = stage_matrix(s);
@@ -355,8 +352,8 @@ void run_stage(thimble_session* s, uint32_t begin, uint32_t end) {
       multiply_stage(s, begin, end);
       break;
     case kMakeRoom:
-#if THIMBLE_WINDOWS
-      if (end > begin) kv_cache_move(s->cache, p.layer, p.first, window_of(w, p.layer));
+#if THIMBLE_MOVING
+      if (end > begin) kv_cache_move(s->cache, p.layer, p.first);
 #endif
       break;
     case kRotateAndStore:
@@ -427,15 +424,9 @@ void rewind_to(thimble_session* s, uint32_t position) {
   s->position = position;
   if (position < s->cached) s->cached = position;
   if (position < s->overflowed) s->overflowed = 0;
-#if THIMBLE_WINDOWS
-  for (uint32_t i = 0; s->cache.layers && i < s->model.n_layers; ++i) {
-    const uint32_t window = window_of(s->weights, i);
-    const uint32_t base = kv_layer_base(s->cache, i);
-    if (base > 0 && s->cached + 1 < base + window) s->cached = 0;
-  }
-  for (uint32_t i = 0; s->cache.layers && s->cached == 0 && i < s->model.n_layers; ++i) {
-    s->cache.layers[i].base = 0;
-  }
+#if THIMBLE_MOVING
+  if (!kv_cache_reaches(s->cache, s->model.n_layers, s->cached + 1)) s->cached = 0;
+  if (s->cached == 0) kv_cache_start_at(s->cache, s->model.n_layers, 0);
 #endif
   s->pass.stage = kIdle;
   s->has_logits = 0;
@@ -448,6 +439,18 @@ void forward_begin(thimble_session* s, uint32_t end) {
   s->candidates.n = 0;
   s->self_test.is_running = false;  // one that was finished by thimble_step and then given up
   begin_batch(s);
+}
+
+void forward_resume(thimble_session* s, const uint8_t* normed) {
+  const Activations& a = s->act;
+  memcpy(a.normed, normed, s->model.dim * sizeof(float));
+  quantize(s, s->weights.head, a.normed, a.x_stride, 0);
+  s->candidates.n = 0;
+  s->pass = {kHead, s->model.n_layers, 0, s->position - 1, 1, s->position};
+}
+
+const float* forward_result(const thimble_session* s) {
+  return s->act.normed + size_t{s->pass.n - 1} * s->act.x_stride;
 }
 
 thimble_status forward_step(thimble_session* s, uint64_t budget) {
@@ -467,6 +470,18 @@ thimble_status forward_step(thimble_session* s, uint64_t budget) {
     if (s->pass.unit == work.units) advance(s);
   }
   return THIMBLE_OK;
+}
+
+Stage forward_stage(thimble_session* s) {
+  const Stage stage = s->pass.stage;
+  if (stage == kIdle) return stage;
+  const Work work = stage_work(s);
+  if (work.units == 0) {
+    advance(s);
+  } else {
+    forward_step(s, (work.units - s->pass.unit) * work.cost);  // just as much as is left of it
+  }
+  return stage;
 }
 
 thimble_status forward_self_test(thimble_session* s, uint64_t* recorded) {

@@ -21,6 +21,15 @@ void forward_begin(thimble_session* s, uint32_t end);
 // THIMBLE_OK.
 thimble_status forward_step(thimble_session* s, uint64_t budget);
 
+// What the head of the pass that has completed was multiplied with, (dim); and the way back: starts
+// a pass that has nothing left but the head, over such a vector of the last token.
+const float* forward_result(const thimble_session* s);
+void forward_resume(thimble_session* s, const uint8_t* normed);
+
+// Runs the stage that the pass is at to its end and returns which one it was; kIdle: the pass is
+// complete. Whoever has a clock can read it between two calls. Results are those of forward_step.
+Stage forward_stage(thimble_session* s);
+
 // Forgets the session's text and feeds the file's self-test, whose results are compared with the
 // file's; or written to `recorded`, (n_layers + 1), if that is not null. Then come forward_step,
 // until the pass is complete, and forward_self_test_end. Errors: NO_SELF_TEST, CONTEXT_FULL.

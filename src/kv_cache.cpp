@@ -84,31 +84,53 @@ void store_q8(const KvCache& cache, uint32_t layer, uint32_t position, const flo
 
 }  // namespace
 
-KvCache kv_cache_take(Arena* arena, const thimble_model& model, uint32_t n_ctx, uint32_t n_batch,
-                      WeightType type, uint32_t tile) {
+KvLayer kv_layer(uint32_t window, const KvConfig& config) {
+  KvLayer layer = {};
+  layer.window = window;
+  uint64_t all = round_up(config.n_ctx, kLanes);
+  if (THIMBLE_SINKS && config.n_sinks > 0) {
+    const uint32_t rest = config.n_ctx - config.n_sinks;
+    all = UINT64_MAX;
+    if (window == 0 || window > rest) {
+      layer.window = rest;
+      layer.sinks = config.n_sinks;
+      layer.kept = layer.base = static_cast<uint32_t>(round_up(config.n_sinks, kLanes));
+    }
+  }
+  uint64_t size = all;
+  if (layer.window > 0) {
+    size = layer.kept + round_up(uint64_t{layer.window} + config.n_batch + 14, kLanes);
+  }
+  layer.size = static_cast<uint32_t>(size < all ? size : all);
+  return layer;
+}
+
+KvCache kv_cache_take(Arena* arena, const thimble_model& model, const KvConfig& config) {
   KvCache cache = {};
-  cache.n_ctx = kv_positions(0, n_batch, n_ctx);
+  cache.n_ctx = static_cast<uint32_t>(round_up(config.n_ctx, kLanes));
   cache.n_kv_heads = model.n_kv_heads;
   cache.head_dim = model.head_dim;
-  cache.tile = tile;
-  cache.type = type;
+  cache.tile = config.tile;
+  cache.type = config.type;
   cache.heads_per_scale = (31 + model.head_dim) / model.head_dim;
   cache.n_scales = (model.n_kv_heads + cache.heads_per_scale - 1) / cache.heads_per_scale;
   uint64_t cached = uint64_t{model.n_layers} * cache.n_ctx;
-#if THIMBLE_WINDOWS
-  if (header_of(model).has_windows) {
+#if THIMBLE_MOVING
+  const bool has_windows = THIMBLE_WINDOWS && header_of(model).has_windows;
+  if (has_windows || config.n_sinks > 0) {
     cache.layers = arena->take<KvLayer>(model.n_layers);
-    const uint32_t* kinds = table_of<uint32_t>(model, kLayerKinds);
+    const uint32_t* kinds = has_windows ? table_of<uint32_t>(model, kLayerKinds) : nullptr;
     cached = 0;
     for (uint32_t i = 0; i < model.n_layers; ++i) {
-      const uint32_t size = kv_positions(kinds[2 * i], n_batch, n_ctx);
-      if (cache.layers) cache.layers[i] = {static_cast<uint32_t>(cached), size, 0};
-      cached += size;
+      KvLayer layer = kv_layer(kinds ? kinds[2 * i] : 0, config);
+      layer.before = static_cast<uint32_t>(cached);
+      cached += layer.size;
+      if (cache.layers) cache.layers[i] = layer;
     }
   }
 #endif
   const uint64_t positions = cached * model.n_kv_heads;
-  if (type == kWeightQ8) {
+  if (config.type == kWeightQ8) {
     cache.keys = arena->take<int8_t>(positions * kv_padded_dim(model.head_dim));
     cache.values = arena->take<int8_t>(positions * model.head_dim);
     const uint64_t scales = cached * cache.n_scales;
@@ -134,7 +156,7 @@ void kv_cache_clear(const KvCache& cache, uint32_t n_layers) {
 
 void kv_cache_store(const KvCache& cache, uint32_t layer, uint32_t position, const float* key,
                     const float* value) {
-  position -= kv_layer_base(cache, layer);
+  position = kv_slot(cache, layer, position);
   if (cache.type == kWeightQ8) {
     store_q8(cache, layer, position, key, value);
   } else {
@@ -142,16 +164,30 @@ void kv_cache_store(const KvCache& cache, uint32_t layer, uint32_t position, con
   }
 }
 
-#if THIMBLE_WINDOWS
-void kv_cache_move(const KvCache& cache, uint32_t layer, uint32_t first, uint32_t window) {
+uint32_t kv_needed_from(const KvCache& cache, uint32_t layer, uint32_t next) {
+  const uint32_t seen = kv_seen_from(cache, layer, next + 1) / kLanes * kLanes;
+  return cache.layers && seen > cache.layers[layer].kept ? seen : 0;
+}
+
+#if THIMBLE_MOVING
+namespace {
+
+uint32_t base_for(const KvCache& cache, uint32_t layer, uint32_t next) {
+  const uint32_t needed = kv_needed_from(cache, layer, next);
+  return needed > 0 ? needed : cache.layers[layer].kept;
+}
+
+}  // namespace
+
+void kv_cache_move(const KvCache& cache, uint32_t layer, uint32_t first) {
   KvLayer& at = cache.layers[layer];
-  const uint32_t base = first < window ? 0 : (first + 1 - window) / kLanes * kLanes;
-  const size_t gone = base - at.base, kept = at.size - gone;
+  const uint32_t base = base_for(cache, layer, first);
+  const size_t gone = base - at.base, moved = at.size - at.kept - gone;
   at.base = base;
   // Tiles divide kLanes, so whole ones move; rows of `width` bytes a position.
   const auto move = [&](void* data, size_t row, size_t width) {
-    uint8_t* to = static_cast<uint8_t*>(data) + row * width;
-    memmove(to, to + gone * width, kept * width);
+    uint8_t* to = static_cast<uint8_t*>(data) + (row + at.kept) * width;
+    memmove(to, to + gone * width, moved * width);
   };
   for (uint32_t h = 0; h < cache.n_kv_heads; ++h) {
     const size_t head = kv_head_at(cache, layer, h);
@@ -165,7 +201,74 @@ void kv_cache_move(const KvCache& cache, uint32_t layer, uint32_t first, uint32_
     move(cache.value_scales, row, sizeof(uint16_t));
   }
 }
+
+bool kv_cache_reaches(const KvCache& cache, uint32_t n_layers, uint32_t end) {
+  for (uint32_t i = 0; cache.layers && i < n_layers; ++i) {
+    const KvLayer& at = cache.layers[i];
+    if (at.base > at.kept && kv_seen_from(cache, i, end) < at.base) return false;
+  }
+  return true;
+}
+
+void kv_cache_start_at(const KvCache& cache, uint32_t n_layers, uint32_t next) {
+  for (uint32_t i = 0; cache.layers && i < n_layers; ++i) {
+    cache.layers[i].base = base_for(cache, i, next);
+  }
+}
 #endif
+
+namespace {
+
+// Calls copy(cached, row, bytes) for what a row consists of, piece by piece.
+template <class Copy>
+void each_piece(const KvCache& cache, uint32_t layer, uint32_t position, Copy copy) {
+  const uint32_t slot = kv_slot(cache, layer, position), width = element_bytes(cache);
+  const size_t tile = cache.tile, together = cache.type == kWeightQ8 ? 4 : 1;
+  size_t at = 0;
+  const auto piece = [&](void* cached, size_t bytes) {
+    copy(static_cast<uint8_t*>(cached), at, bytes);
+    at += bytes;
+  };
+  if (cache.type == kWeightQ8) {
+    uint16_t* const both[] = {cache.key_scales, cache.value_scales};
+    for (uint16_t* scales : both) {
+      for (uint32_t i = 0; i < cache.n_scales; ++i) {
+        piece(scales + kv_scales_at(cache, layer, i * cache.heads_per_scale) + slot, 2);
+      }
+    }
+  }
+  for (uint32_t h = 0; h < cache.n_kv_heads; ++h) {
+    uint8_t* keys = static_cast<uint8_t*>(cache.keys) +
+                    (kv_head_at(cache, layer, h) + slot / tile * tile) * kv_key_dim(cache) * width +
+                    slot % tile * together * width;
+    for (uint32_t d = 0; d < cache.head_dim; ++d) {
+      piece(keys + (d / together * tile * together + d % together) * width, width);
+    }
+  }
+  for (uint32_t h = 0; h < cache.n_kv_heads; ++h) {
+    piece(static_cast<uint8_t*>(cache.values) +
+              (kv_head_at(cache, layer, h) + slot) * cache.head_dim * width,
+          cache.head_dim * width);
+  }
+}
+
+}  // namespace
+
+size_t kv_row_bytes(const KvCache& cache) {
+  const size_t numbers = size_t{2} * cache.n_kv_heads * cache.head_dim * element_bytes(cache);
+  return numbers + (cache.type == kWeightQ8 ? 4 * cache.n_scales : 0);
+}
+
+void kv_cache_save_row(const KvCache& cache, uint32_t layer, uint32_t position, uint8_t* out) {
+  each_piece(cache, layer, position,
+             [&](const uint8_t* cached, size_t at, size_t n) { memcpy(out + at, cached, n); });
+}
+
+void kv_cache_load_row(const KvCache& cache, uint32_t layer, uint32_t position,
+                       const uint8_t* row) {
+  each_piece(cache, layer, position,
+             [&](uint8_t* cached, size_t at, size_t n) { memcpy(cached, row + at, n); });
+}
 
 Matrix kv_cache_keys(const KvCache& cache, uint32_t layer, uint32_t kv_head, uint32_t first,
                      uint32_t n) {

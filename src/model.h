@@ -91,10 +91,6 @@ struct Weights {
 };
 Weights weights_of(const thimble_model& model);
 
-// What a layer sees of the positions before it, its own included; 0: all.
-inline uint32_t window_of(const Weights& w, uint32_t layer) {
-  return THIMBLE_WINDOWS && w.layer_kinds ? w.layer_kinds[2 * layer] : 0;
-}
 inline uint32_t rope_of(const Weights& w, uint32_t layer) {
   return THIMBLE_ROPES && w.layer_kinds ? w.layer_kinds[2 * layer + 1] : 0;
 }

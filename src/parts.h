@@ -50,6 +50,9 @@
 #ifndef THIMBLE_WINDOWS  // layers that see less than all positions
 #define THIMBLE_WINDOWS 1
 #endif
+#ifndef THIMBLE_SINKS  // sessions whose text goes on for ever
+#define THIMBLE_SINKS 1
+#endif
 #ifndef THIMBLE_ROPES  // more than one table of rotary frequencies
 #define THIMBLE_ROPES 1
 #endif
@@ -72,6 +75,8 @@
 #if !(THIMBLE_SILU || THIMBLE_GELU_TANH || THIMBLE_GELU || THIMBLE_RELU)
 #error "A build has an activation: THIMBLE_SILU, THIMBLE_GELU_TANH, THIMBLE_GELU or THIMBLE_RELU."
 #endif
+// Layers whose cache moves along with the text.
+#define THIMBLE_MOVING (THIMBLE_WINDOWS || THIMBLE_SINKS)
 // Activations other than gated SiLU.
 #define THIMBLE_ACTIVATIONS (THIMBLE_GELU_TANH || THIMBLE_GELU || THIMBLE_RELU || THIMBLE_NOT_GATED)
 

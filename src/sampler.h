@@ -19,8 +19,12 @@ struct SampleInput {
   const int32_t* ids;  // (n) the tokens of these logits, ascending: the n likeliest; null: all
   uint32_t* odds;      // (n) scratch
   uint32_t n;
-  const int32_t* history;  // (position) tokens so far, each within the vocabulary
+  const int32_t* history;  // tokens so far, each within the vocabulary
   uint32_t position;
+#if THIMBLE_SINKS
+  uint32_t ring = UINT32_MAX;  // that of position p is at p % ring,
+  uint32_t kept = UINT32_MAX;  // and the last so many are sure to be there
+#endif
 };
 
 // As thimble_sample. A sampling outside its ranges (a NaN included), or one that asks for more than

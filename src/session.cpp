@@ -23,23 +23,32 @@ uint64_t widest_padded_input(const thimble_model& m) {
   return widest;
 }
 
+KvConfig kv_config(const ResolvedConfig& c) {
+  return {c.n_ctx, c.n_batch, c.n_sinks, c.kv_type, c.kernels->row_tile};
+}
+
 // Scores of one head at most: all positions, or the longest window and what a whole tile before it
 // adds.
-uint32_t longest_look(const thimble_model& m, uint32_t n_ctx) {
-#if THIMBLE_WINDOWS
-  if (header_of(m).has_windows) {
-    const uint32_t* kinds = table_of<uint32_t>(m, kLayerKinds);
-    uint32_t longest = 0;
-    for (uint32_t i = 0; i < m.n_layers; ++i) {
-      const uint32_t window = kinds[2 * i];
-      const uint32_t seen = window > 0 && window + kLanes - 1 < n_ctx ? window + kLanes - 1 : n_ctx;
-      longest = seen > longest ? seen : longest;
-    }
-    return longest;
+uint32_t longest_look(const thimble_model& m, const ResolvedConfig& config) {
+#if THIMBLE_MOVING
+  const uint32_t n_ctx = config.n_ctx;
+  const bool has_windows = THIMBLE_WINDOWS && header_of(m).has_windows;
+  if (!has_windows && config.n_sinks == 0) return n_ctx;
+  const uint32_t* kinds = has_windows ? table_of<uint32_t>(m, kLayerKinds) : nullptr;
+  uint32_t longest = 0;
+  for (uint32_t i = 0; i < m.n_layers; ++i) {
+    const KvLayer layer = kv_layer(kinds ? kinds[2 * i] : 0, kv_config(config));
+    const uint32_t behind = layer.window + kLanes - 1;  // where a window does not start a tile
+    const bool is_cut = behind > n_ctx && config.n_sinks == 0;  // a text ends, or it goes on,
+    const bool is_all = layer.window == 0 || is_cut || (layer.sinks > 0 && behind < n_ctx);
+    const uint32_t seen = is_all ? n_ctx : behind;
+    longest = seen > longest ? seen : longest;
   }
-#endif
+  return longest;
+#else
   (void)m;
-  return n_ctx;
+  return config.n_ctx;
+#endif
 }
 
 // In two steps: what a pass's end needs, then what is only used within a pass.
@@ -63,7 +72,11 @@ void take_activations(Activations* to, Arena* arena, const thimble_model& m,
   a.context_stride = row_width(q);
   a.gate_up_stride =
       row_width((THIMBLE_NOT_GATED && !header_of(m).gated ? 1 : 2) * uint64_t{m.hidden_dim});
-  a.scores_stride = row_width(longest_look(m, config.n_ctx));
+  a.scores_stride = row_width(longest_look(m, config));
+#if THIMBLE_SINKS
+  a.sinks_stride = row_width(config.n_sinks);
+  a.scores_stride += a.sinks_stride;
+#endif
   a.x = arena->take<float>(batch * a.x_stride);
   a.qkv = arena->take<float>(batch * a.qkv_stride);
   a.context = arena->take<float>(batch * a.context_stride);
@@ -77,6 +90,12 @@ void take_activations(Activations* to, Arena* arena, const thimble_model& m,
     a.query.scales = arena->take<float>(m.n_heads);
     a.query.sums = arena->take<int32_t>(m.n_heads);
   }
+}
+
+// A text without end needs positions without end.
+bool has_good_sinks(const thimble_model& m, const ResolvedConfig& config) {
+  return config.n_sinks == 0 || (THIMBLE_SINKS && config.n_sinks <= kMaxSinks &&
+                                 config.n_sinks < config.n_ctx && !header_of(m).learned_positions);
 }
 
 }  // namespace
@@ -98,10 +117,22 @@ thimble_session* session_layout(Arena* arena, const thimble_model& model,
   s.n_ctx = config.n_ctx;
   s.n_batch = config.n_batch;
   s.pass.stage = kIdle;
-  s.tokens = arena->take<int32_t>(config.n_ctx);
+  uint32_t token_room = config.n_ctx;
+#if THIMBLE_SINKS
+  // The last n_ctx tokens stay through a rewind: one of n_ctx that were fed and not computed, or
+  // one within what the cache still has.
+  if (config.n_sinks > 0) token_room += config.n_ctx + config.n_batch + 2 * kLanes;
+  s.n_sinks = config.n_sinks;
+  s.token_room = token_room;
+#endif
+  s.tokens = arena->take<int32_t>(token_room);
   p.tokens = taken();
-  s.cache = kv_cache_take(arena, model, config.n_ctx, config.n_batch, config.kv_type,
-                          config.kernels->row_tile);
+  s.cache = kv_cache_take(arena, model, kv_config(config));
+#if THIMBLE_SINKS
+  if (config.n_sinks > 0) {
+    s.sink_rope = arena->take<float>(uint64_t{header_of(model).n_ropes} * 2 * model.head_dim);
+  }
+#endif
   p.cache = taken();
   const uint32_t kept = config.n_candidates;
   s.candidates = candidates_take(arena, kept);
@@ -125,6 +156,9 @@ thimble_session* session_layout(Arena* arena, const thimble_model& model,
   thimble_session* session = static_cast<thimble_session*>(place);
   if (session) {
     s.weights = weights_of(model);
+#if THIMBLE_SINKS
+    if (is_endless(&s)) rope_tables(&s, s.sink_rope, s.n_ctx - 1);
+#endif
     *session = s;
     kv_cache_clear(s.cache, model.n_layers);
   }
@@ -138,10 +172,11 @@ thimble_status resolve_config(const thimble_model& model, const thimble_config* 
   out->n_ctx = c.n_ctx ? c.n_ctx : model.n_ctx;
   out->n_batch = c.n_batch ? c.n_batch : 1;
   out->n_candidates = c.n_candidates < model.vocab_size ? c.n_candidates : 0;
+  out->n_sinks = c.n_sinks;
   out->kv_type = c.kv_type == THIMBLE_KV_Q8 ? kWeightQ8 : kWeightF32;
   out->kernels = kernels_by_name(c.isa);
   const bool good = out->n_ctx <= model.n_ctx && out->n_batch <= kMaxBatch &&
-                    out->n_candidates <= kMaxCandidates &&
+                    out->n_candidates <= kMaxCandidates && has_good_sinks(model, *out) &&
                     (c.kv_type == THIMBLE_KV_F32 || c.kv_type == THIMBLE_KV_Q8) && out->kernels;
   if (out->n_batch > out->n_ctx) out->n_batch = out->n_ctx;  // a larger one could not be used
   return good ? THIMBLE_OK : THIMBLE_ERROR_CONFIG;

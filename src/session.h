@@ -14,6 +14,7 @@
 namespace thimble {
 
 constexpr uint32_t kMaxBatch = 1024;
+constexpr uint32_t kMaxSinks = 64;
 
 // Logits that are computed at once where candidates are kept.
 constexpr uint32_t kHeadChunk = 64;
@@ -60,10 +61,11 @@ struct Activations {
   float* context;       // (n_batch, n_heads * head_dim): what attention gives
   float* gate_up;       // (n_batch, 2 * hidden_dim), or hidden_dim if not gated
   float* rope;          // (n_batch, n_ropes, 2, head_dim): the rotation's tables at each position
-  float* scores;        // (n_heads, n_ctx): attention scores, then weights, of one position
+  float* scores;        // (n_heads, n_ctx): attention scores, then weights, of one position; those
+                        // of sinks need sinks_stride more before each row
   QuantizedRows input;  // q8 weights: the current matrix's input; padded_cols and group vary
   QuantizedRows query;  // q8 cache: (n_heads, padded head_dim), one scale a head
-  uint32_t x_stride, qkv_stride, context_stride, gate_up_stride, scores_stride;
+  uint32_t x_stride, qkv_stride, context_stride, gate_up_stride, scores_stride, sinks_stride;
 };
 
 }  // namespace thimble
@@ -77,13 +79,16 @@ struct thimble_session {
   thimble::Pass pass;
   thimble_attention_hook on_attention;
   void* hook_user;
-  int32_t* tokens;  // (n_ctx): those computed, then those fed
+  float*
+      sink_rope;  // (n_ropes, 2, head_dim), with sinks: the rotation's tables at position n_ctx - 1
+  int32_t* tokens;  // (token_room): those computed, then those fed; with sinks the last ones, in a
+                    // ring: token_at
   float* logits;    // (vocab_size, rounded up to whole tiles); with candidates (kHeadChunk)
   thimble::Candidates candidates;
   uint32_t* odds;        // (vocab_size or candidates): the sampler's scratch
   void* encode_scratch;  // activations' memory, used between passes
   size_t encode_scratch_size;
-  uint32_t n_ctx, n_batch;
+  uint32_t n_ctx, n_batch, n_sinks, token_room;
   uint32_t position;  // tokens computed
   uint32_t cached;    // and still to be seen by the next one: less after a rewind beyond a window
   uint32_t has_logits;
@@ -95,12 +100,36 @@ namespace thimble {
 
 static_assert(sizeof(thimble_session) <= kSessionBytes, "the structure has a fixed place");
 
+// With sinks a text has no end, and its tokens a ring.
+inline bool is_endless(const thimble_session* s) {
+  return THIMBLE_SINKS && s->n_sinks > 0;
+}
+inline int32_t& token_at(const thimble_session* s, uint32_t position) {
+  return s->tokens[is_endless(s) ? position % s->token_room : position];
+}
+
+// Tokens that can be fed at once. Positions end where their arithmetic would.
+constexpr uint32_t kMaxPosition = UINT32_MAX - 4 * kMaxContext;
+inline uint32_t room_of(const thimble_session* s) {
+  const uint32_t left = (is_endless(s) ? kMaxPosition : s->n_ctx) - s->position;
+  return is_endless(s) && left > s->n_ctx ? s->n_ctx : left;
+}
+
 // A configuration without defaults, within its ranges.
 struct ResolvedConfig {
-  uint32_t n_ctx, n_batch, n_candidates;
+  uint32_t n_ctx, n_batch, n_candidates, n_sinks;
   WeightType kv_type;
   const Kernels* kernels;
 };
+
+// The rotations' tables of a position, (n_ropes, 2, head_dim).
+inline void rope_tables(const thimble_session* s, float* tables, uint32_t position) {
+  const uint32_t head_dim = s->model.head_dim;
+  for (uint32_t i = 0; i < header_of(s->model).n_ropes; ++i) {
+    s->kernels->rope_table(tables + size_t{i} * 2 * head_dim,
+                           s->weights.rope + size_t{i} * (head_dim / 2), head_dim, position);
+  }
+}
 
 // What the arena is used for, in bytes.
 struct SessionParts {

@@ -33,9 +33,12 @@ constexpr char kTexts[] =
     "the model file has no self-test\0"
     "the model has no turns\0"
     "the results are not finite numbers\0"
+    "the cache has moved beyond that position\0"
+    "saved from a session of another model\0"
+    "saved from a session of another layout, or of a longer text\0"
     "an unknown status";
 
-constexpr int kHighest = THIMBLE_MORE, kLowest = THIMBLE_ERROR_NOT_FINITE;
+constexpr int kHighest = THIMBLE_MORE, kLowest = THIMBLE_ERROR_OTHER_LAYOUT;
 
 }  // namespace
 

@@ -148,8 +148,8 @@ static uint64_t tell(const thimble_model* model, thimble_session* session, const
 
 static void check_call_refusals(const thimble_model* model, thimble_session* session) {
   const int32_t none = (int32_t)model->vocab_size, some[2] = {0, 0};
-  const thimble_sampling greedy = {0, 0, 0, 0, 0, 0, 0};
-  const thimble_sampling cold = {-1.0f, 0, 0, 0, 0, 0, 0};
+  const thimble_sampling greedy = {0, 0, 0, 0, 0, 0, 0, 0};
+  const thimble_sampling cold = {-1.0f, 0, 0, 0, 0, 0, 0, 0};
   const uint32_t position = thimble_position(session);
   const uint64_t hash = thimble_logits_hash(session, THIMBLE_HASH_START);
   thimble_decoder decoder = {{0, 0, 0, 0}, 0, 0};
@@ -189,8 +189,8 @@ int main(int argc, char** argv) {
   static const char kText[] = "Once upon a time, there was a little girl";
   const thimble_config config = {kContext, kBatch, NULL, 0, 0};
   const thimble_config reference = {kContext, 1, "reference", 0, 0};
-  const thimble_sampling greedy = {0, 0, 0, 0, 0, 0, 0};
-  thimble_sampling warm = {0, 0, 0, 0, 0, 0, 0};
+  const thimble_sampling greedy = {0, 0, 0, 0, 0, 0, 0, 0};
+  thimble_sampling warm = {0, 0, 0, 0, 0, 0, 0, 0};
   thimble_model model;
   thimble_session *session = NULL, *other = NULL;
   thimble_status status;

@@ -50,7 +50,7 @@ for isa in reference scalar sse41 avx2 avxvnni avx512 avx512vnni avx512vbmi; do
 done
 echo "ways of feeding:"
 for how in "--feed 1" "--feed 3" "--feed 17" "--feed all" "--batch 1" "--batch 5" "--budget 1000" \
-           "--budget 100000" "--load mmap" "--load memory"; do
+           "--budget 100000" "--open mmap" "--open memory"; do
   # shellcheck disable=SC2086
   same story "$(hash_of $thimble $model $how)" "$how"
 done

@@ -8,6 +8,8 @@
 #     self-tests, a flipped bit found, line by line (refusals.c)
 #   - arenas of the bytes that `thimble plan` gives are enough, a byte less is not (arena.c)
 #   - the README's example tells what `thimble run` tells, in such an arena (example.c)
+#   - a session that the host saved, with sinks and an int8 cache, goes on with the host's bits, is saved
+#     as the host saves it, and refused when damaged (sessions.c)
 #   - a fault is told and ends the program (fault.c)
 #   - every kernel gives the reference's bits (kernels.cpp)
 #   - one model of each family: self-tests, and hashes beyond every window; two of them also with an
@@ -58,6 +60,11 @@ check_programs() { # NAME
   link_program $1 example $story example
   run_program $1 example >$work/$1/example.txt || true
   same_text $1 "example.c" $work/example.expected $work/$1/example.txt
+
+  link_program $1 sessions $work/sessions.S sessions
+  run_program $1 sessions >$work/$1/sessions.txt || true
+  same_text $1 "a saved session: $(grep -o '0x.*' $work/sessions.expected | xargs)" $work/sessions.expected \
+    $work/$1/sessions.txt
 
   status=0
   link_program $1 fault $story fault
@@ -174,5 +181,11 @@ if ! $work/refusals >$work/refusals.expected; then
   sed 's/^/    /' $work/refusals.expected
   exit 1
 fi
+$program run $story -p "Tim had a red ball. One day, he" -t 0 -n 70 --ctx 48 --sinks 4 --kv q8 \
+  --save $work/tim.session >/dev/null 2>&1
+sessions_assembler $story $work/tim.session >$work/sessions.S
+${CC:-gcc} -std=c99 -O1 -no-pie -Iinclude tests/firmware/sessions.c tests/firmware/text.c tests/firmware/host.c \
+  $work/sessions.S "$(dirname $program)/libthimble.a" -o $work/sessions
+$work/sessions >$work/sessions.expected || { cat $work/sessions.expected; exit 1; }
 write_families
 for_each_board check_board

@@ -110,6 +110,13 @@ class DoubleForward {
     return scaled_logits(multiply(head_, norm(x, final_norm_)));
   }
 
+  // A text without end, as thimble_config's n_sinks has it: beyond n_ctx positions only the first
+  // n_sinks are seen, as far away as they would be in a text of n_ctx, and the last ones.
+  void set_sinks(uint32_t n_ctx, uint32_t n_sinks) {
+    n_ctx_ = n_ctx;
+    n_sinks_ = n_sinks;
+  }
+
   // Quantized values so far that might lie on the other side of a tie in the engine.
   size_t possible_flips() const { return possible_flips_; }
 
@@ -272,13 +279,13 @@ class DoubleForward {
 
   // Neighbouring pairs turn by position * theta^(-2i / head_dim) (Su et al. 2021), or by what the
   // layer's table says.
-  void rotate(Estimate* x, uint32_t rope) const {
+  void rotate(Estimate* x, uint32_t rope, uint32_t position) const {
     for (uint32_t i = 0; i < shape_.head_dim; i += 2) {
       double angle =
-          position_ * std::pow(static_cast<double>(shape_.rope_theta),
-                               -static_cast<double>(i) / static_cast<double>(shape_.head_dim));
+          position * std::pow(static_cast<double>(shape_.rope_theta),
+                              -static_cast<double>(i) / static_cast<double>(shape_.head_dim));
       if (!shape_.ropes.empty()) {
-        const uint64_t turns = shape_.ropes[rope][i / 2] * position_;
+        const uint64_t turns = shape_.ropes[rope][i / 2] * position;
         angle = std::ldexp(static_cast<double>(turns), -64) * 6.283185307179586476925;
         if (shape_.ropes[rope][i / 2] == 0) continue;
       }
@@ -295,27 +302,41 @@ class DoubleForward {
     }
   }
 
+  // Queries and keys as attention wants them.
+  Estimates normed_and_turned(const Layer& layer, Estimates qkv, uint32_t position) const {
+    const size_t head_dim = shape_.head_dim, q_width = shape_.n_heads * head_dim;
+    for (size_t at = 0; at < q_width + shape_.n_kv_heads * head_dim; at += head_dim) {
+      if (layer.qk_norm.rows() > 0) {
+        Estimates head(head_dim);
+        std::copy_n(qkv.data() + at, head_dim, head.data());
+        head = rms_norm(head, layer.qk_norm, at < q_width ? 0 : 1);
+        std::copy_n(head.data(), head_dim, qkv.data() + at);
+      }
+      rotate(qkv.data() + at, layer.kind.rope, position);
+    }
+    return qkv;
+  }
+
   // softmax(q . k / sqrt(head_dim)) . v (Vaswani et al. 2017). With weights p and context c:
   //   d c = sum over t of p_t (v_t - c) d score_t + p_t d v_t
   Estimates attention(Layer* layer, const Estimates& qkv) const {
     const size_t head_dim = shape_.head_dim;
     const size_t q_width = shape_.n_heads * head_dim, kv_width = shape_.n_kv_heads * head_dim;
-    Estimates turned = qkv;
-    for (size_t at = 0; at < q_width + kv_width; at += head_dim) {
-      if (layer->qk_norm.rows() > 0) {
-        Estimates head(head_dim);
-        std::copy_n(turned.data() + at, head_dim, head.data());
-        head = rms_norm(head, layer->qk_norm, at < q_width ? 0 : 1);
-        std::copy_n(head.data(), head_dim, turned.data() + at);
-      }
-      rotate(turned.data() + at, layer->kind.rope);
-    }
+    const Estimates turned = normed_and_turned(*layer, qkv, position_);
     const Estimate* k = turned.data() + q_width;
     layer->keys.emplace_back(k, k + kv_width);
     layer->values.emplace_back(k + kv_width, k + 2 * kv_width);
 
-    const size_t n = layer->keys.size(), window = layer->kind.window;
-    const size_t first = window > 0 && n > window ? n - window : 0;
+    const size_t n = layer->keys.size(), rest = n_ctx_ - n_sinks_;
+    const bool has_sinks = n_sinks_ > 0 && (layer->kind.window == 0 || layer->kind.window > rest);
+    const size_t window = has_sinks ? n_ctx_ : layer->kind.window;
+    const size_t first = window == 0 || n <= window ? 0 : has_sinks ? n - rest : n - window;
+    const Estimates distant =
+        normed_and_turned(*layer, qkv, n_ctx_ - 1);  // what sinks are met with
+    std::vector<size_t> seen;
+    for (size_t t = 0; t < n; ++t) {
+      if (t >= first || (has_sinks && t < n_sinks_)) seen.push_back(t);
+    }
     const double root = shape_.score_scale != 0.0f ? 1 / static_cast<double>(shape_.score_scale)
                                                    : std::sqrt(static_cast<double>(head_dim));
     Estimates out(q_width);
@@ -323,9 +344,9 @@ class DoubleForward {
       const size_t kv = h / (shape_.n_heads / shape_.n_kv_heads) * head_dim;
       Estimates scores(n);
       double max = -HUGE_VAL;
-      for (size_t t = first; t < n; ++t) {
+      for (size_t t : seen) {
         for (size_t d = 0; d < head_dim; ++d) {
-          const Estimate& a = turned[h * head_dim + d];
+          const Estimate& a = (t < first ? distant : turned)[h * head_dim + d];
           const Estimate& b = layer->keys[t][kv + d];
           scores[t].value += a.value * b.value / root;
           scores[t].variance += (square(a.value) * b.variance + square(b.value) * a.variance +
@@ -336,14 +357,14 @@ class DoubleForward {
         max = std::fmax(max, scores[t].value);
       }
       double sum = 0;
-      for (size_t t = first; t < n; ++t) sum += std::exp(scores[t].value - max);
+      for (size_t t : seen) sum += std::exp(scores[t].value - max);
       for (size_t d = 0; d < head_dim; ++d) {
         Estimate& c = out[h * head_dim + d];
-        for (size_t t = first; t < n; ++t) {
+        for (size_t t : seen) {
           c.value += std::exp(scores[t].value - max) / sum * layer->values[t][kv + d].value;
         }
         double chain = 0;
-        for (size_t t = first; t < n; ++t) {
+        for (size_t t : seen) {
           const double p = std::exp(scores[t].value - max) / sum;
           const Estimate& v = layer->values[t][kv + d];
           // exp is within an ulp, 2 u; then what scales it; before, the subtraction of max.
@@ -423,7 +444,7 @@ class DoubleForward {
   tools::WeightLayout layout_;
   Weights embedding_, positions_{1, {}}, final_norm_, head_;
   std::vector<Layer> layers_;
-  uint32_t position_ = 0;
+  uint32_t position_ = 0, n_ctx_ = 0, n_sinks_ = 0;
   size_t possible_flips_ = 0;
 };
 

@@ -42,7 +42,7 @@ figures_of() { # NAME TILE
       print "mac.group32", value["mac_group32_tile" tile]
       print "mac.q4_row", value["mac4_row_tile" tile]
       print "mac.q4_group32", value["mac4_group32_tile" tile]
-      split("f32 q8 group32_f32 group32_q8", sessions)
+      split("f32 q8 group32_f32 group32_q8 q4_f32 q4_q8", sessions)
       for (i in sessions) {
         session = sessions[i]
         if (!(session "_arena" in value)) continue # without ../shared
@@ -93,10 +93,12 @@ measure_board() { # NAME
   sizes_of $1 engine >/dev/null
   measure_model $1 $model
   mv $dir/told $dir/measured
-  if [ -d $shared ]; then # the same in groups of 32, which are what `thimble convert` makes
-    measure_model $1 $work/stories260K-$target-32.thimble
-    sed 's/^/group32_/' $dir/told >>$dir/measured
-  fi
+  local weights
+  for weights in group32 q4; do
+    [ -d $shared ] || continue
+    measure_model $1 $work/stories260K-$target-$weights.thimble
+    sed "s/^/${weights}_/" $dir/told >>$dir/measured
+  done
   figures_of $1 "$(row_tile_of $model)"
   local kind
   for kind in $kinds; do
@@ -114,7 +116,9 @@ if [ -d $shared ]; then
   for name in $boards; do
     set_board $name
     convert_stories $target --weights q8 --group row --for $target
-    convert_stories $target-32 --weights q8 --group 32 --for $target
+    # Groups of 32 are what `thimble convert` makes.
+    convert_stories $target-group32 --weights q8 --group 32 --for $target
+    convert_stories $target-q4 --weights q4 --for $target
   done
   limited="stack mac token slice"
   echo "stories260K, int8 weights with a scale a row, 256 positions"
@@ -159,6 +163,8 @@ sessions ""
 if [ -d $shared ]; then
   echo "the same with a scale for each 32 weights"
   sessions group32_
+  echo "the same with weights of 4 bits"
+  sessions q4_
 fi
 cat <<'END'
 first:     instructions of feed and step for the token at position 0, at 200: at position 200

@@ -201,7 +201,7 @@ bool use_everything(thimble_session* s, thimble_model* model, const thimble_conf
   static char out[4096];
   const char text[] = "one or  two words, \xc3\xa9\xff and more of them than a batch can hold";
   const thimble_sampling samplings[] = {
-      {}, {1.0f, 0, 0, 0, 0, 0, 1}, {0.8f, 0.9f, 0.05f, 1.2f, 32, 20, 2}};
+      {}, {1.0f, 0, 0, 0, 0, 0, 1, 0}, {0.8f, 0.9f, 0.05f, 1.2f, 32, 20, 2, 0}};
   thimble_decoder decoder = {};
   uint64_t hash = THIMBLE_HASH_START;
 

@@ -6,7 +6,9 @@
 #include <string>
 #include <vector>
 
-#include "bench.h"
+#include "bench_measure.h"
+#include "bench_report.h"
+#include "bench_shape.h"
 #include "error.h"
 #include "files.h"
 #include "json.h"
@@ -125,8 +127,8 @@ TEST_CASE("bench: every kernel and tile gives one logits hash") {
         CAPTURE(tile);
         if (hash == 0) hash = result.logits_hash;
         CHECK(result.logits_hash == hash);
-        CHECK(result.prefill_seconds > 0);
-        CHECK(result.decode_seconds > 0);
+        CHECK(result.prefill.fastest > 0);
+        CHECK(result.decode.fastest > 0);
       }
     }
   }
@@ -165,6 +167,70 @@ TEST_CASE("bench: the report as JSON") {
     const double bytes = json["results"][0]["decode_gb_per_s"].number;
     CHECK(share == doctest::Approx(bytes / 100).epsilon(0.01));
   }
+}
+
+TEST_CASE("bench: the parts of the time add up, and the median is none of the fastest") {
+  const ImageInMemory image = random_image(parse_shape(kTinyShape), {kWeightQ8, 32, 16});
+  BenchReport report = tiny_report(image, {""});
+  test::Json json = test::parse_json(to_json(report));
+  CHECK(json["results"][0]["decode_us_per_token"].kind == test::Json::kNull);
+  CHECK(to_text(report).find("us/token") == std::string::npos);
+
+  report.work.has_parts = true;
+  report.results = {measure(report.model, report.work, "")};
+  const BenchResult& result = report.results[0];
+  CHECK(result.prefill_parts.total() == doctest::Approx(result.prefill.fastest));
+  CHECK(result.decode_parts.total() == doctest::Approx(result.decode.fastest));
+  CHECK(result.prefill.median >= result.prefill.fastest);
+  CHECK(result.decode.median >= result.decode.fastest);
+  CHECK(result.prefill_parts.of[kSampling] == 0);
+  CHECK(result.decode_parts.of[kProjections] > 0);
+  CHECK(to_text(report).find("us/token") != std::string::npos);
+
+  json = test::parse_json(to_json(report));
+  for (const char* what : {"prefill", "decode"}) {
+    const test::Json& times = json["results"][0][std::string(what) + "_us_per_token"];
+    double sum = 0;
+    for (const char* name : kPartNames) sum += times[name].number;
+    const double total = times["total"].number;
+    CHECK(sum == doctest::Approx(total).epsilon(0.001));
+    const double rate = json["results"][0][std::string(what) + "_tokens_per_s"].number;
+    CHECK(rate * total == doctest::Approx(1e6).epsilon(0.001));
+  }
+}
+
+// A window of 16 has dropped what is needed when the next run goes back to the depth.
+TEST_CASE("bench: each run starts at the depth, behind the same tokens") {
+  ModelShape shape = parse_shape("24,20,2,4,2,50,64");
+  for (const uint32_t window : {0u, 16u}) {
+    shape.layers = {{window, 0}, {0, 0}};
+    const ImageInMemory image = random_image(shape, {kWeightF32, 0, 16});
+    const thimble_model model = open_model("deep", image.data(), image.bytes);
+    BenchWork work;
+    work.n_ctx = 64;
+    work.n_batch = 4;
+    work.n_prefill = 5;
+    work.n_decode = 30;
+    work.n_runs = 3;  // that agree, or measure() refuses them
+    work.has_parts = true;
+    const uint64_t shallow = measure(model, work, "").logits_hash;
+    work.depth = 20;
+    const BenchResult deep = measure(model, work, "");
+    CHECK(deep.logits_hash != shallow);
+    CHECK(measure(model, work, "reference").logits_hash == deep.logits_hash);
+  }
+}
+
+TEST_CASE("bench: draws of any kind are those of every run") {
+  const ImageInMemory image = random_image(parse_shape(kTinyShape), {kWeightQ8, 32, 16});
+  const thimble_model model = open_model("drawn", image.data(), image.bytes);
+  BenchWork work = {16, 3, 7, 9, 3};
+  const uint64_t greedy = measure(model, work, "").logits_hash;
+  work.sampling.temperature = 5.0f;
+  work.sampling.top_p = 0.9f;
+  const uint64_t warm = measure(model, work, "").logits_hash;
+  CHECK(warm != greedy);
+  CHECK(measure(model, work, "").logits_hash == warm);
 }
 
 TEST_CASE("bench: text in JSON") {

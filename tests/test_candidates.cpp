@@ -93,12 +93,13 @@ TEST_CASE("candidates: the same tokens and the same hash as with all logits") {
         for (uint64_t seed = 0; seed < 8; ++seed) {
           for (uint32_t top_k : {1u, 4u, k}) {
             if (top_k > k) continue;
-            token = same({3.0f, 0, 0, 0, 0, top_k, seed});
-            same({0.05f, 0.9f, 0, 0, 0, top_k, seed});
-            same({50.0f, 0.7f, 0.3f, 0, 0, top_k, seed});
+            token = same({3.0f, 0, 0, 0, 0, top_k, seed, 0});
+            same({0.05f, 0.9f, 0, 0, 0, top_k, seed, 0});
+            same({50.0f, 0.7f, 0.3f, 0, 0, top_k, seed, 0});
+            same({1.8f, 0.7f, 0.05f, 0, 0, top_k, seed, 1});
             if (top_k + 20 > k) continue;
-            same({2.0f, 0.95f, 0, 1.5f, 20, top_k, seed});
-            same({0, 0, 0, 2.0f, 20, top_k, seed});
+            same({2.0f, 0.95f, 0, 1.5f, 20, top_k, seed, 0});
+            same({0, 0, 0, 2.0f, 20, top_k, seed, 0});
           }
         }
       }
@@ -112,15 +113,16 @@ TEST_CASE("candidates: what they are not enough for is refused") {
   const std::vector<int32_t> text = random_tokens(3, 30, 300);
   feed_pieces(s, text.data(), text.size(), 30);
   const auto draw = [&](const thimble_sampling& sampling) { return thimble_sample(s, &sampling); };
-  CHECK(draw({0.8f, 0.9f, 0, 0, 0, 0, 1}) == THIMBLE_ERROR_ARGUMENT);   // all tokens
-  CHECK(draw({0.8f, 0.9f, 0, 0, 0, 41, 1}) == THIMBLE_ERROR_ARGUMENT);  // more than are kept
-  CHECK(draw({0.8f, 0.9f, 0, 0, 0, 40, 1}) >= 0);
-  CHECK(draw({0.8f, 0.9f, 0, 1.1f, 20, 21, 1}) == THIMBLE_ERROR_ARGUMENT);  // the penalty's window
-  CHECK(draw({0.8f, 0.9f, 0, 1.1f, 20, 20, 1}) >= 0);
-  CHECK(draw({0.8f, 0.9f, 0, 0.9f, 5, 20, 1}) == THIMBLE_ERROR_ARGUMENT);  // lifts others up
-  CHECK(draw({0, 0, 0, 1.1f, 30, 0, 1}) >= 0);
+  CHECK(draw({0.8f, 0.9f, 0, 0, 0, 0, 1, 0}) == THIMBLE_ERROR_ARGUMENT);   // all tokens
+  CHECK(draw({0.8f, 0.9f, 0, 0, 0, 41, 1, 0}) == THIMBLE_ERROR_ARGUMENT);  // more than are kept
+  CHECK(draw({0.8f, 0.9f, 0, 0, 0, 40, 1, 0}) >= 0);
+  CHECK(draw({0.8f, 0.9f, 0, 1.1f, 20, 21, 1, 0}) ==
+        THIMBLE_ERROR_ARGUMENT);  // the penalty's window
+  CHECK(draw({0.8f, 0.9f, 0, 1.1f, 20, 20, 1, 0}) >= 0);
+  CHECK(draw({0.8f, 0.9f, 0, 0.9f, 5, 20, 1, 0}) == THIMBLE_ERROR_ARGUMENT);  // lifts others up
+  CHECK(draw({0, 0, 0, 1.1f, 30, 0, 1, 0}) >= 0);
   // The window of 64 is too much from the first token on, though only 30 are there yet.
-  CHECK(draw({0, 0, 0, 1.1f, 0, 0, 1}) == THIMBLE_ERROR_ARGUMENT);
+  CHECK(draw({0, 0, 0, 1.1f, 0, 0, 1, 0}) == THIMBLE_ERROR_ARGUMENT);
   const thimble_config too_many = candidates_config(257), as_many = candidates_config(300);
   CHECK(thimble_session_bytes(&m.view, &too_many) == 0);
   CHECK(thimble_session_bytes(&m.view, &as_many) == thimble_session_bytes(&m.view, nullptr));
@@ -132,7 +134,7 @@ TEST_CASE("candidates: encoding between passes disturbs neither draw nor hash") 
   const std::vector<int32_t> text = random_tokens(3, 9, 300);
   feed_pieces(s, text.data(), text.size(), 9);
   const uint64_t hash = thimble_logits_hash(s, THIMBLE_HASH_START);
-  const thimble_sampling sampling = {1.0f, 0, 0, 0, 0, 8, 5};
+  const thimble_sampling sampling = {1.0f, 0, 0, 0, 0, 8, 5, 0};
   const int32_t token = thimble_sample(s, &sampling);
   // One word that needs all of the scratch.
   const size_t longest = thimble_encode_word_bytes(s);

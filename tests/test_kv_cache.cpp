@@ -24,7 +24,7 @@ struct CacheShape {
 struct TestCache {
   explicit TestCache(const CacheShape& s) : block(bytes(s), 0xa5) {
     Arena arena(block.data());
-    cache = kv_cache_take(&arena, model_of(s), s.n_ctx, 1, kWeightQ8, s.tile);
+    cache = kv_cache_take(&arena, model_of(s), {s.n_ctx, 1, 0, kWeightQ8, s.tile});
     kv_cache_clear(cache, s.n_layers);
   }
   static thimble_model model_of(const CacheShape& s) {
@@ -38,7 +38,7 @@ struct TestCache {
   }
   static size_t bytes(const CacheShape& s) {
     Arena counter(nullptr);
-    kv_cache_take(&counter, model_of(s), s.n_ctx, 1, kWeightQ8, s.tile);
+    kv_cache_take(&counter, model_of(s), {s.n_ctx, 1, 0, kWeightQ8, s.tile});
     return static_cast<size_t>(counter.used());
   }
 

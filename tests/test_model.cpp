@@ -94,9 +94,9 @@ bool is_token(const thimble_model& model, int32_t token) {
 std::vector<uint64_t> run_a_little(const thimble_model& model) {
   const thimble_sampling draws[] = {
       {},
-      {1.0f, 0, 0, 0, 0, 0, 1},
-      {0.7f, 0.9f, 0.05f, 1.3f, 4, 3, 2},
-      {100.0f, 0.01f, 1.0f, 100.0f, 256, 1000000, 3},
+      {1.0f, 0, 0, 0, 0, 0, 1, 0},
+      {0.7f, 0.9f, 0.05f, 1.3f, 4, 3, 2, 0},
+      {100.0f, 0.01f, 1.0f, 100.0f, 256, 1000000, 3, 0},
   };
   std::vector<uint64_t> hashes;
   for (size_t i = 0; kernels_at(i); ++i) {

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <limits>
 #include <numeric>
+#include <tuple>
 #include <vector>
 
 #include "random.h"
@@ -53,8 +54,9 @@ struct Reference {
   std::vector<uint32_t> kept;  // ids that can be drawn, ascending
   uint64_t mass = 0;
 
+  // all_odds decide what is kept; it is drawn by `drawn_by`, if that is not null.
   Reference(const std::vector<float>& logits, const std::vector<uint32_t>& all_odds,
-            const thimble_sampling& s)
+            const thimble_sampling& s, const std::vector<uint32_t>* drawn_by = nullptr)
       : odds(all_odds) {
     std::vector<uint32_t> order(odds.size());
     std::iota(order.begin(), order.end(), 0u);
@@ -78,12 +80,11 @@ struct Reference {
       order.resize(n_kept);
     }
     for (uint32_t id : order) {
-      if (odds[id] > 0 && double(odds[id]) >= double(s.min_p) * 0x1p30) {
-        kept.push_back(id);
-        mass += odds[id];
-      }
+      if (odds[id] > 0 && double(odds[id]) >= double(s.min_p) * 0x1p30) kept.push_back(id);
     }
     std::sort(kept.begin(), kept.end());
+    if (drawn_by) odds = *drawn_by;
+    for (uint32_t id : kept) mass += odds[id];
   }
 
   int32_t draw(uint64_t seed, uint32_t position) const {
@@ -151,23 +152,147 @@ TEST_CASE("every draw equals a sort's") {
     s.min_p = one_of(
         {0.0f, 0.0f, 0.05f, 1e-4f, 1.0f, 1e-12f, static_cast<float>(random.below(1000)) / 1000.0f});
     s.seed = random.below(4) ? random.next() : 0;
-    const Reference expected(logits, reference_odds(logits, s.temperature), s);
+    const std::vector<uint32_t> odds = reference_odds(logits, s.temperature);
+    const Reference expected(logits, odds, s);
+    const bool judges = (s.top_p > 0.0f && s.top_p < 1.0f) || s.min_p > 0.0f;
+    const Reference last(logits, reference_odds(logits, judges ? 1.0f : s.temperature), s, &odds);
     CAPTURE(round);
     CAPTURE(n);
     for (uint32_t position : {0u, 1u, 77u}) {
       for (const Kernels* kernels : tables) {
+        s.temperature_last = 0;
         REQUIRE(sample(*kernels, logits, s, position) == expected.draw(s.seed, position));
+        s.temperature_last = 1;
+        REQUIRE(sample(*kernels, logits, s, position) == last.draw(s.seed, position));
       }
     }
   }
 }
 
+// So many tokens that a sample says where to look: even odds, a few that have it all, levels with
+// ties, both mixed, odd numbers of them; each cut from narrow to nearly all.
+TEST_CASE("draws from very many tokens equal a sort's") {
+  Random random(20261126);
+  const Kernels& kernels = *kernels_at(0);
+  for (int round = 0; round < 100; ++round) {
+    const uint32_t n = 8192 + random.below(round % 3 == 0 ? 3 : 40000);
+    const uint32_t kind = random.below(5);
+    const float width = 0.2f + static_cast<float>(random.below(30)) / 10.0f;
+    std::vector<float> logits(n);
+    for (float& x : logits) {
+      x = random.normal() * width;
+      if (kind == 1) x = std::round(x * 4.0f) / 4.0f;
+      if (kind == 2) x = 0.5f;
+    }
+    if (kind >= 3) {
+      for (uint32_t i = 0; i < 20; ++i) logits[random.below(n)] = 12.0f + random.normal();
+    }
+    if (kind == 4) std::fill(logits.begin() + 64, logits.begin() + 900, 11.0f);  // in the sample
+    thimble_sampling s = warm(random.below(2) ? 0.8f : 1.7f);
+    s.temperature_last = random.below(2);
+    s.seed = random.next();
+    const float shares[] = {0.0f, 0.01f, 0.5f, 0.9f, 0.95f, 0.999f, 0.9999999f};
+    s.top_p = shares[random.below(7)];
+    const uint32_t counts[] = {0, 0, 2, 40, 1000, n / 4, n - 1};
+    s.top_k = counts[random.below(7)];
+    if (random.below(3) == 0) s.min_p = 0.05f;
+    const std::vector<uint32_t> odds = reference_odds(logits, s.temperature);
+    const bool first = !s.temperature_last || (s.top_p == 0.0f && s.min_p == 0.0f);
+    const Reference expected(logits, first ? odds : reference_odds(logits, 1.0f), s, &odds);
+    CAPTURE(round);
+    CAPTURE(kind);
+    for (uint32_t position : {0u, 1u, 2u, 3u}) {
+      REQUIRE(sample(kernels, logits, s, position) == expected.draw(s.seed, position));
+    }
+  }
+}
+
+// The definition in plain doubles: the model's own probabilities decide who stays, and those who
+// stay are drawn by the softmax at the temperature.
+TEST_CASE("temperature last follows its definition") {
+  Random random(12);
+  std::vector<float> logits(24);
+  for (float& x : logits) x = random.normal() * 2.0f;
+  const auto softmax = [&](double temperature, const std::vector<bool>& kept) {
+    std::vector<double> p(logits.size());
+    double sum = 0;
+    for (size_t i = 0; i < p.size(); ++i)
+      sum += p[i] = kept[i] ? std::exp(double(logits[i]) / temperature) : 0.0;
+    for (double& x : p) x /= sum;
+    return p;
+  };
+  for (double temperature : {0.5, 2.0, 10.0}) {
+    for (const auto& [top_k, top_p, min_p] : {std::tuple<uint32_t, double, double>{0, 0, 0.1},
+                                              {0, 0.8, 0},
+                                              {6, 0.9, 0},
+                                              {8, 0.95, 0.08}}) {
+      // Who stays.
+      std::vector<size_t> order(logits.size());
+      std::iota(order.begin(), order.end(), size_t{0});
+      std::sort(order.begin(), order.end(),
+                [&](size_t a, size_t b) { return logits[a] > logits[b]; });
+      if (top_k > 0) order.resize(top_k);
+      std::vector<bool> kept(logits.size());
+      for (size_t id : order) kept[id] = true;
+      const std::vector<double> own = softmax(1.0, kept);
+      double sum = 0;
+      for (size_t id : order) {
+        kept[id] = (top_p == 0 || sum < top_p) && own[id] >= min_p * own[order[0]];
+        sum += own[id];
+      }
+      const std::vector<double> p = softmax(temperature, kept);
+
+      thimble_sampling s = warm(static_cast<float>(temperature));
+      s.top_k = top_k;
+      s.top_p = static_cast<float>(top_p);
+      s.min_p = static_cast<float>(min_p);
+      s.temperature_last = 1;
+      s.seed = 5;
+      const uint32_t draws = 20000;
+      std::vector<uint32_t> seen(logits.size()), odds(logits.size());
+      const std::vector<int32_t> history(draws);
+      for (uint32_t i = 0; i < draws; ++i) {
+        const SampleInput input{logits.data(), nullptr, odds.data(), 24, history.data(), i};
+        ++seen[static_cast<size_t>(sample_token(kKernelsReference, input, s))];
+      }
+      double chi2 = 0;
+      for (size_t i = 0; i < p.size(); ++i) {
+        if (!kept[i]) CHECK(seen[i] == 0);
+        if (!kept[i]) continue;
+        const double expected = draws * p[i];
+        chi2 += (seen[i] - expected) * (seen[i] - expected) / expected;
+      }
+      // At most 23 degrees of freedom: mean 23, variance 46. 57 is five standard deviations above
+      // the mean; seed and draws are fixed, so the outcome is too.
+      CHECK(chi2 < 57.0);
+    }
+  }
+}
+
+TEST_CASE("temperature last: the same bits at temperature 1, without top-p and min-p, and greedy") {
+  Random random(13);
+  for (int round = 0; round < 300; ++round) {
+    const std::vector<float> logits = random_logits(random, 1 + random.below(200));
+    thimble_sampling s = warm(random.below(3) ? 1.0f : random.below(2) ? 0.0f : 3.0f);
+    s.top_k = random.below(40);
+    s.seed = random.next();
+    if (s.temperature < 2.0f) {
+      s.top_p = static_cast<float>(random.below(1000)) / 1000.0f;
+      s.min_p = static_cast<float>(random.below(100)) / 1000.0f;
+    }
+    const int32_t first = sample(*kernels_at(0), logits, s, 3);
+    s.temperature_last = 1;
+    CHECK(sample(*kernels_at(0), logits, s, 3) == first);
+  }
+}
+
 TEST_CASE("odds at every border of the search") {
   // Odds as given, not from logits, so that every bin, narrowing step and number of ties is met.
-  static std::vector<uint32_t> given;
+  static std::vector<uint32_t> sorted;  // a logit is a place in it
+  std::vector<uint32_t> given;
   Kernels kernels = kKernelsReference;
-  kernels.odds = [](uint32_t* out, const float*, uint32_t n, float, float) {
-    std::copy(given.begin(), given.begin() + n, out);
+  kernels.odds = [](uint32_t* out, const float* x, uint32_t n, float, float) {
+    for (uint32_t i = 0; i < n; ++i) out[i] = sorted[static_cast<size_t>(x[i])];
   };
   Random random(5);
   std::vector<float> logits(200);
@@ -179,6 +304,8 @@ TEST_CASE("odds at every border of the search") {
       if (random.below(8)) o = std::min(center - 1 + random.below(3) * spread, 1u << 30);
     }
     given[random.below(200)] = 1u << 30;
+    sorted = given;
+    std::sort(sorted.begin(), sorted.end());
     for (size_t i = 0; i < logits.size(); ++i) {  // in the order of the odds
       logits[i] = static_cast<float>(
           std::count_if(given.begin(), given.end(), [&](uint32_t o) { return o < given[i]; }));
@@ -421,6 +548,7 @@ TEST_CASE("ranges") {
       [](S* s) { s->repetition_penalty = 101.0f; },
       [](S* s) { s->repetition_penalty = kNan; },
       [](S* s) { s->repetition_window = 257; },
+      [](S* s) { s->temperature_last = 2; },
   };
   for (size_t i = 0; i < sizeof refused / sizeof refused[0]; ++i) {
     CAPTURE(i);
@@ -436,6 +564,7 @@ TEST_CASE("ranges") {
       [](S* s) { s->repetition_penalty = 100.0f; },
       [](S* s) { s->repetition_window = 256; },
       [](S* s) { s->top_k = UINT32_MAX; },
+      [](S* s) { s->temperature_last = 1; },
   };
   for (size_t i = 0; i < sizeof accepted / sizeof accepted[0]; ++i) {
     CAPTURE(i);

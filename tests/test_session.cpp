@@ -59,7 +59,7 @@ uint64_t sum_of_parts(const thimble_model& m, uint32_t n_ctx, uint32_t n_batch) 
   uint64_t kinds = 0;        // what says where each layer's positions are
   const FileHeader& h = header_of(m);
   if (h.has_windows) {
-    kinds = chunk(12 * uint64_t{m.n_layers});
+    kinds = chunk(24 * uint64_t{m.n_layers});
     cache = longest = 0;
     for (uint32_t l = 0; l < m.n_layers; ++l) {
       const uint64_t window = table_of<uint32_t>(m, kLayerKinds)[2 * l];
@@ -170,7 +170,7 @@ TEST_CASE("session: the arena is needed to the last byte, and nothing beyond is 
 
         REQUIRE(thimble_session_init(&s, &m.view, &config, arena, need) == THIMBLE_OK);
         feed_pieces(s, text.data(), text.size(), text.size());  // every row of the batch
-        const thimble_sampling sampling = {0.8f, 0.9f, 0.01f, 1.1f, 0, 10, 1};
+        const thimble_sampling sampling = {0.8f, 0.9f, 0.01f, 1.1f, 0, 10, 1, 0};
         REQUIRE(thimble_sample(s, &sampling) >= 0);
         const auto untouched = [](const uint8_t* begin, const uint8_t* end) {
           return std::all_of(begin, end, [](uint8_t byte) { return byte == kCanary; });
@@ -477,7 +477,7 @@ TEST_CASE("bits: sampling, hashing and encoding between passes disturb nothing")
     TestSession plain(m.view, {0, 2, nullptr, 0, 0}), busy(m.view, {0, 2, nullptr, 0, 0});
     int32_t tokens[64];
     const std::string words = "some words and  more \xc3\xa9 of them\xff";
-    const thimble_sampling sampling = {0.9f, 0.95f, 0.01f, 1.2f, 0, 40, 3};
+    const thimble_sampling sampling = {0.9f, 0.95f, 0.01f, 1.2f, 0, 40, 3, 0};
     for (size_t i = 0; i < text.size(); ++i) {
       feed_pieces(plain, &text[i], 1, 1);
       feed_pieces(busy, &text[i], 1, 1);
@@ -633,8 +633,8 @@ TEST_CASE("calls that fail change nothing") {
     const auto fail_in_every_way = [&](bool busy) {
       const Seen before = look_at(s);
       const uint32_t left = static_cast<uint32_t>(n_ctx) - thimble_position(s);
-      const thimble_sampling greedy = {}, cold = {-1.0f, 0, 0, 0, 0, 0, 0};
-      const thimble_sampling wide = {1.0f, 1.5f, 0, 0, 0, 0, 0};
+      const thimble_sampling greedy = {}, cold = {-1.0f, 0, 0, 0, 0, 0, 0, 0};
+      const thimble_sampling wide = {1.0f, 1.5f, 0, 0, 0, 0, 0, 0};
       CHECK(thimble_feed(s, nullptr, 1) == THIMBLE_ERROR_ARGUMENT);
       CHECK(thimble_feed(s, text.data(), 0) == THIMBLE_ERROR_ARGUMENT);
       CHECK(thimble_feed(s, many.data(), left + 1) ==
@@ -731,7 +731,7 @@ TEST_CASE("the hash is FNV-1a 64 over the little-endian bits of the logits") {
 
 TEST_CASE("every status has a text of its own") {
   std::vector<std::string> texts;
-  for (int status = THIMBLE_ERROR_NOT_FINITE; status <= THIMBLE_MORE; ++status) {
+  for (int status = THIMBLE_ERROR_OTHER_LAYOUT; status <= THIMBLE_MORE; ++status) {
     texts.emplace_back(thimble_status_text(static_cast<thimble_status>(status)));
   }
   // They lie one behind another: the first, the last, and some of the middle.
@@ -745,7 +745,9 @@ TEST_CASE("every status has a text of its own") {
   CHECK(text_of(THIMBLE_ERROR_CONTEXT_FULL) == "the context is full");
   CHECK(text_of(THIMBLE_ERROR_NO_TURNS) == "the model has no turns");
   CHECK(text_of(THIMBLE_ERROR_NOT_FINITE) == "the results are not finite numbers");
-  for (const int status : {2, THIMBLE_ERROR_NOT_FINITE - 1, INT32_MAX, INT32_MIN}) {
+  CHECK(text_of(THIMBLE_ERROR_FORGOTTEN) == "the cache has moved beyond that position");
+  CHECK(text_of(THIMBLE_ERROR_OTHER_MODEL) == "saved from a session of another model");
+  for (const int status : {2, THIMBLE_ERROR_OTHER_LAYOUT - 1, INT32_MAX, INT32_MIN}) {
     CHECK(text_of(status) == "an unknown status");
   }
   for (const std::string& text : texts) {

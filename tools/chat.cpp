@@ -41,6 +41,8 @@ How the next token is drawn
   --top-k K|all        from the K likeliest tokens, 1 or more; default all
   --min-p M            from tokens at least M times as likely as the likeliest, 0 (all) to 1 (one);
                        default 0
+  --temperature-last   top-p and min-p judge the model's own odds, the temperature comes behind
+                       them; for temperatures from 1.5 on
   --repeat-penalty R   above 1 makes recent tokens less likely; default 1: off
   --repeat-window W    how many tokens are recent, 1 to 256; default 64
   --seed S|random      the same seed gives the same text, on every machine; a random one is told on
@@ -49,6 +51,8 @@ How the next token is drawn
 How keys and values are cached
   --kv f32|q8          float32, or int8 in about a quarter of the memory; default f32
   --ctx C              positions of the cache; default: the model's
+  --sinks N            a chat without end, 1 to 64: each token sees the first N positions and the last
+                       C - N, in the same memory; what was said in between is forgotten
 
 What it shows
   --stats              what each turn took and what the cache kept, on stderr
@@ -72,10 +76,12 @@ struct ChatOptions {
 };
 
 ChatOptions parse(const Words& words) {
-  const Args args(
-      words,
-      with_sampling_options(
-          {{"--system", true}, {"-n", true}, {"--kv", true}, {"--ctx", true}, {"--stats", false}}));
+  const Args args(words, with_sampling_options({{"--system", true},
+                                                {"-n", true},
+                                                {"--kv", true},
+                                                {"--ctx", true},
+                                                {"--sinks", true},
+                                                {"--stats", false}}));
   ChatOptions o;
   o.model = args.one_positional("a model file");
   o.system = args.text("--system", "");
@@ -83,6 +89,7 @@ ChatOptions parse(const Words& words) {
   o.n = args.count("-n", 0, 1, UINT32_MAX);
   o.config.n_ctx = static_cast<uint32_t>(args.count("--ctx", 0, 1, UINT32_MAX));
   o.config.n_batch = 32;
+  o.config.n_sinks = sinks_of(args);
   o.config.kv_type = kv_type_of(args);
   o.stats = args.has("--stats");
   return o;
@@ -137,7 +144,7 @@ class Chat {
     }
     const size_t count = pending_.size() + static_cast<size_t>(checked(n, "turn"));
     const uint32_t kept = thimble_position(session_);
-    if (count > thimble_context_size(session_) - kept) {
+    if (count > thimble_room(session_)) {
       std::fprintf(stderr, "this turn of %zu tokens does not fit\n", count);
       return false;
     }
@@ -169,7 +176,7 @@ class Chat {
         pending_.push_back(token);
         break;
       }
-      if (thimble_position(session_) == thimble_context_size(session_)) {
+      if (thimble_room(session_) == 0) {
         is_whole = false;
         break;
       }

@@ -2,11 +2,14 @@
 // thimble embed: a model file as a part of a program, to be linked into firmware.
 #include "embed.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <optional>
+#include <sstream>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "args.h"
 #include "error.h"
@@ -42,6 +45,8 @@ Options
   --header FILE        writes the header, too
   --needs FILE         writes the defines that leave out of the engine what this model never asks
                        for; the engine is then compiled with -DTHIMBLE_NEEDS='"FILE"'
+  --uses LIST          with --needs: what the program asks for by itself, with commas between; sinks
+                       (texts without end) is left out otherwise
   --for TARGET         of an object file: host, x86, x86-64, avx2, avx512, aarch64, neon, arm (bare
                        metal), arm-linux, cortex-m0, cortex-m3, cortex-m4, cortex-m7, cortex-m33,
                        cortex-m55, riscv32 or riscv64. It links with hard and with soft floats; only ld.lld for
@@ -73,6 +78,7 @@ constexpr KindName kKinds[] = {
 
 struct EmbedOptions {
   std::string model, output, header, needs;
+  std::vector<std::string> uses;  // with needs
   Kind kind = Kind::kC;
   const Target* target = nullptr;  // of an object file
   std::string name, section;
@@ -121,6 +127,23 @@ const Target* parse_target(const Args& args, Kind kind) {
   return target;
 }
 
+std::vector<std::string> parse_uses(const Args& args) {
+  std::vector<std::string> uses;
+  if (!args.has("--uses")) return uses;
+  if (!args.has("--needs")) throw WrongUsage("option '--uses' needs '--needs FILE'");
+  std::string known;
+  for (const std::string& use : kUses) known += (known.empty() ? "" : ", ") + use;
+  std::istringstream list(args.text("--uses", ""));
+  for (std::string use; std::getline(list, use, ',');) {
+    if (std::find(kUses.begin(), kUses.end(), use) == kUses.end()) {
+      wrong_value("--uses", use, "expected one of " + known);
+    }
+    uses.push_back(use);
+  }
+  if (uses.empty()) wrong_value("--uses", "", "expected one of " + known);
+  return uses;
+}
+
 void check_file_names(const EmbedOptions& o) {
   for (const std::string& output : {o.output, o.header, o.needs}) {
     if (same_file(output, o.model)) {
@@ -141,12 +164,14 @@ EmbedOptions parse(const Words& words) {
                           {"--as", true},
                           {"--header", true},
                           {"--needs", true},
+                          {"--uses", true},
                           {"--for", true},
                           {"--name", true},
                           {"--section", true}});
   EmbedOptions o;
   o.model = args.one_positional("a model file");
   o.needs = args.text("--needs", "");
+  o.uses = parse_uses(args);
   if (args.has("--needs")) {
     if (o.needs.empty() || o.needs == "-") {
       wrong_value("--needs", o.needs, "expected the name of a file");
@@ -245,7 +270,7 @@ int embed_verb(const Words& words) {
     write_c_header(embedding, [&](const void* data, size_t n) { header->write(data, n); });
   }
   if (needs) {
-    const std::string text = needs_header(model, o.model);
+    const std::string text = needs_header(model, o.uses, o.model);
     needs->write(text.data(), text.size());
   }
   for (std::optional<OutputFile>* file_of : {&output, &header, &needs}) {

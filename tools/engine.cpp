@@ -10,6 +10,7 @@
 
 #include "error.h"
 #include "model.h"
+#include "session.h"
 #include "vocabulary.h"
 
 namespace thimble::tools {
@@ -83,12 +84,33 @@ uint32_t kv_type_of(const Args& args) {
   throw WrongUsage("option '--kv' is '" + type + "', expected f32 or q8");
 }
 
+uint32_t sinks_of(const Args& args) {
+  return static_cast<uint32_t>(args.count("--sinks", 0, 1, kMaxSinks));
+}
+
+void check_sinks(const LoadedModel& loaded, const thimble_config& config) {
+  if (config.n_sinks == 0) return;
+  const thimble_model& model = loaded.model();
+  if (header_of(model).learned_positions) {
+    throw Refused(loaded.path() +
+                  ": learned a vector for each position and has none beyond its context, so its "
+                  "texts end there: leave --sinks out");
+  }
+  const uint32_t n_ctx = config.n_ctx ? config.n_ctx : model.n_ctx;
+  if (config.n_sinks >= n_ctx) {
+    throw Refused(
+        format("%s: %u sinks were asked for, expected fewer than the context's %u positions",
+               loaded.path().c_str(), config.n_sinks, n_ctx));
+  }
+}
+
 Session::Session(const LoadedModel& loaded, thimble_config config, size_t arena_bytes) {
   const thimble_model& model = loaded.model();
   if (config.n_ctx > model.n_ctx) {
     throw Refused(format("%s: a context of %u positions was asked for, the model has %u",
                          loaded.path().c_str(), config.n_ctx, model.n_ctx));
   }
+  check_sinks(loaded, config);
   const size_t needed = thimble_session_bytes(&model, &config);
   if (needed == 0) checked(THIMBLE_ERROR_CONFIG, "session");
   arena_ = std::make_unique<AlignedBlock>(arena_bytes ? arena_bytes : needed);
@@ -145,10 +167,12 @@ uint64_t weight_bytes_per_token(const thimble_model& model) {
 std::vector<int32_t> encode_prompt(thimble_session* session, const LoadedModel& loaded,
                                    const std::string& prompt, bool of_any_length) {
   const thimble_model& model = loaded.model();
-  const bool has_bos = model.bos_id >= 0;
+  const bool goes_on = thimble_position(session) > 0;
+  const bool has_bos = model.bos_id >= 0 && !goes_on;
   if (model.max_token_bytes == 0) {
     throw Refused(loaded.path() + ": has no tokenizer; convert it with --tokenizer FILE");
   }
+  if (prompt.empty() && goes_on) return {};
   if (prompt.empty() && !has_bos) {
     throw Refused(loaded.path() +
                   ": has no beginning-of-text token, so the prompt must not be empty");
@@ -168,10 +192,10 @@ std::vector<int32_t> encode_prompt(thimble_session* session, const LoadedModel& 
     }
     tokens.resize(static_cast<size_t>(checked(n, loaded.path().c_str())));
   }
-  const uint32_t room = thimble_context_size(session);
-  if (tokens.size() > room) {
-    throw Refused(format("the prompt has %zu tokens, the context of %s holds %u", tokens.size(),
-                         loaded.path().c_str(), room));
+  const uint32_t room = thimble_room(session);
+  if (tokens.size() > room && !is_endless(session)) {
+    throw Refused(format("the prompt has %zu tokens, the context of %s holds %u%s", tokens.size(),
+                         loaded.path().c_str(), room, goes_on ? " more" : ""));
   }
   return tokens;
 }

@@ -42,6 +42,13 @@ std::string chosen_isa(const std::string& wanted = "");
 // THIMBLE_KV_F32 or THIMBLE_KV_Q8, as the option --kv has it; f32 without it.
 uint32_t kv_type_of(const Args& args);
 
+// How many first positions stay in view of a text without end, as the option --sinks has it; 0
+// without it.
+uint32_t sinks_of(const Args& args);
+
+// Throws Refused if a session of this configuration cannot have the sinks that it asks for.
+void check_sinks(const LoadedModel& loaded, const thimble_config& config);
+
 // A session with its arena, which is all the memory it will ever use.
 class Session {
  public:
@@ -82,7 +89,8 @@ auto naming(const std::string& path, F f) {
   }
 }
 
-// A prompt's tokens, the beginning-of-text token first if the model has one. Throws Refused if
+// A prompt's tokens, the beginning-of-text token first if the model has one and the session no text
+// yet. Throws Refused if
 // there is no tokenizer, nothing to start from, or no room for them in the context. Words may be
 // as long as the session can merge them, as on a chip, unless `of_any_length`.
 std::vector<int32_t> encode_prompt(thimble_session* session, const LoadedModel& loaded,

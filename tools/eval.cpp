@@ -16,6 +16,7 @@
 #include "output.h"
 #include "progress.h"
 #include "records.h"
+#include "session.h"
 #include "verbs.h"
 #include "vocabulary.h"
 
@@ -26,11 +27,16 @@ const char kEvalHelp[] =
 
 Measures how well a model predicts a text. Records between <|endoftext|> marks, without the white
 space before them, are scored each on its own: every token given those before it, the first one
-given the beginning-of-text token. A record longer than the context is cut there.
+given the beginning-of-text token. A record longer than the context is cut there, unless an option
+says otherwise.
 
   --limit BYTES      reads only the file's first BYTES; a record cut there counts as it stands
   --ctx N            positions of the context; default: the model's
   --kv f32|q8        how keys and values are cached; default f32
+  --sinks N          records are not cut: behind the context each token is given the record's first
+                     N tokens and its last ones, as `thimble run --sinks` has it
+  --recompute        records are not cut: behind the context each token is given the last ones, all
+                     computed anew; slow, and as good as a window of that size can be
   --json             prints the result as JSON
   THIMBLE_ISA=NAME   an environment variable that forces kernels: reference, avx2, ...
 
@@ -50,7 +56,7 @@ double negative_log_likelihood(const float* logits, uint32_t n, int32_t token) {
 }
 
 Score score_records(thimble_session* session, const thimble_model& model,
-                    const std::vector<std::string_view>& records,
+                    const std::vector<std::string_view>& records, BehindContext behind,
                     const std::function<bool(double)>& progress) {
   if (model.max_token_bytes == 0) {
     throw Refused("the model has no tokenizer; convert it with --tokenizer FILE");
@@ -67,10 +73,17 @@ Score score_records(thimble_session* session, const thimble_model& model,
     checked(thimble_rewind(session, 0), "rewind");
     const std::vector<int32_t> tokens = encode_all(model, std::string(record), THIMBLE_ENCODE_BOS);
     // Every token but the last is fed, every one but the first is scored.
-    const uint32_t n = static_cast<uint32_t>(std::min<size_t>(tokens.size(), room)) - 1;
+    const bool is_cut = behind == BehindContext::kCut && !is_endless(session);
+    const size_t seen = is_cut ? std::min<size_t>(tokens.size(), room) : tokens.size();
+    const uint32_t n = static_cast<uint32_t>(seen) - 1;
     thimble_decoder decoder{};
     for (uint32_t i = 0; i < n && score.share >= 1; ++i) {
-      compute(session, &tokens[i], 1);
+      if (thimble_room(session) == 0) {
+        checked(thimble_rewind(session, 0), "rewind");
+        compute(session, &tokens[i + 1 - room], room);
+      } else {
+        compute(session, &tokens[i], 1);
+      }
       require_finite(session);
       score.nll +=
           negative_log_likelihood(thimble_logits(session), model.vocab_size, tokens[i + 1]);
@@ -95,7 +108,12 @@ Score score_records(thimble_session* session, const thimble_model& model,
 }
 
 int eval_verb(const Words& words) {
-  const Args args(words, {{"--limit", true}, {"--ctx", true}, {"--kv", true}, {"--json", false}});
+  const Args args(words, {{"--limit", true},
+                          {"--ctx", true},
+                          {"--kv", true},
+                          {"--sinks", true},
+                          {"--recompute", false},
+                          {"--json", false}});
   if (args.positional().size() != 2) {
     throw WrongUsage(format("expected a model file and a text file, found %zu arguments",
                             args.positional().size()));
@@ -103,6 +121,13 @@ int eval_verb(const Words& words) {
   thimble_config config{};
   config.n_ctx = static_cast<uint32_t>(args.count("--ctx", 0, 2, UINT32_MAX));
   config.kv_type = kv_type_of(args);
+  config.n_sinks = sinks_of(args);
+  if (config.n_sinks > 0 && args.has("--recompute")) {
+    throw WrongUsage("options '--sinks' and '--recompute' exclude each other");
+  }
+  const BehindContext behind =
+      args.has("--recompute") ? BehindContext::kRecompute : BehindContext::kCut;
+  if (behind == BehindContext::kRecompute) config.n_batch = 64;
   const uint64_t limit = args.count("--limit", UINT64_MAX, 1, UINT64_MAX);
   const std::string isa = chosen_isa();
   config.isa = isa.c_str();
@@ -120,7 +145,7 @@ int eval_verb(const Words& words) {
   {
     Progress bar("eval");
     score = naming(loaded.path(), [&] {
-      return score_records(session, loaded.model(), records, [&](double share) {
+      return score_records(session, loaded.model(), records, behind, [&](double share) {
         bar.show(share);
         return interrupt.signal() == 0;
       });

@@ -29,11 +29,14 @@ struct Score {
   double share = 1;  // of the text that was scored
 };
 
-// Scores each record on its own, from the beginning-of-text token on; of a record that is longer
-// than the context, that one token and n_ctx - 1 others. `progress` (may be empty) gets the share
-// that is done, 0 to 1, and ends it there by returning false. Throws Refused.
+enum class BehindContext { kCut, kRecompute };
+
+// Scores each record on its own, from the beginning-of-text token on. What is behind the context: a
+// session with sinks goes on; others cut the record there, or compute the last n_ctx tokens anew
+// for each one. `progress` (may be empty) gets the share that is done, 0 to 1, and ends it there by
+// returning false. Throws Refused.
 Score score_records(thimble_session* session, const thimble_model& model,
-                    const std::vector<std::string_view>& records,
+                    const std::vector<std::string_view>& records, BehindContext behind,
                     const std::function<bool(double)>& progress);
 
 }  // namespace thimble::tools

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "needs.h"
 
+#include <algorithm>
 #include <filesystem>
 
 #include "json_string.h"
@@ -8,8 +9,13 @@
 
 namespace thimble::tools {
 
-std::vector<Part> parts_of(const thimble_model& model) {
+const std::vector<std::string> kUses = {"sinks"};
+
+std::vector<Part> parts_of(const thimble_model& model, const std::vector<std::string>& uses) {
   const FileHeader& h = header_of(model);
+  const auto is_used = [&](const char* name) {
+    return std::find(uses.begin(), uses.end(), name) != uses.end();
+  };
   const auto is_one = [](float x) { return !(x < 1.0f) && !(x > 1.0f); };
   return {{"Q4", h.weight_type == kWeightQ4},
           {"RMS_NORM", h.norm == kNormRms},
@@ -25,6 +31,7 @@ std::vector<Part> parts_of(const thimble_model& model) {
           {"RELU", h.activation == kActivationRelu},
           {"NOT_GATED", h.gated == 0},
           {"WINDOWS", h.has_windows != 0},
+          {"SINKS", is_used("sinks")},
           {"ROPES", h.n_ropes > 1},
           {"SCALES", !is_one(h.embedding_scale) || !is_one(h.logit_scale) || h.logit_cap > 0.0f},
           {"SCORED_BPE", h.tokenizer == kTokenizerScoredBpe},
@@ -32,13 +39,14 @@ std::vector<Part> parts_of(const thimble_model& model) {
           {"CHAT", h.turn_bytes > 0}};
 }
 
-std::string needs_header(const thimble_model& model, const std::string& path) {
+std::string needs_header(const thimble_model& model, const std::vector<std::string>& uses,
+                         const std::string& path) {
   std::string text = "// What " + json_string(std::filesystem::path(path).filename().string()) +
                      " needs of the engine; `thimble embed --needs` wrote it.\n"
                      "// Compile the engine with -DTHIMBLE_NEEDS='\"THIS_FILE\"': what is 0 is "
                      "left out of it, and\n"
                      "// thimble_model_open refuses models that need it.\n";
-  for (const Part& part : parts_of(model)) {
+  for (const Part& part : parts_of(model, uses)) {
     text += std::string("#define THIMBLE_") + part.name + (part.is_needed ? " 1\n" : " 0\n");
   }
   return text;

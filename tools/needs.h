@@ -15,11 +15,15 @@ struct Part {
   bool is_needed;
 };
 
-// Every part that a build can leave out.
-std::vector<Part> parts_of(const thimble_model& model);
+// What no model needs, but a program may use.
+extern const std::vector<std::string> kUses;
+
+// Every part that a build can leave out. uses: of kUses.
+std::vector<Part> parts_of(const thimble_model& model, const std::vector<std::string>& uses);
 
 // A header for -DTHIMBLE_NEEDS='"FILE"'; `path` is the model's, for its comment.
-std::string needs_header(const thimble_model& model, const std::string& path);
+std::string needs_header(const thimble_model& model, const std::vector<std::string>& uses,
+                         const std::string& path);
 
 }  // namespace thimble::tools
 

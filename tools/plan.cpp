@@ -34,6 +34,7 @@ The session
   --kv f32|q8          how keys and values are cached; default f32
   --candidates K       keep the K likeliest tokens instead of all logits, 1 to 256; default: all
   --batch B            prompt tokens in one pass over the weights, 1 to 1024; default 1
+  --sinks N            a text without end: the first N positions and the last of --ctx are seen
 
 The device
   --board NAME         flash and RAM of a chip; --board list shows them
@@ -89,7 +90,7 @@ RamPlan plan_ram(const thimble_model& model, const thimble_config& config) {
 uint32_t longest_context(const thimble_model& model, thimble_config config, uint64_t ram) {
   const auto fits = [&](uint32_t n_ctx) {
     config.n_ctx = n_ctx;
-    return plan_ram(model, config).total() <= ram;
+    return n_ctx > config.n_sinks && plan_ram(model, config).total() <= ram;
   };
   uint32_t good = 0, bad = (config.n_ctx ? config.n_ctx : model.n_ctx) + 1;
   while (bad - good > 1) {
@@ -169,22 +170,24 @@ struct Report {
 };
 
 struct LayerGroup {
-  uint32_t window, positions, layers;  // window 0: all that is in the context
+  uint32_t window, sinks, positions, layers;  // window 0: all that is in the context
 };
 
-// What layers with windows cache, by window; empty if the model has none.
-std::vector<LayerGroup> layer_groups(const thimble_model& model, const thimble_config& config) {
+// What layers cache that do not all cache the context, by window.
+std::vector<LayerGroup> layer_groups(const thimble_model& model, const thimble_config& c) {
   std::vector<LayerGroup> groups;
-  if (!header_of(model).has_windows) return groups;
-  const uint32_t* kinds = table_of<uint32_t>(model, kLayerKinds);
+  const bool has_windows = header_of(model).has_windows != 0;
+  if (!has_windows && c.n_sinks == 0) return groups;
+  const uint32_t* kinds = has_windows ? table_of<uint32_t>(model, kLayerKinds) : nullptr;
   for (uint32_t i = 0; i < model.n_layers; ++i) {
-    const uint32_t window = kinds[2 * i];
-    const auto same = [window](const LayerGroup& group) { return group.window == window; };
+    const KvConfig config = {c.n_ctx, c.n_batch, c.n_sinks, kWeightF32, 1};
+    const KvLayer layer = kv_layer(kinds ? kinds[2 * i] : 0, config);
+    const auto same = [&](const LayerGroup& group) { return group.window == layer.window; };
     const auto found = std::find_if(groups.begin(), groups.end(), same);
     if (found != groups.end()) {
       ++found->layers;
     } else {
-      groups.push_back({window, kv_positions(window, config.n_batch, config.n_ctx), 1});
+      groups.push_back({layer.window, layer.sinks, layer.size, 1});
     }
   }
   return groups;
@@ -225,7 +228,9 @@ std::string as_text(const Report& r) {
   out += format(": context %u, %s cache, ", c.n_ctx, c.kv_type == THIMBLE_KV_Q8 ? "int8" : "f32");
   out += c.n_candidates ? format("%u candidate%s", c.n_candidates, c.n_candidates > 1 ? "s" : "")
                         : std::string("all logits");
-  out += format(", batch %u\n\nflash\n", c.n_batch);
+  out += format(", batch %u", c.n_batch);
+  if (c.n_sinks) out += format(", %u sink%s", c.n_sinks, c.n_sinks > 1 ? "s" : "");
+  out += "\n\nflash\n";
   for (const Part& part : flash_parts(r.flash)) out += line(part.name, part.bytes);
   out += line("= model file", r.flash.model());
   out += line("engine code, at most", r.flash.code);
@@ -236,8 +241,10 @@ std::string as_text(const Report& r) {
     out += line(part.name, part.bytes);
     if (std::string(part.key) != "cache") continue;
     for (const LayerGroup& g : layer_groups(r.model, c)) {
-      out += format("    %u layer%s: %u positions%s\n", g.layers, g.layers > 1 ? "s" : "",
-                    g.positions, g.window ? format(", a window of %u", g.window).c_str() : "");
+      out += format("    %u layer%s: %u positions", g.layers, g.layers > 1 ? "s" : "", g.positions);
+      if (g.window) out += format(", a window of %u", g.window);
+      if (g.sinks) out += format(" and %u sink%s", g.sinks, g.sinks > 1 ? "s" : "");
+      out += "\n";
     }
   }
   out += line("= arena", r.ram.arena);
@@ -266,9 +273,10 @@ std::string as_json(const Report& r) {
                : format("{\"bytes\": %llu, \"fits\": %s}", wide(have), fits ? "true" : "false");
   };
   std::string out = "{\n  \"file\": " + json_string(r.path) + ",\n";
-  out += format("  \"n_ctx\": %u, \"kv\": \"%s\", \"n_candidates\": %u, \"n_batch\": %u,\n",
-                r.config.n_ctx, r.config.kv_type == THIMBLE_KV_Q8 ? "q8" : "f32",
-                r.config.n_candidates, r.config.n_batch);
+  out += format(
+      "  \"n_ctx\": %u, \"kv\": \"%s\", \"n_candidates\": %u, \"n_batch\": %u, \"n_sinks\": %u,\n",
+      r.config.n_ctx, r.config.kv_type == THIMBLE_KV_Q8 ? "q8" : "f32", r.config.n_candidates,
+      r.config.n_batch, r.config.n_sinks);
   out += "  \"flash\": {" + json_parts(flash_parts(r.flash));
   out += format(
       "\"model\": %llu, \"code_at_most\": %llu, \"library_at_most\": %llu, \"total\": %llu},\n",
@@ -279,8 +287,9 @@ std::string as_json(const Report& r) {
   out += "  \"windows\": [";
   const std::vector<LayerGroup> groups = layer_groups(r.model, r.config);
   for (size_t i = 0; i < groups.size(); ++i) {
-    out += format("%s{\"window\": %u, \"layers\": %u, \"positions\": %u}", i ? ", " : "",
-                  groups[i].window, groups[i].layers, groups[i].positions);
+    out += format("%s{\"window\": %u, \"sinks\": %u, \"layers\": %u, \"positions\": %u}",
+                  i ? ", " : "", groups[i].window, groups[i].sinks, groups[i].layers,
+                  groups[i].positions);
   }
   out += "],\n";
   out += "  \"device\": {\"board\": " +
@@ -297,6 +306,7 @@ int plan_verb(const Words& words) {
                           {"--kv", true},
                           {"--candidates", true},
                           {"--batch", true},
+                          {"--sinks", true},
                           {"--board", true},
                           {"--flash", true},
                           {"--ram", true},
@@ -314,7 +324,9 @@ int plan_verb(const Words& words) {
   r.config.n_ctx = static_cast<uint32_t>(args.count("--ctx", r.model.n_ctx, 1, r.model.n_ctx));
   r.config.n_batch = static_cast<uint32_t>(args.count("--batch", 1, 1, 1024));
   r.config.kv_type = kv_type_of(args);
+  r.config.n_sinks = sinks_of(args);
   r.config.n_candidates = static_cast<uint32_t>(args.count("--candidates", 0, 1, 256));
+  check_sinks(loaded, r.config);
   r.flash = plan_flash(r.model);
   r.ram = plan_ram(r.model, r.config);
   print_text(args.has("--json") ? as_json(r) : as_text(r));

@@ -12,6 +12,7 @@
 #include "odd_text.h"
 #include "output.h"
 #include "sampling.h"
+#include "saved.h"
 #include "thimble/thimble.h"
 #include "verbs.h"
 
@@ -29,6 +30,11 @@ The text
                        default: none
   --prompt-file FILE   reads the prompt from a file; a line break at its end does not count
   -n N                 tokens to generate at most; default 256
+  --save FILE          writes the session at the end: text, cache and what the next token is drawn from;
+                       with -n 0 that of the prompt
+  --load FILE          goes on from a saved session, the prompt behind its text; the same model, --kv
+                       and --sinks
+  --ignore-end         goes on behind the end of a text: the model begins another one
 
 How the next token is drawn
   -t T                 temperature, 0 to 100; 0 always takes the likeliest; default 0.8
@@ -37,6 +43,8 @@ How the next token is drawn
   --top-k K|all        from the K likeliest tokens, 1 or more; default all
   --min-p M            from tokens at least M times as likely as the likeliest, 0 (all) to 1 (one);
                        default 0
+  --temperature-last   top-p and min-p judge the model's own odds, the temperature comes behind
+                       them; for temperatures from 1.5 on
   --repeat-penalty R   above 1 makes recent tokens less likely; default 1: off
   --repeat-window W    how many tokens are recent, 1 to 256; default 64
   --seed S|random      the same seed gives the same text, on every machine; a random one is told on
@@ -51,6 +59,8 @@ What it shows
 How keys and values are cached
   --kv f32|q8          float32, or int8 in about a quarter of the memory; default f32
   --ctx C              positions of the cache; default: the model's
+  --sinks N            a text without end, 1 to 64: each token sees the first N positions and the last
+                       C - N, in the same memory; 4 are enough for most models
 
 How it is computed; none of these changes the text or the hash
   --candidates K       keep the K likeliest tokens instead of all logits, 1 to 256; enough for -t 0,
@@ -58,26 +68,28 @@ How it is computed; none of these changes the text or the hash
   --batch B            prompt tokens in one pass over the weights, 1 to 1024; default 32
   --feed N|all         prompt tokens fed at once; default all
   --budget N           multiply-accumulates in one slice of a pass, 1 or more; default: no slices
-  --load mmap|memory   the model's file is mapped, or read to memory, from a pipe, too; default mmap
+  --open mmap|memory   the model's file is mapped, or read to memory, from a pipe, too; default mmap
   --arena BYTES        memory for the session; default: just what it needs
   THIMBLE_ISA=NAME     an environment variable that forces kernels: reference, avx2, ...
 
 Examples
   thimble run story.thimble -p "Once upon a time" -t 0.7 --seed 7
   thimble run story.thimble -t 0 -n 100 --hash --stats
+  thimble run story.thimble -p "Tim had a red ball." -n 0 --save tim.session
+  thimble run story.thimble --load tim.session -p "One day"
   echo "The little dog" | thimble run story.thimble -p -
 )";
 
 namespace {
 
 struct RunOptions {
-  std::string model, prompt;
+  std::string model, prompt, save, load;
   LoadedModel::Place place = LoadedModel::kMapped;
   thimble_sampling sampling{};
   thimble_config config{};
   uint64_t n = 0, budget = 0;
   size_t feed = 0, arena_bytes = 0;
-  bool stats = false, hash = false;
+  bool stats = false, hash = false, ignores_end = false;
 };
 
 std::string read_prompt(const Args& args) {
@@ -113,14 +125,18 @@ RunOptions parse(const Words& words) {
   const Args args(words, with_sampling_options({{"-p", true},
                                                 {"--prompt-file", true},
                                                 {"-n", true},
+                                                {"--ignore-end", false},
                                                 {"--stats", false},
                                                 {"--hash", false},
                                                 {"--kv", true},
                                                 {"--candidates", true},
                                                 {"--ctx", true},
+                                                {"--sinks", true},
                                                 {"--batch", true},
                                                 {"--feed", true},
                                                 {"--budget", true},
+                                                {"--open", true},
+                                                {"--save", true},
                                                 {"--load", true},
                                                 {"--arena", true}}));
   RunOptions o;
@@ -129,7 +145,19 @@ RunOptions parse(const Words& words) {
   o.sampling = sampling_of(args);
   o.stats = args.has("--stats");
   o.hash = args.has("--hash");
+  o.save = args.text("--save", "");
+  o.load = args.text("--load", "");
+  for (const char* option : {"--save", "--load"}) {
+    if (args.has(option) && args.text(option, "").empty()) {
+      throw WrongUsage(std::string("option '") + option + "' is '', expected the name of a file");
+    }
+  }
+  if (!o.save.empty() && same_file(o.save, o.model)) {
+    throw WrongUsage("'" + o.save + "' would overwrite the model, expected another name");
+  }
+  o.ignores_end = args.has("--ignore-end");
   o.config.n_ctx = static_cast<uint32_t>(args.count("--ctx", 0, 1, UINT32_MAX));
+  o.config.n_sinks = sinks_of(args);
   o.config.kv_type = kv_type_of(args);
   o.config.n_candidates = static_cast<uint32_t>(args.count("--candidates", 0, 1, 256));
   o.config.n_batch = static_cast<uint32_t>(args.count("--batch", 32, 1, 1024));
@@ -137,9 +165,9 @@ RunOptions parse(const Words& words) {
     o.feed = static_cast<size_t>(args.count("--feed", 0, 1, UINT32_MAX));
   }
   o.budget = args.count("--budget", 0, 1, UINT64_MAX);
-  const std::string place = args.text("--load", "mmap");
+  const std::string place = args.text("--open", "mmap");
   if (place != "mmap" && place != "memory") {
-    throw WrongUsage("option '--load' is '" + place + "', expected mmap or memory");
+    throw WrongUsage("option '--open' is '" + place + "', expected mmap or memory");
   }
   o.place = place == "memory" ? LoadedModel::kMemory : LoadedModel::kMapped;
   o.arena_bytes = static_cast<size_t>(args.count("--arena", 0, 1, SIZE_MAX / 2));
@@ -165,22 +193,27 @@ int run_verb(const Words& words) {
   thimble_config config = o.config;
   config.isa = isa.c_str();
   const Session session(loaded, config, o.arena_bytes);
+  const std::vector<int32_t> before =
+      o.load.empty() ? std::vector<int32_t>() : load_session(session, loaded, o.load);
   const std::vector<int32_t> prompt = encode_prompt(session, loaded, o.prompt);
   TextStream text(model);
 
   const Interrupt interrupt;
 
   // From here until the text ends nothing is allocated.
+  for (int32_t token : before) text.put(token);
   for (int32_t token : prompt) text.put(token);
   flush_stdout();
+  const uint32_t n_loaded = thimble_position(session);
   uint64_t hash = THIMBLE_HASH_START;
   double prefill_seconds = 0, decode_seconds = 0;
   uint64_t n_generated = 0, n_decoded = 0;
   const char* why = "-n reached";
   bool goes_on = true;
-  if (o.n > 0) {
+  if (o.n > 0 || !o.save.empty()) {
     const Stopwatch prefill;
-    const size_t piece = o.feed ? o.feed : prompt.size();
+    const size_t room = thimble_room(session);
+    const size_t piece = o.feed && o.feed < room ? o.feed : room;
     for (size_t done = 0; goes_on && done < prompt.size(); done += piece) {
       const size_t left = prompt.size() - done;
       goes_on = compute_unless(interrupt, session, prompt.data() + done,
@@ -188,7 +221,7 @@ int run_verb(const Words& words) {
     }
     prefill_seconds = prefill.seconds();
   }
-  const uint32_t n_prefilled = thimble_position(session);
+  const uint32_t n_prefilled = thimble_position(session) - n_loaded;
   while (goes_on && n_generated < o.n) {
     if (o.hash) hash = thimble_logits_hash(session, hash);
     const Stopwatch drawing;
@@ -200,14 +233,20 @@ int run_verb(const Words& words) {
       flush_stdout();
       naming(o.model, [&] { return draw_token(session, o.sampling); });
     }
-    if (thimble_is_end(&model, token)) {
+    if (thimble_is_end(&model, token) && !o.ignores_end) {
       why = "end of text";
       break;
     }
-    text.put(token);
+    if (thimble_is_end(&model, token)) {
+      text.end();
+      print_text("\n\n");
+    } else {
+      text.put(token);
+    }
     flush_stdout();
-    if (++n_generated == o.n) break;
-    if (thimble_position(session) == thimble_context_size(session)) {
+    ++n_generated;
+    if (n_generated == o.n && o.save.empty()) break;
+    if (thimble_room(session) == 0) {
       why = "context full";
       break;
     }
@@ -222,10 +261,11 @@ int run_verb(const Words& words) {
   if (o.hash) print_text(format("logits-hash 0x%016llx\n", static_cast<unsigned long long>(hash)));
   flush_stdout();
 
-  std::fprintf(stderr, "stopped: %s (%llu of %llu tokens generated, %u of %u positions used)\n",
-               why, static_cast<unsigned long long>(n_generated),
-               static_cast<unsigned long long>(o.n), thimble_position(session),
-               thimble_context_size(session));
+  const std::string of_context =
+      config.n_sinks ? "" : format(" of %u", thimble_context_size(session));
+  std::fprintf(stderr, "stopped: %s (%llu of %llu tokens generated, %u%s positions used)\n", why,
+               static_cast<unsigned long long>(n_generated), static_cast<unsigned long long>(o.n),
+               thimble_position(session), of_context.c_str());
   if (o.stats) {
     const double decoded_per_second = rate(static_cast<double>(n_decoded), decode_seconds);
     std::fprintf(stderr, "prefill: %u tokens, %.0f tokens/s\n", n_prefilled,
@@ -238,6 +278,10 @@ int run_verb(const Words& words) {
                  o.place == LoadedModel::kMapped ? "mapped" : "in memory");
     std::fprintf(stderr, "start: opened and verified in %.2f ms; kernels: %s\n", open_seconds * 1e3,
                  thimble_isa(session));
+  }
+  if (!o.save.empty()) {
+    save_session(session, o.save);
+    std::fprintf(stderr, "saved: %s, %u positions\n", o.save.c_str(), thimble_position(session));
   }
   return exit_code(interrupt);
 }

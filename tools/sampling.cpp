@@ -17,6 +17,7 @@ std::vector<Option> with_sampling_options(std::vector<Option> own) {
        {"-t", "--top-p", "--top-k", "--min-p", "--repeat-penalty", "--repeat-window", "--seed"}) {
     own.push_back({name, true});
   }
+  own.push_back({"--temperature-last", false});
   return own;
 }
 
@@ -33,6 +34,7 @@ thimble_sampling sampling_of(const Args& args) {
     s.top_k = static_cast<uint32_t>(args.count("--top-k", 0, 1, UINT32_MAX));
   }
   s.min_p = static_cast<float>(args.real("--min-p", 0, 0, 1));
+  s.temperature_last = args.has("--temperature-last") ? 1 : 0;
   s.repetition_penalty = static_cast<float>(args.real("--repeat-penalty", 1, 0.01, 100));
   s.repetition_window = static_cast<uint32_t>(args.count("--repeat-window", 64, 1, 256));
   if (args.text("--seed", "") == "random") {

@@ -11,8 +11,8 @@
 
 namespace thimble::tools {
 
-// A verb's own options, and -t, --top-p, --top-k, --min-p, --repeat-penalty, --repeat-window and
-// --seed.
+// A verb's own options, and -t, --top-p, --top-k, --min-p, --temperature-last, --repeat-penalty,
+// --repeat-window and --seed.
 std::vector<Option> with_sampling_options(std::vector<Option> own);
 
 // What they say. A random seed is told on stderr. Throws WrongUsage.

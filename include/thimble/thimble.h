@@ -62,7 +62,11 @@ typedef enum thimble_status {
   THIMBLE_ERROR_SELF_TEST = -22,        /* this chip does not give the file's own results */
   THIMBLE_ERROR_NO_SELF_TEST = -23,     /* the model file has no self-test */
   THIMBLE_ERROR_NO_TURNS = -24,         /* the model file has no texts around turns */
-  THIMBLE_ERROR_NOT_FINITE = -25        /* the weights lead to numbers beyond a float's range */
+  THIMBLE_ERROR_NOT_FINITE = -25,       /* the weights lead to numbers beyond a float's range */
+  THIMBLE_ERROR_FORGOTTEN = -26,   /* thimble_rewind, with sinks: the cache has moved beyond it */
+  THIMBLE_ERROR_OTHER_MODEL = -27, /* thimble_session_load: saved from a session of another model */
+  THIMBLE_ERROR_OTHER_LAYOUT =
+      -28 /* thimble_session_load: another type of cache or sinks, or a longer text than fits */
 } thimble_status;
 
 /* One line of text for a status, without a full stop; never NULL. */
@@ -150,16 +154,24 @@ typedef struct thimble_config {
    * logits. 12 bytes each and 256 instead of 8 for each token of the vocabulary. thimble_sample
    * says what they are enough for, and draws the same tokens then; 1 is enough for greedy text. */
   uint32_t n_candidates;
+  /* 1 to 64, less than n_ctx: the text may go on for ever. Each position then sees the text's first
+   * n_sinks positions and its last n_ctx - n_sinks (attention sinks: Xiao et al. 2023), at the
+   * distances that a text of n_ctx positions would have; up to n_ctx positions that is all of it,
+   * with the same bits as without. Layers with a shorter window of their own keep to that. 4 are
+   * enough for most models. Not for models whose positions are learned (GPT-2). 0: the text ends
+   * with the context. */
+  uint32_t n_sinks;
 } thimble_config;
 
 /*
  * Bytes of arena that thimble_session_init needs, exactly; the same function lays the arena out.
  * Grows with n_ctx, in steps of 16: n_layers * n_kv_heads * head_dim * 8 a position for the cache
  * (about a quarter of it with THIMBLE_KV_Q8), 4 * n_heads for scores and 4 for the token; with
- * n_batch times the activations; and with the vocabulary or n_candidates. `thimble plan` tells it
- * part by part. The same number on every chip. 0: the
- * configuration is not valid for the model (or a null pointer was given). SIZE_MAX: more than an
- * address can count (on 32 bits, 4 GiB or more); init then refuses any arena.
+ * n_batch times the activations; and with the vocabulary or n_candidates. With sinks the cache has
+ * room for about n_batch + n_sinks + 16 positions more, and for twice as many tokens. `thimble
+ * plan` tells it part by part. The same number on every chip. 0: the configuration is not valid for
+ * the model (or a null pointer was given). SIZE_MAX: more than an address can count (on 32 bits, 4
+ * GiB or more); init then refuses any arena.
  */
 size_t thimble_session_bytes(const thimble_model* model, const thimble_config* config);
 
@@ -175,7 +187,7 @@ thimble_status thimble_session_init(thimble_session** session, const thimble_mod
  * Appends `count` tokens (copied) to the session's text and prepares the pass that computes them:
  * one token for decoding, many for prefill. The logits that follow are those after the last one;
  * how a text is cut into feeds does not change one bit of them.
- * Errors: ARGUMENT (count is 0), BUSY, TOKEN, CONTEXT_FULL.
+ * Errors: ARGUMENT (count is 0), BUSY, TOKEN, CONTEXT_FULL (count is above thimble_room).
  */
 thimble_status thimble_feed(thimble_session* session, const int32_t* tokens, size_t count);
 
@@ -199,15 +211,21 @@ thimble_status thimble_step(thimble_session* session, uint64_t budget);
 /*
  * Keeps the first `position` tokens and forgets the rest, an unfinished pass included: the way to
  * start over (0), to cancel between slices, or to go back to a shared prompt. Logits are gone.
- * Errors: ARGUMENT (position is beyond what has been computed).
+ * Errors: ARGUMENT (position is beyond what has been computed), FORGOTTEN (only with sinks: what
+ * the position after it sees has left the cache; to 0, and to the beginning of the last pass, if it
+ * had at most n_batch tokens, there is always a way).
  */
 thimble_status thimble_rewind(thimble_session* session, uint32_t position);
 
-/* Tokens computed so far, 0 to n_ctx. */
+/* Tokens computed so far, 0 to n_ctx; with sinks to about 2^32. */
 uint32_t thimble_position(const thimble_session* session);
 
-/* Positions of the key/value cache. */
+/* Positions that one position sees at most, itself included: n_ctx. */
 uint32_t thimble_context_size(const thimble_session* session);
+
+/* Tokens that can be fed at once: what is left of the context; with sinks always n_ctx, until about
+ * 2^32 positions are used up. */
+uint32_t thimble_room(const thimble_session* session);
 
 /* (vocab_size) floats, valid until the next feed, rewind or self-test; NULL if no pass has
  * completed, or if the session only keeps candidates. */
@@ -253,7 +271,8 @@ const char* thimble_isa(const thimble_session* session);
  * What a session tells on the way, to look inside: the attention weights (after the softmax) of
  * `n_heads` query heads from `first_head` on, at one layer and one position, which looks at the
  * positions from `first` (0 unless the layer has a window) to itself. Head h's weight of position t
- * is weights[(h - first_head) * stride + t - first], valid during the call only.
+ * is weights[(h - first_head) * stride + t - first], valid during the call only. With sinks, where
+ * first is not 0, that of sink i is n_sinks - i floats before weights[(h - first_head) * stride].
  * The hook must not call the session. Costs nothing while no hook is set.
  */
 typedef void (*thimble_attention_hook)(void* user, uint32_t layer, uint32_t position,
@@ -264,11 +283,45 @@ typedef void (*thimble_attention_hook)(void* user, uint32_t layer, uint32_t posi
 thimble_status thimble_on_attention(thimble_session* session, thimble_attention_hook hook,
                                     void* user);
 
+/* ---- Saved sessions ----------------------------------------------------------------------- */
+
+/*
+ * A session as bytes: a prompt that is computed once, on a host, and ships beside the model; or a
+ * text that outlives a power cycle. It holds the tokens, what is cached of them, and what the
+ * logits are computed from, with checksums, the model's own among them: about n_layers * n_kv_heads
+ * * head_dim * 8 bytes a position (a quarter with THIMBLE_KV_Q8), and dim * 4. The bytes do not
+ * depend on kernels, batch or way of feeding, and neither does what a session that loads them goes
+ * on to compute. models/FORMAT.md explains them.
+ */
+
+/* Bytes that thimble_session_save writes now; 0 while a pass is under way (or session is NULL).
+ * SIZE_MAX: more than an address can count. */
+size_t thimble_session_save_bytes(const thimble_session* session);
+
+/*
+ * Writes the session to `out`, of any alignment; the session stays as it is.
+ * Errors: ARGUMENT, BUSY, OUTPUT_TOO_SMALL.
+ */
+thimble_status thimble_session_save(const thimble_session* session, void* out, size_t out_bytes);
+
+/*
+ * Checks `bytes` bytes at `saved`, of any alignment, and goes on from them: they are copied to the
+ * arena and may go. The model must be the very file, kv_type, n_sinks and with sinks n_ctx the
+ * same; otherwise any n_ctx with room for the text will do. If a token could be drawn when it was
+ * saved, the pass that computes the logits again is prepared (the head alone): call thimble_step
+ * until it is complete. Self-made bytes with right checksums can make the text absurd, but nothing
+ * worse. Errors: ARGUMENT, BUSY, TRUNCATED (also if longer), MAGIC, VERSION, BYTE_ORDER,
+ * HEADER_CHECKSUM, DATA_CHECKSUM, OTHER_MODEL, OTHER_LAYOUT, HEADER, TOKEN. The session is then as
+ * it was.
+ */
+thimble_status thimble_session_load(thimble_session* session, const void* saved, size_t bytes);
+
 /* ---- Sampling ----------------------------------------------------------------------------- */
 
 /*
  * How a token is drawn from the logits. Zero-initialised it is greedy. Applied in this order:
- * repetition penalty, temperature, top-k, top-p (of what top-k left), min-p.
+ * repetition penalty, temperature, top-k, top-p (of what top-k left), min-p; or the temperature at
+ * the end (temperature_last).
  * Zeros are defaults, so that fields can be left out; where 0 is not next to what is small, the
  * field says so. For values that somebody else chooses, mind top_p: its narrowest is no 0 but any
  * tiny number, FLT_MIN say, which draws from one token.
@@ -279,9 +332,14 @@ typedef struct thimble_sampling {
   float min_p;       /* drop tokens less likely than min_p times the likeliest; 0: none */
   float repetition_penalty; /* > 1 makes recent tokens less likely (CTRL, 2019), < 1 likelier; 0.01
                                to 100; 0, as 1: off */
-  uint32_t repetition_window; /* how many last tokens count as recent, 1 to 256; 0: 64 */
+  uint32_t repetition_window; /* how many last tokens count as recent, 1 to 256, with sinks at most
+                                 n_ctx of them; 0: 64 */
   uint32_t top_k;             /* keep the k likeliest tokens, 1: one; 0: all */
   uint64_t seed;              /* same seed, same text, on every chip */
+  /* 1: top-p and min-p judge the model's own odds, those of temperature 1, and the temperature only
+   * changes the odds of what they leave: the order for temperatures from 1.5 on, where min_p would
+   * mean little otherwise. The same bits as 0 at temperature 1, or without top-p and min-p. */
+  uint32_t temperature_last;
 } thimble_sampling;
 
 /*

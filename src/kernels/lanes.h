@@ -474,9 +474,11 @@ static void odds_lanes(uint32_t* weights, const float* x, uint32_t n, float max,
   over_lanes<F>(n, [&](uint32_t i, auto memory) {
     const F scaled = mul(sub(memory.load(x + i), F::of(max)), F::of(inv_temperature));
     const F e = exact_exp(lesser(greater(scaled, F::of(-200.0f)), F::of(0.0f)));
+    const auto whole = truncate(mul(e, F::of(1073741824.0f)));
+    if (n - i >= kLanes) return whole.store(weights + i);
     uint32_t odds[kLanes];
-    truncate(mul(e, F::of(1073741824.0f))).store(odds);
-    memcpy(weights + i, odds, (n - i < kLanes ? n - i : kLanes) * sizeof odds[0]);
+    whole.store(odds);
+    memcpy(weights + i, odds, (n - i) * sizeof odds[0]);
   });
 }
 

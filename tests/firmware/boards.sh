@@ -254,3 +254,10 @@ families_assembler() {
   done
   printf '#if defined(__linux__)\n    .section .note.GNU-stack, "", %%progbits\n#endif\n'
 }
+
+# MODEL SESSION: assembler that links a model and a saved session in, for sessions.c.
+sessions_assembler() {
+  printf '#define MODEL "%s"\n#include "../../tests/firmware/model.S"\n' "$1"
+  printf '    .section .model, "a"\n    .globl saved_session, saved_session_end\n'
+  printf 'saved_session:\n    .incbin "%s"\nsaved_session_end:\n' "$2"
+}

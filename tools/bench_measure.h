@@ -1,39 +1,41 @@
 // SPDX-License-Identifier: MIT
-// How fast a model runs, beside what the machine can do at best.
-#ifndef THIMBLE_TOOLS_BENCH_H
-#define THIMBLE_TOOLS_BENCH_H
+// How fast a model runs, and what the machine can do at best.
+#ifndef THIMBLE_TOOLS_BENCH_MEASURE_H
+#define THIMBLE_TOOLS_BENCH_MEASURE_H
 
 #include <cstddef>
 #include <cstdint>
 #include <string>
-#include <vector>
 
-#include "image.h"
+#include "bench_parts.h"
 #include "thimble/thimble.h"
 
 namespace thimble::tools {
-
-// A shape by its name (15M), or by its numbers: dim,hidden,layers,heads,kv_heads,vocab,ctx. The
-// head is tied. Throws WrongUsage.
-ModelShape parse_shape(const std::string& text);
-
-// A model of that shape without a tokenizer, with random weights as small as trained ones. The same
-// ones every time, whatever their layout. Throws Refused.
-ImageInMemory random_image(const ModelShape& shape, const WeightLayout& layout);
 
 struct BenchWork {
   uint32_t n_ctx = 0;      // positions of the key/value cache
   uint32_t n_batch = 0;    // tokens of one pass over the weights
   uint32_t n_prefill = 0;  // tokens that are fed at once
   uint32_t n_decode = 0;   // tokens that are then drawn and fed, one by one
-  uint32_t n_runs = 0;     // each from a rewound session
+  uint32_t n_runs = 0;     // each from a session rewound to `depth`
   uint32_t kv_type = THIMBLE_KV_F32;
+  uint32_t depth = 0;           // tokens that are in the cache before
+  thimble_sampling sampling{};  // greedy
+  bool has_parts = false;       // runs for the time by part, too
+};
+
+// Of all runs.
+struct RunSeconds {
+  double fastest = 0, median = 0;
 };
 
 struct BenchResult {
   std::string isa;
-  double prefill_seconds = 0, decode_seconds = 0;  // of the fastest run
-  uint64_t logits_hash = 0;                        // of all logits that tokens were drawn from
+  RunSeconds prefill, decode;
+  // Each part's share in the sum of the parts' fastest times, as seconds of the fastest run; 0
+  // where they were not asked for.
+  PartTimes prefill_parts, decode_parts;
+  uint64_t logits_hash = 0;  // of all logits that tokens were drawn from
   size_t arena_bytes = 0;
   double cpu_share = 1;  // of the time, how much this thread ran: less than 1 on a busy machine
 };
@@ -50,18 +52,6 @@ struct MachineLimits {
   const char* int8_with = "";
 };
 MachineLimits measure_limits(uint64_t weight_bytes);
-
-struct BenchReport {
-  std::string name;  // of the model
-  thimble_model model{};
-  BenchWork work;
-  std::vector<BenchResult> results;
-  size_t peak_rss_bytes = 0;
-  bool has_limits = false;
-  MachineLimits limits;
-};
-std::string to_text(const BenchReport& report);
-std::string to_json(const BenchReport& report);
 
 }  // namespace thimble::tools
 
