@@ -54,8 +54,7 @@ int main(void) {
   thimble_model model;
   thimble_session* session;
   uint64_t hash;
-  int32_t status =
-      thimble_model_open(&model, model_image, (size_t)(model_image_end - model_image));
+  int32_t status = thimble_model_open(&model, model_image, (size_t)(model_image_end - model_image));
   if (status != THIMBLE_OK) return fail("open", status);
   status = thimble_session_init(&session, &model, &config, arena, sizeof arena);
   if (status != THIMBLE_OK) return fail("init", status);
