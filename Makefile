@@ -71,8 +71,9 @@ TOOL_OBJ := $(TOOL_SRC:%.cpp=$(BUILD)/obj/%.o)
 TOOL_LIB_OBJ := $(TOOL_LIB_SRC:%.cpp=$(BUILD)/obj/%.o)
 TEST_OBJ := $(TEST_SRC:%.cpp=$(BUILD)/obj/%.o)
 
-# Weights go through these, row by row.
-HEAVY_SRC := tools/convert.cpp tools/image.cpp tools/quantize.cpp $(wildcard tools/readers/*.cpp)
+# Weights go through these, row by row; machine.cpp measures what the processor can do, in registers.
+HEAVY_SRC := tools/convert.cpp tools/image.cpp tools/quantize.cpp tools/machine.cpp \
+             $(wildcard tools/readers/*.cpp)
 $(filter-out $(HEAVY_SRC:%.cpp=$(BUILD)/obj/%.o),$(TOOL_OBJ)): TOOL_OPT := $(LIGHT)
 
 # The only files that may use instructions a machine might lack; select.cpp asks the CPU first.

@@ -237,15 +237,31 @@ void activate(thimble_session* s, uint32_t row) {
   quantize(s, w.down, a.gate_up, a.gate_up_stride, row);
 }
 
+// Whether a layer's keys and values so far are more than a second-level cache holds.
+bool cache_is_large(const thimble_session* s) {
+  constexpr size_t kLarge = size_t{1} << 20;
+  const KvCache& cache = s->cache;
+  const size_t positions = kv_layer_size(cache, s->pass.layer) < s->pass.first + s->pass.n
+                               ? kv_layer_size(cache, s->pass.layer)
+                               : s->pass.first + s->pass.n;
+  const size_t bytes = cache.type == kWeightQ8 ? 1 : sizeof(float);
+  return positions * s->model.n_kv_heads * cache.head_dim * 2 * bytes > kLarge;
+}
+
+// A unit is a KV head of a batch row. Row by row, all heads of a row at once; where those do not
+// stay in a cache, head by head, all rows with one head's keys and values.
 void attend_units(thimble_session* s, uint32_t begin, uint32_t end) {
   const Activations& a = s->act;
-  const uint32_t heads = s->model.n_kv_heads;
-  uint32_t row = begin / heads, first = begin % heads;
-  for (uint32_t left = end - begin; left > 0; first = 0, ++row) {
-    const uint32_t count = left < heads - first ? left : heads - first;
+  const uint32_t heads = s->model.n_kv_heads, rows = s->pass.n;
+  const bool by_head = rows > 1 && cache_is_large(s);
+  while (begin < end) {
+    const uint32_t row = by_head ? begin % rows : begin / heads;
+    const uint32_t first = by_head ? begin / rows : begin % heads;
+    const uint32_t most = by_head ? 1 : heads - first;
+    const uint32_t count = end - begin < most ? end - begin : most;
     attend(s, row, first, first + count);
     if (first + count == heads) quantize(s, s->weights.output, a.context, a.context_stride, row);
-    left -= count;
+    begin += count;
   }
 }
 

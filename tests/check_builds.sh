@@ -34,7 +34,7 @@ for cxx in g++ clang++; do
     # Where `make` and `.ci/run` have built already.
     case $dir in build/g++-release) dir=build ;; build/clang++-release) dir=build/clang ;; esac
     env -u MAKEFLAGS make -s CXX=$cxx config=$config BUILD=$dir all >/dev/null
-    for isa in avx512vnni avx512 avx2 sse41 scalar reference; do
+    for isa in avx512vbmi avx512vnni avx512 avxvnni avx2 sse41 scalar reference; do
       if ! THIMBLE_ISA=$isa $dir/thimble run $model -n 1 >/dev/null 2>&1; then
         echo "  skipped: this machine has no $isa"; continue
       fi
@@ -45,7 +45,7 @@ done
 
 thimble=build/thimble
 isas=""  # what this machine has; from here on no hash may be missing
-for isa in reference scalar sse41 avx2 avx512 avx512vnni; do
+for isa in reference scalar sse41 avx2 avxvnni avx512 avx512vnni avx512vbmi; do
   if THIMBLE_ISA=$isa $thimble run $model -n 1 >/dev/null 2>&1; then isas="$isas $isa"; fi
 done
 echo "ways of feeding:"

@@ -14,6 +14,8 @@ namespace {
 struct QuadInt {
   int32x4_t v;
   static QuadInt of(int32_t x) { return {vdupq_n_s32(x)}; }
+  static QuadInt load(const float* p) { return {vreinterpretq_s32_f32(vld1q_f32(p))}; }
+  void store(float* p) const { vst1q_f32(p, vreinterpretq_f32_s32(v)); }
   void store(uint32_t* p) const { vst1q_u32(p, vreinterpretq_u32_s32(v)); }
   static int16x8_t narrow(QuadInt a, QuadInt b) {
     return vcombine_s16(vmovn_s32(a.v), vmovn_s32(b.v));
@@ -34,6 +36,7 @@ struct Quad {
   using I = QuadInt;
   static constexpr uint32_t kBlockTiles = 2;  // times kBlockRows, four registers each: 24 of 32
   static constexpr uint32_t kBlockRows = 3;
+  static constexpr uint32_t kRunBytes = 16384;
   static constexpr uint32_t kChains = 4;
   static constexpr uint32_t kHalfChains = 4;
 
@@ -192,18 +195,14 @@ inline int8x16_t look_up(int8x16_t table, uint8x16_t index) {
 
 struct DotWeights {
   int8x16_t v[4];  // four rows of four columns each
-  static DotWeights load(const int8_t* p) {
-    return {{vld1q_s8(p), vld1q_s8(p + 16), vld1q_s8(p + 32), vld1q_s8(p + 48)}};
-  }
 };
 
 // Of 64 bytes of q4: four columns of low bits, four of high bits.
 inline void load_levels(const int8_t* p, DotWeights (&w)[2]) {
   const int8x16_t table = vld1q_s8(kQ4Levels.of);
-  const DotWeights pairs = DotWeights::load(p);
   THIMBLE_UNROLL
   for (uint32_t i = 0; i < 4; ++i) {
-    const uint8x16_t pair = vreinterpretq_u8_s8(pairs.v[i]);
+    const uint8x16_t pair = vreinterpretq_u8_s8(vld1q_s8(p + 16 * i));
     w[0].v[i] = look_up(table, vandq_u8(pair, vdupq_n_u8(15)));
     w[1].v[i] = look_up(table, vshrq_n_u8(pair, 4));
   }
@@ -216,16 +215,30 @@ inline int8x16_t broadcast_four(const int8_t* p) {
   return vreinterpretq_s8_s32(vdupq_n_s32(four));
 }
 
-// 2 * 128 * 127 fits the 16 bits of the pair sums.
-struct DotPairs {
+struct DotBytes {
   using I = Ints;
+  using Bytes = DotWeights;
   using Weights = DotWeights;
   using Four = int8x16_t;
-  static constexpr uint32_t kBlockRows = 2;
-  static I start(int32_t) { return Ints::of(0); }
-  static Weights load(const int8_t* p) { return DotWeights::load(p); }
-  static void load_q4(const int8_t* p, Weights (&w)[2]) { load_levels(p, w); }
+  static constexpr int32_t kOffset = 0;
+  static Bytes load_bytes(const int8_t* p) {
+    return {{vld1q_s8(p), vld1q_s8(p + 16), vld1q_s8(p + 32), vld1q_s8(p + 48)}};
+  }
+  static void store(int8_t* p, const Bytes& bytes) {
+    THIMBLE_UNROLL
+    for (uint32_t i = 0; i < 4; ++i) vst1q_s8(p + 16 * i, bytes.v[i]);
+  }
+  static Bytes load(const int8_t* p) { return load_bytes(p); }
+  static void load_q4(const int8_t* p, Bytes (&w)[2]) { load_levels(p, w); }
+  static Weights weights(const Bytes& bytes) { return bytes; }
   static Four broadcast(const int8_t* p) { return broadcast_four(p); }
+};
+
+// 2 * 128 * 127 fits the 16 bits of the pair sums.
+struct DotPairs : DotBytes {
+  static constexpr uint32_t kBlockTiles = 1;
+  static constexpr uint32_t kBlockRows = 2;
+  static constexpr uint32_t kGroupRows = 2;
   static int16x8_t pair_sums(int16x8_t a, int16x8_t b) {
 #if defined(__aarch64__)
     return vpaddq_s16(a, b);
@@ -317,15 +330,10 @@ struct HalfRows {
 #endif
 
 #if defined(THIMBLE_DOTPROD)
-struct DotInstruction {
-  using I = Ints;
-  using Weights = DotWeights;
-  using Four = int8x16_t;
-  static constexpr uint32_t kBlockRows = 2;
-  static I start(int32_t) { return Ints::of(0); }
-  static Weights load(const int8_t* p) { return DotWeights::load(p); }
-  static void load_q4(const int8_t* p, Weights (&w)[2]) { load_levels(p, w); }
-  static Four broadcast(const int8_t* p) { return broadcast_four(p); }
+struct DotInstruction : DotBytes {
+  static constexpr uint32_t kBlockTiles = 1;
+  static constexpr uint32_t kBlockRows = 4;
+  static constexpr uint32_t kGroupRows = 3;
   // In assembler, so that the rest of this file does without: its other table must.
   static I step(I acc, Weights w, Four four) {
     THIMBLE_UNROLL

@@ -7,8 +7,9 @@
 //   keep(v)  makes the compiler hold v in a register rather than load it again for each use
 //   V::four(p), v.splat<k>(): 4 floats loaded at once, and one of them in every lane
 //   I    16 int32
-//   Dot  int8 dot products: start(sum), step(acc, 16 rows x 4 columns of weights, 4 activations);
-//        load(int8 weights), load_q4(q4 weights of 8 columns, two of them)
+//   Dot  int8 dot products: step(acc, 16 rows x 4 columns of Weights, 4 activations). Weights are
+//        made of Bytes, with load(int8 weights), load_q4(q4 weights of 8 columns, two of them),
+//        store and load_bytes; each counts as kOffset more than it is
 //   Rows, HalfRows  kPositions rows of int8 values, 16 or 8 lanes of each: load(rows),
 //        step(acc, kPositions weights in int16), and sums(acc), which are V: F or F::Half
 // Contracts: kernels.h. Order of operations: reference.cpp. Tiles of other heights go there too.
@@ -17,265 +18,11 @@
 
 #include "../exact_math.h"
 #include "activation.h"
+#include "lanes_f32.h"
+#include "lanes_int8.h"
 #include "reference.h"
 
-#if defined(__clang__)
-#define THIMBLE_UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define THIMBLE_UNROLL _Pragma("GCC unroll 16")
-#endif
-
 namespace thimble {
-
-constexpr uint32_t kStreams = 4;
-
-// ---- Matrix products -----------------------------------------------------------------------
-// A block is kTiles tiles of rows, `step` tiles apart, times kRows rows of x, all of whose chains
-// run side by side.
-
-template <class F, uint32_t kTiles, uint32_t kRows>
-static inline void block_f32(float* out, size_t out_stride, const float* w, uint32_t cols,
-                             const float* x, size_t x_stride, size_t step) {
-  F acc[kTiles][kRows];
-  THIMBLE_UNROLL
-  for (uint32_t t = 0; t < kTiles; ++t) {
-    THIMBLE_UNROLL
-    for (uint32_t i = 0; i < kRows; ++i) acc[t][i] = F::of(0.0f);
-  }
-  const size_t tile_floats = step * cols * kLanes;
-  for (uint32_t c = 0; c < cols; ++c) {
-    F weights[kTiles];
-    THIMBLE_UNROLL
-    for (uint32_t t = 0; t < kTiles; ++t) weights[t] = F::load(w + t * tile_floats);
-    if (kRows > 1) {
-      THIMBLE_UNROLL
-      for (uint32_t t = 0; t < kTiles; ++t) keep(weights[t]);
-    }
-    THIMBLE_UNROLL
-    for (uint32_t i = 0; i < kRows; ++i) {
-      const F value = F::of(x[i * x_stride + c]);
-      THIMBLE_UNROLL
-      for (uint32_t t = 0; t < kTiles; ++t) acc[t][i] = fma(weights[t], value, acc[t][i]);
-    }
-    w += kLanes;
-  }
-  THIMBLE_UNROLL
-  for (uint32_t t = 0; t < kTiles; ++t) {
-    THIMBLE_UNROLL
-    for (uint32_t i = 0; i < kRows; ++i) acc[t][i].store(out + i * out_stride + t * step * kLanes);
-  }
-}
-
-// 64 bytes of a tile's weights, as Dot wants them: four columns of int8, or eight of 4 bits.
-template <class Dot>
-struct Q8Columns {
-  static constexpr WeightType kType = kWeightQ8;
-  static constexpr uint32_t kFours = 1;
-  typename Dot::Weights four[1];
-  void load(const int8_t* w) { four[0] = Dot::load(w); }
-};
-template <class Dot>
-struct Q4Columns {
-  static constexpr WeightType kType = kWeightQ4;
-  static constexpr uint32_t kFours = 2;
-  typename Dot::Weights four[2];
-  void load(const int8_t* w) { Dot::load_q4(w, four); }
-};
-
-// int8: dots of a group are exact in any order; the groups' chain is the definition's.
-template <class F, class Dot, class Columns, uint32_t kTiles, uint32_t kRows>
-static inline void block_q8(float* out, size_t out_stride, const int8_t* w, const uint16_t* scales,
-                            const Matrix& m, const QuantizedRows& x, uint32_t first, size_t step) {
-  using I = typename Dot::I;
-  constexpr uint32_t kColumns = 4 * Columns::kFours, kBytes = 4 * kLanes;
-  const uint32_t cols = m.padded_cols, group = m.group, groups = m.n_groups;
-  const size_t tile_bytes = step * (cols / kColumns) * kBytes;
-  const size_t tile_scales = step * groups * kLanes;
-  const int8_t* values = x.values + size_t{first} * cols;
-  const float* x_scales = x.scales + size_t{first} * groups;
-  const int32_t* sums = x.sums + size_t{first} * groups;
-  F acc[kTiles][kRows];
-  THIMBLE_UNROLL
-  for (uint32_t t = 0; t < kTiles; ++t) {
-    THIMBLE_UNROLL
-    for (uint32_t i = 0; i < kRows; ++i) acc[t][i] = F::of(0.0f);
-  }
-  for (uint32_t g = 0; g < groups; ++g) {
-    I dot[kTiles][kRows];
-    THIMBLE_UNROLL
-    for (uint32_t i = 0; i < kRows; ++i) {
-      const I start = Dot::start(sums[i * groups + g]);
-      THIMBLE_UNROLL
-      for (uint32_t t = 0; t < kTiles; ++t) dot[t][i] = start;
-    }
-    const auto columns = [&](uint32_t at) {  // kColumns of them
-      Columns weights[kTiles];
-      THIMBLE_UNROLL
-      for (uint32_t t = 0; t < kTiles; ++t) {
-        weights[t].load(w + t * tile_bytes + at / kColumns * kBytes);
-      }
-      THIMBLE_UNROLL
-      for (uint32_t k = 0; k < Columns::kFours; ++k) {
-        THIMBLE_UNROLL
-        for (uint32_t i = 0; i < kRows; ++i) {
-          const typename Dot::Four four = Dot::broadcast(values + size_t{i} * cols + at + 4 * k);
-          THIMBLE_UNROLL
-          for (uint32_t t = 0; t < kTiles; ++t) {
-            dot[t][i] = Dot::step(dot[t][i], weights[t].four[k], four);
-          }
-        }
-      }
-    };
-    uint32_t left = group;
-    for (; left >= 32; left -= 32) {
-      THIMBLE_UNROLL
-      for (uint32_t c = 0; c < 32; c += kColumns) columns(c);
-      w += 32 / kColumns * kBytes;
-      values += 32;
-    }
-    for (; left > 0; left -= kColumns) {  // a whole row as the group may end in less
-      columns(0);
-      w += kBytes;
-      values += kColumns;
-    }
-    THIMBLE_UNROLL
-    for (uint32_t t = 0; t < kTiles; ++t) {
-      const F weight_scale = F::load_bf16(scales + t * tile_scales);
-      THIMBLE_UNROLL
-      for (uint32_t i = 0; i < kRows; ++i) {
-        const F scale = mul(weight_scale, F::of(x_scales[i * groups + g]));
-        acc[t][i] = fma(to_float(dot[t][i]), scale, acc[t][i]);
-      }
-    }
-    scales += kLanes;
-  }
-  THIMBLE_UNROLL
-  for (uint32_t t = 0; t < kTiles; ++t) {
-    THIMBLE_UNROLL
-    for (uint32_t i = 0; i < kRows; ++i) acc[t][i].store(out + i * out_stride + t * step * kLanes);
-  }
-}
-
-template <class F, uint32_t kTiles>
-static inline void tiles_f32(float* out, size_t out_stride, const float* w, uint32_t cols,
-                             const float* x, size_t x_stride, uint32_t n) {
-  constexpr uint32_t kRows = F::kBlockRows;
-  for (; n >= kRows; n -= kRows, x += kRows * x_stride, out += kRows * out_stride) {
-    block_f32<F, kTiles, kRows>(out, out_stride, w, cols, x, x_stride, 1);
-  }
-  for (; n >= 2; n -= 2, x += 2 * x_stride, out += 2 * out_stride) {
-    block_f32<F, kTiles, 2>(out, out_stride, w, cols, x, x_stride, 1);
-  }
-  if (n > 0) block_f32<F, kTiles, 1>(out, out_stride, w, cols, x, x_stride, 1);
-}
-
-template <class F>
-static void matmul_f32_lanes(float* out, size_t out_stride, const Matrix& w, uint32_t tile_begin,
-                             uint32_t tile_end, const float* x, size_t x_stride, uint32_t n) {
-  if (w.row_tile != kLanes) {
-    matmul_f32_reference(out, out_stride, w, tile_begin, tile_end, x, x_stride, n);
-    return;
-  }
-  const size_t tile_floats = size_t{w.cols} * kLanes;
-  const float* data = static_cast<const float*>(w.data) + tile_begin * tile_floats;
-  out += size_t{tile_begin} * kLanes;
-  uint32_t tiles = tile_end - tile_begin;
-  if (n == 1) {
-    // One vector is bound by memory: the tiles are walked as a few long streams, far apart, which
-    // the machine fetches ahead. On Zen 4 int8 gained up to 80 % over neighbouring tiles, and eight
-    // streams lost 15 % to four.
-    const uint32_t each = tiles / kStreams;
-    for (uint32_t i = 0; i < each; ++i, data += tile_floats, out += kLanes) {
-      block_f32<F, kStreams, 1>(out, out_stride, data, w.cols, x, x_stride, each);
-    }
-    const uint32_t others = (kStreams - 1) * each;
-    data += others * tile_floats, out += others * kLanes;
-    tiles -= kStreams * each;
-  }
-  constexpr uint32_t kTiles = F::kBlockTiles;
-  for (; tiles >= kTiles; tiles -= kTiles, data += kTiles * tile_floats, out += kTiles * kLanes) {
-    tiles_f32<F, kTiles>(out, out_stride, data, w.cols, x, x_stride, n);
-  }
-  if (kTiles > 2 && tiles >= 2) {
-    tiles_f32<F, 2>(out, out_stride, data, w.cols, x, x_stride, n);
-    tiles -= 2, data += 2 * tile_floats, out += 2 * kLanes;
-  }
-  if (tiles > 0) tiles_f32<F, 1>(out, out_stride, data, w.cols, x, x_stride, n);
-}
-
-template <class F, class Dot, class Columns, uint32_t kTiles>
-static inline void tiles_q8(float* out, size_t out_stride, const int8_t* w, const uint16_t* scales,
-                            const Matrix& m, const QuantizedRows& x, uint32_t n) {
-  constexpr uint32_t kRows = Dot::kBlockRows;
-  uint32_t i = 0;
-  for (; i + kRows <= n; i += kRows) {
-    block_q8<F, Dot, Columns, kTiles, kRows>(out + i * out_stride, out_stride, w, scales, m, x, i,
-                                             1);
-  }
-  for (; i + 2 <= n; i += 2) {
-    block_q8<F, Dot, Columns, kTiles, 2>(out + i * out_stride, out_stride, w, scales, m, x, i, 1);
-  }
-  if (i < n)
-    block_q8<F, Dot, Columns, kTiles, 1>(out + i * out_stride, out_stride, w, scales, m, x, i, 1);
-}
-
-template <class F, class Dot, class Columns>
-static void matmul_columns(float* out, size_t out_stride, const Matrix& w, uint32_t tile_begin,
-                           uint32_t tile_end, const QuantizedRows& x, uint32_t n) {
-  const size_t tile_bytes = weight_bytes(Columns::kType, size_t{w.padded_cols} * kLanes);
-  const size_t tile_scales = size_t{w.n_groups} * kLanes;
-  const int8_t* data = static_cast<const int8_t*>(w.data) + tile_begin * tile_bytes;
-  const uint16_t* scales = w.scales + tile_begin * tile_scales;
-  out += size_t{tile_begin} * kLanes;
-  uint32_t tiles = tile_end - tile_begin;
-  const auto skip = [&](uint32_t count) {
-    data += count * tile_bytes;
-    scales += count * tile_scales;
-    out += size_t{count} * kLanes;
-    tiles -= count;
-  };
-  if (n == 1) {  // as in matmul_f32_lanes
-    const uint32_t each = tiles / kStreams;
-    for (uint32_t i = 0; i < each; ++i) {
-      block_q8<F, Dot, Columns, kStreams, 1>(out, out_stride, data, scales, w, x, 0, each);
-      skip(1);
-    }
-    skip((kStreams - 1) * each);
-  }
-  constexpr uint32_t kTiles = 2;
-  while (tiles >= kTiles) {
-    tiles_q8<F, Dot, Columns, kTiles>(out, out_stride, data, scales, w, x, n);
-    skip(kTiles);
-  }
-  if (tiles > 0) tiles_q8<F, Dot, Columns, 1>(out, out_stride, data, scales, w, x, n);
-}
-
-template <class F, class Dot>
-static void matmul_q8_lanes(float* out, size_t out_stride, const Matrix& w, uint32_t tile_begin,
-                            uint32_t tile_end, const QuantizedRows& x, uint32_t n) {
-  const auto matmul =
-      w.row_tile == kLanes ? matmul_columns<F, Dot, Q8Columns<Dot>> : matmul_q8_reference;
-  matmul(out, out_stride, w, tile_begin, tile_end, x, n);
-}
-
-template <class F, class Dot>
-static void matmul_q4_lanes(float* out, size_t out_stride, const Matrix& w, uint32_t tile_begin,
-                            uint32_t tile_end, const QuantizedRows& x, uint32_t n) {
-  const auto matmul =
-      w.row_tile == kLanes ? matmul_columns<F, Dot, Q4Columns<Dot>> : matmul_q4_reference;
-  matmul(out, out_stride, w, tile_begin, tile_end, x, n);
-}
-
-// q4_level of all bits, for shuffles.
-struct Q4Levels {
-  alignas(16) int8_t of[16];
-};
-static constexpr Q4Levels q4_levels() {
-  Q4Levels levels = {};
-  for (uint32_t i = 0; i < 16; ++i) levels.of[i] = static_cast<int8_t>(q4_level(i));
-  return levels;
-}
-static constexpr Q4Levels kQ4Levels = q4_levels();
 
 // ---- Activations to int8 -------------------------------------------------------------------
 
@@ -736,15 +483,15 @@ static void odds_lanes(uint32_t* weights, const float* x, uint32_t n, float max,
 }
 
 // ---- The table -----------------------------------------------------------------------------
-// F, Dot, and what mix_values_q8_lanes wants.
+// F, Dot, what mix_values_q8_lanes wants, and a Dot of its own for 4 bits.
 
-template <class F, class Dot, class Rows, class HalfRows>
+template <class F, class Dot, class Rows, class HalfRows, class DotQ4 = Dot>
 static constexpr Kernels lanes_table(const char* name) {
   return {name,
           kLanes,
           matmul_f32_lanes<F>,
           matmul_q8_lanes<F, Dot>,
-          kHasQ4 ? matmul_q4_lanes<F, Dot> : nullptr,
+          kHasQ4 ? matmul_q4_lanes<F, DotQ4> : nullptr,
           quantize_q8_lanes<F>,
           kHasRmsNorm ? rms_norm_lanes<F> : nullptr,
           kHasLayerNorm ? layer_norm_lanes<F> : nullptr,

@@ -17,6 +17,13 @@ template <class N>
 struct QuadInts {
   N r[4];
   static QuadInts of(int32_t x) { return {{N::of(x), N::of(x), N::of(x), N::of(x)}}; }
+  static QuadInts load(const float* p) {
+    return {{N::load(p), N::load(p + 4), N::load(p + 8), N::load(p + 12)}};
+  }
+  void store(float* p) const {
+    THIMBLE_UNROLL
+    for (uint32_t i = 0; i < 4; ++i) r[i].store(p + 4 * i);
+  }
   void store(uint32_t* p) const {
     THIMBLE_UNROLL
     for (uint32_t i = 0; i < 4; ++i) r[i].store(p + 4 * i);
@@ -36,6 +43,7 @@ struct Quads {
   static constexpr uint32_t kWidth = 4 * kCount;
   static constexpr uint32_t kBlockTiles = R::kBlockTiles;
   static constexpr uint32_t kBlockRows = R::kBlockRows;
+  static constexpr uint32_t kRunBytes = R::kRunBytes;
   static constexpr uint32_t kChains = R::kChains;
   static constexpr uint32_t kHalfChains = R::kHalfChains;
 

@@ -47,7 +47,8 @@ const Kernels* kernels_at(size_t index) {
 
 #else
 
-extern const Kernels kKernelsAvx512Vnni, kKernelsAvx512, kKernelsAvx2, kKernelsSse41;
+extern const Kernels kKernelsAvx512Vbmi, kKernelsAvx512Vnni, kKernelsAvx512, kKernelsAvxVnni,
+    kKernelsAvx2, kKernelsSse41;
 extern const Kernels kKernelsNeonDot, kKernelsNeon, kKernelsDsp;
 extern const Kernels kKernelsScalar;
 
@@ -80,10 +81,18 @@ void add_avx(Candidates* found) {
   if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return;
   const uint32_t avx512 = bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL;
   if ((saved & 0xe6) == 0xe6 && (b & avx512) == avx512) {
-    if (c & bit_AVX512VNNI) add(found, kKernelsAvx512Vnni);
+    if (c & bit_AVX512VNNI) {
+      if (c & bit_AVX512VBMI) add(found, kKernelsAvx512Vbmi);
+      add(found, kKernelsAvx512Vnni);
+    }
     add(found, kKernelsAvx512);
   }
-  if ((saved & 0x6) == 0x6 && (b & bit_AVX2)) add(found, kKernelsAvx2);
+  if ((saved & 0x6) != 0x6 || !(b & bit_AVX2)) return;
+  constexpr uint32_t kAvxVnni = 1u << 4;  // of leaf 7, 1: eax
+  if (a >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & kAvxVnni)) {
+    add(found, kKernelsAvxVnni);
+  }
+  add(found, kKernelsAvx2);
 }
 
 void add_native(Candidates* found) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// x86-64 with AVX2 and FMA: 16 lanes are two registers.
+// x86-64 with AVX2 and FMA: 16 lanes are two registers. Two tables: int8 dot products by AVX-VNNI,
+// and by multiply-add pairs where the CPU lacks it.
 #if defined(__AVX2__) && defined(__FMA__)
 
 #include <immintrin.h>
@@ -14,6 +15,14 @@ namespace {
 struct Ints {
   __m256i low, high;
   static Ints of(int32_t x) { return {_mm256_set1_epi32(x), _mm256_set1_epi32(x)}; }
+  static Ints load(const float* p) {
+    const __m256i* at = reinterpret_cast<const __m256i*>(p);
+    return {_mm256_loadu_si256(at), _mm256_loadu_si256(at + 1)};
+  }
+  void store(float* p) const {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), low);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 8), high);
+  }
   void store(uint32_t* p) const {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), low);
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 8), high);
@@ -35,8 +44,9 @@ struct Floats {
   using I = Ints;
   using Half = HalfFloats;
   static constexpr uint32_t kWidth = 16;
-  static constexpr uint32_t kBlockTiles = 2;  // times kBlockRows, two registers each: 8 of 16
-  static constexpr uint32_t kBlockRows = 2;
+  static constexpr uint32_t kBlockTiles = 1;  // times kBlockRows, two registers each: 12 of 16
+  static constexpr uint32_t kBlockRows = 6;
+  static constexpr uint32_t kRunBytes = 16384;  // of a block's weights that the first cache keeps
   static constexpr uint32_t kChains = 4;
   static constexpr uint32_t kHalfChains = 4;
 
@@ -167,34 +177,71 @@ inline int32_t total(Ints a) {
   return _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32(two, 0xb1)));
 }
 
-// |w| is unsigned, and x takes the sign of w; 2 * 128 * 127 fits the 16 bits of the pair sums.
-struct DotPairs {
+// Weights of 16 rows, 4 columns each; the same 4 activations for all of them.
+struct DotBytes {
   using I = Ints;
-  struct Weights {
+  struct Bytes {
     __m256i low, high;
   };
+  using Weights = Bytes;
   using Four = __m256i;
-  static constexpr uint32_t kBlockRows = 2;
-  static I start(int32_t) { return Ints::of(0); }
-  static Weights load(const int8_t* p) {
+  static void store(int8_t* p, Bytes bytes) {
+    __m256i* to = reinterpret_cast<__m256i*>(p);
+    _mm256_storeu_si256(to, bytes.low);
+    _mm256_storeu_si256(to + 1, bytes.high);
+  }
+  static Bytes load_bytes(const int8_t* p) {
     const __m256i* at = reinterpret_cast<const __m256i*>(p);
     return {_mm256_loadu_si256(at), _mm256_loadu_si256(at + 1)};
   }
-  static void load_q4(const int8_t* p, Weights (&w)[2]) {
-    const __m256i table =
-        _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(kQ4Levels.of)));
-    const __m256i bits = _mm256_set1_epi8(15);
-    const Weights pairs = load(p);
-    w[0] = {_mm256_shuffle_epi8(table, _mm256_and_si256(pairs.low, bits)),
-            _mm256_shuffle_epi8(table, _mm256_and_si256(pairs.high, bits))};
-    w[1] = {_mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(pairs.low, 4), bits)),
-            _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(pairs.high, 4), bits))};
-  }
+  static Weights weights(Bytes bytes) { return bytes; }
   static Four broadcast(const int8_t* p) {
     int32_t four;
     memcpy(&four, p, sizeof four);
     return _mm256_set1_epi32(four);
   }
+  // q4: four columns of low bits, four of high bits, by a table of what they stand for.
+  static void look_up(const Q4Levels& levels, const int8_t* p, Bytes (&bytes)[2]) {
+    const __m256i table =
+        _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(levels.of)));
+    const __m256i bits = _mm256_set1_epi8(15);
+    const Bytes pairs = load_bytes(p);
+    bytes[0] = {_mm256_shuffle_epi8(table, _mm256_and_si256(pairs.low, bits)),
+                _mm256_shuffle_epi8(table, _mm256_and_si256(pairs.high, bits))};
+    bytes[1] = {
+        _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(pairs.low, 4), bits)),
+        _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(pairs.high, 4), bits))};
+  }
+};
+
+// vpdpbusd multiplies unsigned by signed bytes: the weights become unsigned by adding 128.
+struct DotVnni : DotBytes {
+  static constexpr int32_t kOffset = 128;
+  static constexpr uint32_t kBlockTiles = 1;
+  static constexpr uint32_t kBlockRows = 6;
+  static constexpr uint32_t kGroupRows = 6;
+  static Bytes load(const int8_t* p) {
+    const Bytes bytes = load_bytes(p);
+    const __m256i top = _mm256_set1_epi8(-128);
+    return {_mm256_xor_si256(bytes.low, top), _mm256_xor_si256(bytes.high, top)};
+  }
+  static void load_q4(const int8_t* p, Bytes (&bytes)[2]) { look_up(kQ4Unsigned, p, bytes); }
+  // In assembler, so that the rest of this file needs no VNNI: its other table must run without.
+  static I step(I acc, Weights w, Four four) {
+    __asm__("%{vex%} vpdpbusd %2, %1, %0" : "+x"(acc.low) : "x"(w.low), "x"(four));
+    __asm__("%{vex%} vpdpbusd %2, %1, %0" : "+x"(acc.high) : "x"(w.high), "x"(four));
+    return acc;
+  }
+};
+
+// |w| is unsigned, and x takes the sign of w; 2 * 128 * 127 fits the 16 bits of the pair sums.
+struct DotPairs : DotBytes {
+  static constexpr int32_t kOffset = 0;
+  static constexpr uint32_t kBlockTiles = 1;
+  static constexpr uint32_t kBlockRows = 4;
+  static constexpr uint32_t kGroupRows = 4;
+  static Bytes load(const int8_t* p) { return load_bytes(p); }
+  static void load_q4(const int8_t* p, Bytes (&bytes)[2]) { look_up(kQ4Levels, p, bytes); }
   static __m256i dot(__m256i acc, __m256i w, __m256i four) {
     const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(four, w));
     return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
@@ -238,7 +285,9 @@ struct HalfRows {
 }  // namespace
 
 extern const Kernels kKernelsAvx2;
+extern const Kernels kKernelsAvxVnni;
 const Kernels kKernelsAvx2 = lanes_table<Floats, DotPairs, Rows, HalfRows>("avx2");
+const Kernels kKernelsAvxVnni = lanes_table<Floats, DotVnni, Rows, HalfRows>("avxvnni");
 
 }  // namespace thimble
 
@@ -250,6 +299,8 @@ const Kernels kKernelsAvx2 = lanes_table<Floats, DotPairs, Rows, HalfRows>("avx2
 namespace thimble {
 extern const Kernels kKernelsAvx2;
 const Kernels kKernelsAvx2 = {};
+extern const Kernels kKernelsAvxVnni;
+const Kernels kKernelsAvxVnni = {};
 }  // namespace thimble
 
 #endif

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// x86-64 with AVX-512 (F, BW, DQ, VL): 16 lanes are one register. Two tables: int8 dot products by
-// VNNI, and by multiply-add pairs where the CPU lacks it.
+// x86-64 with AVX-512 (F, BW, DQ, VL): 16 lanes are one register. Three tables: int8 dot products
+// by VNNI, with 4 bits by VBMI or without it, and by multiply-add pairs where the CPU lacks both.
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && \
     defined(__AVX512VL__) && defined(__FMA__)
 
@@ -22,6 +22,8 @@ namespace {
 struct Ints {
   __m512i v;
   static Ints of(int32_t x) { return {_mm512_set1_epi32(x)}; }
+  static Ints load(const float* p) { return {_mm512_loadu_si512(p)}; }
+  void store(float* p) const { _mm512_storeu_si512(p, v); }
   void store(uint32_t* p) const { _mm512_storeu_si512(p, v); }
   void store_int16(int16_t* p) const {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(v));
@@ -35,8 +37,9 @@ struct Floats {
   using I = Ints;
   using Half = HalfFloats;
   static constexpr uint32_t kWidth = 16;
-  static constexpr uint32_t kBlockTiles = 4;  // times kBlockRows: 24 of 32 registers
-  static constexpr uint32_t kBlockRows = 6;
+  static constexpr uint32_t kBlockTiles = 3;  // times kBlockRows: 24 of 32 registers
+  static constexpr uint32_t kBlockRows = 8;
+  static constexpr uint32_t kRunBytes = 24576;  // of a block's weights that the first cache keeps
   static constexpr uint32_t kChains = 8;
   static constexpr uint32_t kHalfChains = 8;
 
@@ -143,35 +146,36 @@ inline __m512i broadcast_four(const int8_t* p) {
   return _mm512_set1_epi32(four);
 }
 
-// The weights of 64 bytes of q4: four columns of low bits, four of high bits.
-struct Levels {
-  __m512i low, high;
-};
-inline Levels levels_of(const int8_t* p) {
+// 64 bytes of q4: four columns of low bits, four of high bits, by a table of what they stand for.
+inline void look_up(const Q4Levels& levels, const int8_t* p, __m512i (&bytes)[2]) {
   const __m512i table =
-      _mm512_broadcast_i32x4(_mm_load_si128(reinterpret_cast<const __m128i*>(kQ4Levels.of)));
+      _mm512_broadcast_i32x4(_mm_load_si128(reinterpret_cast<const __m128i*>(levels.of)));
   const __m512i pairs = _mm512_loadu_si512(p), bits = _mm512_set1_epi8(15);
-  return {_mm512_shuffle_epi8(table, _mm512_and_si512(pairs, bits)),
-          _mm512_shuffle_epi8(table, _mm512_and_si512(_mm512_srli_epi16(pairs, 4), bits))};
+  bytes[0] = _mm512_shuffle_epi8(table, _mm512_and_si512(pairs, bits));
+  bytes[1] = _mm512_shuffle_epi8(table, _mm512_and_si512(_mm512_srli_epi16(pairs, 4), bits));
 }
 
-// vpdpbusd multiplies unsigned by signed bytes. The weights become unsigned by adding 128, which
-// adds 128 * sum(activations) to every dot product: the start takes that off again.
-struct DotVnni {
+struct DotBytes {
   using I = Ints;
-  using Weights = __m512i;
+  using Bytes = __m512i;
   using Four = __m512i;
-  static constexpr uint32_t kBlockRows = 6;
-  static I start(int32_t sum) { return Ints::of(-128 * sum); }
-  static Weights load(const int8_t* p) {
+  static void store(int8_t* p, Bytes bytes) { _mm512_storeu_si512(p, bytes); }
+  static Bytes load_bytes(const int8_t* p) { return _mm512_loadu_si512(p); }
+  static Four broadcast(const int8_t* p) { return broadcast_four(p); }
+};
+
+// vpdpbusd multiplies unsigned by signed bytes: the weights become unsigned by adding 128.
+struct DotVnni : DotBytes {
+  using Weights = Bytes;
+  static constexpr int32_t kOffset = 128;
+  static constexpr uint32_t kBlockTiles = 3;
+  static constexpr uint32_t kBlockRows = 8;
+  static constexpr uint32_t kGroupRows = 4;
+  static Bytes load(const int8_t* p) {
     return _mm512_xor_si512(_mm512_loadu_si512(p), _mm512_set1_epi8(-128));
   }
-  static void load_q4(const int8_t* p, Weights (&w)[2]) {
-    const Levels levels = levels_of(p);
-    w[0] = _mm512_xor_si512(levels.low, _mm512_set1_epi8(-128));
-    w[1] = _mm512_xor_si512(levels.high, _mm512_set1_epi8(-128));
-  }
-  static Four broadcast(const int8_t* p) { return broadcast_four(p); }
+  static void load_q4(const int8_t* p, Bytes (&bytes)[2]) { look_up(kQ4Unsigned, p, bytes); }
+  static Weights weights(Bytes bytes) { return bytes; }
   // In assembler, so that the rest of this file needs no VNNI: its other table must run without.
   static I step(I acc, Weights w, Four four) {
     __asm__("vpdpbusd %2, %1, %0" : "+v"(acc.v) : "v"(w), "v"(four));
@@ -179,24 +183,38 @@ struct DotVnni {
   }
 };
 
+// With VBMI, whose shuffle of 64 bytes looks at six bits of an index: of four copies of the levels
+// it takes the one that four of the bits say, so that no others need be cleared.
+struct DotVbmi : DotVnni {
+  static __m512i permute(__m512i table, __m512i at) {
+    __m512i bytes;
+    __asm__("vpermb %1, %2, %0" : "=v"(bytes) : "v"(table), "v"(at));
+    return bytes;
+  }
+  static void load_q4(const int8_t* p, Bytes (&bytes)[2]) {
+    const __m512i table =
+        _mm512_broadcast_i32x4(_mm_load_si128(reinterpret_cast<const __m128i*>(kQ4Unsigned.of)));
+    const __m512i pairs = load_bytes(p);
+    bytes[0] = permute(table, pairs);
+    bytes[1] = permute(table, _mm512_srli_epi16(pairs, 4));
+  }
+};
+
 // |w| is unsigned, and x takes the sign of w; 2 * 128 * 127 fits the 16 bits of the pair sums.
-struct DotPairs {
-  using I = Ints;
+struct DotPairs : DotBytes {
   struct Weights {
     __m512i size;
     __mmask64 negative;
   };
-  using Four = __m512i;
-  static constexpr uint32_t kBlockRows = 4;
-  static I start(int32_t) { return Ints::of(0); }
-  static Weights load(const int8_t* p) { return of(_mm512_loadu_si512(p)); }
-  static Weights of(__m512i w) { return {_mm512_abs_epi8(w), _mm512_movepi8_mask(w)}; }
-  static void load_q4(const int8_t* p, Weights (&w)[2]) {
-    const Levels levels = levels_of(p);
-    w[0] = of(levels.low);
-    w[1] = of(levels.high);
+  static constexpr int32_t kOffset = 0;
+  static constexpr uint32_t kBlockTiles = 2;
+  static constexpr uint32_t kBlockRows = 8;
+  static constexpr uint32_t kGroupRows = 4;
+  static Bytes load(const int8_t* p) { return load_bytes(p); }
+  static void load_q4(const int8_t* p, Bytes (&bytes)[2]) { look_up(kQ4Levels, p, bytes); }
+  static Weights weights(Bytes bytes) {
+    return {_mm512_abs_epi8(bytes), _mm512_movepi8_mask(bytes)};
   }
-  static Four broadcast(const int8_t* p) { return broadcast_four(p); }
   static I step(I acc, Weights w, Four four) {
     const __m512i x = _mm512_mask_sub_epi8(four, w.negative, _mm512_setzero_si512(), four);
     const __m512i pairs = _mm512_maddubs_epi16(w.size, x);
@@ -242,6 +260,9 @@ extern const Kernels kKernelsAvx512;
 extern const Kernels kKernelsAvx512Vnni;
 const Kernels kKernelsAvx512 = lanes_table<Floats, DotPairs, Rows, HalfRows>("avx512");
 const Kernels kKernelsAvx512Vnni = lanes_table<Floats, DotVnni, Rows, HalfRows>("avx512vnni");
+extern const Kernels kKernelsAvx512Vbmi;
+const Kernels kKernelsAvx512Vbmi =
+    lanes_table<Floats, DotVnni, Rows, HalfRows, DotVbmi>("avx512vbmi");
 
 }  // namespace thimble
 
@@ -255,6 +276,8 @@ extern const Kernels kKernelsAvx512;
 const Kernels kKernelsAvx512 = {};
 extern const Kernels kKernelsAvx512Vnni;
 const Kernels kKernelsAvx512Vnni = {};
+extern const Kernels kKernelsAvx512Vbmi;
+const Kernels kKernelsAvx512Vbmi = {};
 }  // namespace thimble
 
 #endif

@@ -13,6 +13,10 @@ namespace {
 struct QuadInt {
   __m128i v;
   static QuadInt of(int32_t x) { return {_mm_set1_epi32(x)}; }
+  static QuadInt load(const float* p) {
+    return {_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))};
+  }
+  void store(float* p) const { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), v); }
   void store(uint32_t* p) const { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), v); }
   static void store_int16(int16_t* p, const QuadInt (&q)[4]) {
     __m128i* to = reinterpret_cast<__m128i*>(p);
@@ -29,6 +33,7 @@ struct Quad {
   using I = QuadInt;
   static constexpr uint32_t kBlockTiles = 1;
   static constexpr uint32_t kBlockRows = 2;
+  static constexpr uint32_t kRunBytes = 16384;
   static constexpr uint32_t kChains = 4;
   static constexpr uint32_t kHalfChains = 2;
 
@@ -167,27 +172,37 @@ using Ints = QuadInts<QuadInt>;
 // |w| is unsigned, and x takes the sign of w; 2 * 128 * 127 fits the 16 bits of the pair sums.
 struct DotPairs {
   using I = Ints;
-  struct Weights {
+  struct Bytes {
     __m128i v[4];
   };
+  using Weights = Bytes;
   using Four = __m128i;
+  static constexpr int32_t kOffset = 0;
+  static constexpr uint32_t kBlockTiles = 1;
   static constexpr uint32_t kBlockRows = 2;
-  static I start(int32_t) { return Ints::of(0); }
-  static Weights load(const int8_t* p) {
+  static constexpr uint32_t kGroupRows = 2;
+  static Bytes load_bytes(const int8_t* p) {
     const __m128i* at = reinterpret_cast<const __m128i*>(p);
     return {{_mm_loadu_si128(at), _mm_loadu_si128(at + 1), _mm_loadu_si128(at + 2),
              _mm_loadu_si128(at + 3)}};
   }
-  static void load_q4(const int8_t* p, Weights (&w)[2]) {
+  static void store(int8_t* p, const Bytes& bytes) {
+    __m128i* to = reinterpret_cast<__m128i*>(p);
+    THIMBLE_UNROLL
+    for (uint32_t i = 0; i < 4; ++i) _mm_storeu_si128(to + i, bytes.v[i]);
+  }
+  static Bytes load(const int8_t* p) { return load_bytes(p); }
+  static void load_q4(const int8_t* p, Bytes (&w)[2]) {
     const __m128i table = _mm_load_si128(reinterpret_cast<const __m128i*>(kQ4Levels.of));
     const __m128i bits = _mm_set1_epi8(15);
-    const Weights pairs = load(p);
+    const Bytes pairs = load(p);
     THIMBLE_UNROLL
     for (uint32_t i = 0; i < 4; ++i) {
       w[0].v[i] = _mm_shuffle_epi8(table, _mm_and_si128(pairs.v[i], bits));
       w[1].v[i] = _mm_shuffle_epi8(table, _mm_and_si128(_mm_srli_epi16(pairs.v[i], 4), bits));
     }
   }
+  static Weights weights(const Bytes& bytes) { return bytes; }
   static Four broadcast(const int8_t* p) {
     int32_t four;
     memcpy(&four, p, sizeof four);

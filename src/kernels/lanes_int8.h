@@ -1,0 +1,379 @@
+// SPDX-License-Identifier: MIT
+// Products of int8 and 4-bit matrices over 16 lanes, a part of lanes.h, which says what F and Dot
+// are. Dots of a group are exact in any order; the groups' chain is the definition's.
+#ifndef THIMBLE_SRC_KERNELS_LANES_INT8_H
+#define THIMBLE_SRC_KERNELS_LANES_INT8_H
+
+#include "lanes_f32.h"
+
+namespace thimble {
+
+// 64 bytes of a tile's weights, as Dot wants them: four columns of int8, or eight of 4 bits.
+template <class Dot>
+struct Q8Columns {
+  static constexpr WeightType kType = kWeightQ8;
+  static constexpr uint32_t kFours = 1;
+  typename Dot::Bytes four[1];
+  void load(const int8_t* w) { four[0] = Dot::load(w); }
+};
+template <class Dot>
+struct Q4Columns {
+  static constexpr WeightType kType = kWeightQ4;
+  static constexpr uint32_t kFours = 2;
+  typename Dot::Bytes four[2];
+  void load(const int8_t* w) { Dot::load_q4(w, four); }
+};
+
+constexpr uint32_t kColumnBytes = 4 * kLanes;  // of one Columns
+
+// One row of x times kTiles tiles, `step` tiles apart.
+template <class F, class Dot, class Columns, uint32_t kTiles>
+static inline void row_q8(float* out, const int8_t* w, const uint16_t* scales, const Matrix& m,
+                          const QuantizedRows& x, size_t step) {
+  using I = typename Dot::I;
+  constexpr uint32_t kColumns = 4 * Columns::kFours;
+  const uint32_t cols = m.padded_cols, group = m.group, groups = m.n_groups;
+  const size_t tile_bytes = step * (cols / kColumns) * kColumnBytes;
+  const size_t tile_scales = step * groups * kLanes;
+  const int8_t* values = x.values;
+  F acc[kTiles];
+  THIMBLE_UNROLL
+  for (uint32_t t = 0; t < kTiles; ++t) acc[t] = F::of(0.0f);
+  for (uint32_t g = 0; g < groups; ++g) {
+    I dot[kTiles];
+    const I start = I::of(-Dot::kOffset * x.sums[g]);
+    THIMBLE_UNROLL
+    for (uint32_t t = 0; t < kTiles; ++t) dot[t] = start;
+    const auto columns = [&](uint32_t at) {  // kColumns of them
+      Columns weights[kTiles];
+      THIMBLE_UNROLL
+      for (uint32_t t = 0; t < kTiles; ++t) {
+        weights[t].load(w + t * tile_bytes + at / kColumns * kColumnBytes);
+      }
+      THIMBLE_UNROLL
+      for (uint32_t k = 0; k < Columns::kFours; ++k) {
+        const typename Dot::Four four = Dot::broadcast(values + at + 4 * k);
+        THIMBLE_UNROLL
+        for (uint32_t t = 0; t < kTiles; ++t) {
+          dot[t] = Dot::step(dot[t], Dot::weights(weights[t].four[k]), four);
+        }
+      }
+    };
+    uint32_t left = group;
+    for (; left >= 32; left -= 32) {
+      THIMBLE_UNROLL
+      for (uint32_t c = 0; c < 32; c += kColumns) columns(c);
+      w += 32 / kColumns * kColumnBytes;
+      values += 32;
+    }
+    for (; left > 0; left -= kColumns) {  // a whole row as the group may end in less
+      columns(0);
+      w += kColumnBytes;
+      values += kColumns;
+    }
+    THIMBLE_UNROLL
+    for (uint32_t t = 0; t < kTiles; ++t) {
+      const F scale = mul(F::load_bf16(scales + t * tile_scales), F::of(x.scales[g]));
+      acc[t] = fma(to_float(dot[t]), scale, acc[t]);
+    }
+    scales += kLanes;
+  }
+  THIMBLE_UNROLL
+  for (uint32_t t = 0; t < kTiles; ++t) acc[t].store(out + t * step * kLanes);
+}
+
+constexpr uint32_t kPanelColumns = 256;
+constexpr uint32_t kPanelRows = 64;  // of x, at a time
+constexpr uint32_t kPanelGroups = kPanelColumns / 32;
+
+// A run of columns of kTiles tiles: whole groups, or a part of the only one. Weights as Dot::step
+// takes them, tiles side by side, whatever they are in the model.
+template <uint32_t kTiles>
+struct Panel {
+  uint32_t first_group, n_groups;
+  uint32_t first_column, group;  // columns of a group, or of the part
+  alignas(64) int8_t weights[kPanelColumns / 4 * kTiles * kColumnBytes];
+  alignas(64) float scales[kPanelGroups * kTiles * kLanes];
+
+  template <class F, class Dot, class Columns>
+  void fill(const int8_t* w, const uint16_t* bf16, const Matrix& m) {
+    constexpr uint32_t kColumns = 4 * Columns::kFours;
+    const size_t tile_bytes = size_t{m.padded_cols / kColumns} * kColumnBytes;
+    const size_t tile_scales = size_t{m.n_groups} * kLanes;
+    w += size_t{first_column / kColumns} * kColumnBytes;
+    int8_t* to = weights;
+    for (uint32_t c = 0; c < n_groups * group; c += kColumns, w += kColumnBytes) {
+      THIMBLE_UNROLL
+      for (uint32_t t = 0; t < kTiles; ++t) {
+        Columns columns;
+        columns.load(w + t * tile_bytes);
+        THIMBLE_UNROLL
+        for (uint32_t k = 0; k < Columns::kFours; ++k) {
+          Dot::store(to + (k * kTiles + t) * kColumnBytes, columns.four[k]);
+        }
+      }
+      to += Columns::kFours * kTiles * kColumnBytes;
+    }
+    bf16 += size_t{first_group} * kLanes;
+    for (uint32_t g = 0; g < n_groups; ++g) {
+      for (uint32_t t = 0; t < kTiles; ++t) {
+        F::load_bf16(bf16 + t * tile_scales + g * kLanes).store(scales + (g * kTiles + t) * kLanes);
+      }
+    }
+  }
+};
+
+// Adds products to the dots of a panel's tiles and kRows rows of x, `stride` bytes apart.
+template <class F, class Dot, uint32_t kTiles, uint32_t kRows>
+static inline void add_dots(typename Dot::I (&dot)[kTiles][kRows], const int8_t* w,
+                            const int8_t* values, size_t stride, uint32_t columns, Ahead* ahead) {
+  const auto four_columns = [&](uint32_t at) {
+    typename Dot::Weights weights[kTiles];
+    THIMBLE_UNROLL
+    for (uint32_t t = 0; t < kTiles; ++t) {
+      weights[t] = Dot::weights(Dot::load_bytes(w + (at / 4 * kTiles + t) * kColumnBytes));
+    }
+    THIMBLE_UNROLL
+    for (uint32_t i = 0; i < kRows; ++i) {
+      const typename Dot::Four four = Dot::broadcast(values + i * stride + at);
+      THIMBLE_UNROLL
+      for (uint32_t t = 0; t < kTiles; ++t) dot[t][i] = Dot::step(dot[t][i], weights[t], four);
+    }
+  };
+  for (; columns >= 32; columns -= 32) {
+    ahead->step<F, kTiles>();
+    THIMBLE_UNROLL
+    for (uint32_t c = 0; c < 32; c += 4) four_columns(c);
+    w += 8 * kTiles * kColumnBytes;
+    values += 32;
+  }
+  for (; columns > 0; columns -= 4) {  // a whole row as the group may end in less
+    four_columns(0);
+    w += kTiles * kColumnBytes;
+    values += 4;
+  }
+}
+
+template <class Dot, uint32_t kTiles, uint32_t kRows>
+static inline void start_dots(typename Dot::I (&dot)[kTiles][kRows], const int32_t* sums,
+                              size_t stride) {
+  int32_t starts[kRows] = {};
+  if (Dot::kOffset != 0) {
+    THIMBLE_UNROLL
+    for (uint32_t i = 0; i < kRows; ++i) {
+      starts[i] = -Dot::kOffset * sums[i * stride];
+      keep(starts[i]);
+    }
+    __asm__("" : "+m"(starts));  // from where loading puts them in all lanes
+  }
+  THIMBLE_UNROLL
+  for (uint32_t i = 0; i < kRows; ++i) {
+    const typename Dot::I start = Dot::I::of(starts[i]);
+    THIMBLE_UNROLL
+    for (uint32_t t = 0; t < kTiles; ++t) dot[t][i] = start;
+  }
+}
+
+template <uint32_t kTiles, uint32_t kRows, class Body>
+static inline void over_block(Body body) {
+  THIMBLE_UNROLL
+  for (uint32_t i = 0; i < kRows; ++i) {
+    THIMBLE_UNROLL
+    for (uint32_t t = 0; t < kTiles; ++t) body(t, i);
+  }
+}
+
+// Rows of results, of all tiles of a panel side by side.
+struct Results {
+  float* first;
+  size_t stride;
+  float* at(uint32_t row, uint32_t tile) const { return first + row * stride + tile * kLanes; }
+};
+
+// A panel of whole groups times kRows rows of x, from row `first` on; `so_far` has the chains of
+// the panels before. They stay in registers, beside the dots: on Sapphire Rapids twice as many dots
+// with their chains in memory lost a quarter, to the stores.
+template <class F, class Dot, uint32_t kTiles>
+struct GroupBlocks {
+  Results so_far, out;
+  const Panel<kTiles>* panel;
+  const QuantizedRows* x;
+  Ahead* ahead;
+
+  template <uint32_t kRows>
+  void rows(uint32_t first) const {
+    const size_t stride = x->padded_cols, groups = x->n_groups;
+    const int8_t* values = x->values + first * stride + panel->first_column;
+    const float* x_scales = x->scales + first * groups + panel->first_group;
+    const int32_t* sums = x->sums + first * groups + panel->first_group;
+    const int8_t* w = panel->weights;
+    const float* scales = panel->scales;
+    F chains[kTiles][kRows];
+    if (panel->first_group == 0) {
+      over_block<kTiles, kRows>([&](uint32_t t, uint32_t i) { chains[t][i] = F::of(0.0f); });
+    } else {
+      over_block<kTiles, kRows>(
+          [&](uint32_t t, uint32_t i) { chains[t][i] = F::load(so_far.at(first + i, t)); });
+    }
+    for (uint32_t g = 0; g < panel->n_groups; ++g) {
+      typename Dot::I dot[kTiles][kRows];
+      start_dots<Dot>(dot, sums + g, groups);
+      add_dots<F, Dot>(dot, w, values, stride, panel->group, ahead);
+      w += size_t{panel->group / 4} * kTiles * kColumnBytes;
+      values += panel->group;
+      over_block<kTiles, kRows>([&](uint32_t t, uint32_t i) {
+        const F scale = mul(F::load(scales + t * kLanes), F::of(x_scales[i * groups + g]));
+        chains[t][i] = fma(to_float(dot[t][i]), scale, chains[t][i]);
+      });
+      scales += kTiles * kLanes;
+    }
+    over_block<kTiles, kRows>(
+        [&](uint32_t t, uint32_t i) { chains[t][i].store(out.at(first + i, t)); });
+  }
+};
+
+// A panel that is a part of the only group; `so_far` has the dots of the parts before.
+template <class F, class Dot, uint32_t kTiles>
+struct PartBlocks {
+  Results so_far, out;
+  const Panel<kTiles>* panel;
+  const QuantizedRows* x;
+  Ahead* ahead;
+  bool is_last;
+
+  template <uint32_t kRows>
+  void rows(uint32_t first) const {
+    const size_t stride = x->padded_cols;
+    typename Dot::I dot[kTiles][kRows];
+    if (panel->first_column == 0) {
+      start_dots<Dot>(dot, x->sums + first, 1);
+    } else {
+      over_block<kTiles, kRows>(
+          [&](uint32_t t, uint32_t i) { dot[t][i] = Dot::I::load(so_far.at(first + i, t)); });
+    }
+    add_dots<F, Dot>(dot, panel->weights, x->values + first * stride + panel->first_column, stride,
+                     panel->group, ahead);
+    if (!is_last) {
+      over_block<kTiles, kRows>(
+          [&](uint32_t t, uint32_t i) { dot[t][i].store(out.at(first + i, t)); });
+      return;
+    }
+    over_block<kTiles, kRows>([&](uint32_t t, uint32_t i) {
+      const F scale = mul(F::load(panel->scales + t * kLanes), F::of(x->scales[first + i]));
+      fma(to_float(dot[t][i]), scale, F::of(0.0f)).store(out.at(first + i, t));
+    });
+  }
+};
+
+// kTiles tiles, behind which `left` are, times n rows from row `first` on, at most kPanelRows.
+template <class F, class Dot, class Columns, uint32_t kTiles>
+static void tiles_q8(Results out, const int8_t* w, const uint16_t* scales, const Matrix& m,
+                     const QuantizedRows& x, uint32_t first, uint32_t n, uint32_t left) {
+  constexpr uint32_t kColumns = 4 * Columns::kFours;
+  const uint32_t cols = m.padded_cols;
+  const size_t tile_bytes = size_t{cols / kColumns} * kColumnBytes;
+  Panel<kTiles> panel;
+  alignas(64) float between[kPanelRows][kTiles * kLanes];  // rather than `out`, whose rows may be
+  const Results so_far = {between[0] - size_t{first} * kTiles * kLanes,  // in each other's way
+                          kTiles * kLanes};
+  const bool is_one_group = m.n_groups == 1;
+  const uint32_t fit =
+      kPanelColumns / m.group < kPanelGroups ? kPanelColumns / m.group : kPanelGroups;
+  const uint32_t run = is_one_group ? kPanelColumns : fit * m.group;
+  const auto bytes = [](uint32_t columns) { return size_t{columns / kColumns} * kColumnBytes; };
+  const uint32_t block_rows = is_one_group ? Dot::kBlockRows : Dot::kGroupRows;
+  const uint32_t steps = (n / block_rows + 1) * (run / 32 + 1);
+  for (uint32_t c = 0; c < cols; c += run) {
+    const uint32_t here = cols - c < run ? cols - c : run;
+    const bool is_last = c + here == cols;
+    const Results to = is_last ? out : so_far;
+    panel.first_column = c;
+    panel.first_group = c / m.group;
+    panel.n_groups = is_one_group ? 1 : here / m.group;
+    panel.group = is_one_group ? here : m.group;
+    panel.template fill<F, Dot, Columns>(w, scales, m);
+    Ahead ahead = ahead_of<kTiles>(w, tile_bytes, bytes(c + here), bytes(run), left, steps);
+    if (is_one_group) {
+      over_rows<Dot::kBlockRows>(
+          first, first + n, PartBlocks<F, Dot, kTiles>{so_far, to, &panel, &x, &ahead, is_last});
+    } else {
+      over_rows<Dot::kGroupRows>(first, first + n,
+                                 GroupBlocks<F, Dot, kTiles>{so_far, to, &panel, &x, &ahead});
+    }
+  }
+}
+
+template <class F, class Dot, class Columns>
+static void matmul_columns(float* out, size_t out_stride, const Matrix& w, uint32_t tile_begin,
+                           uint32_t tile_end, const QuantizedRows& x, uint32_t n) {
+  const size_t tile_bytes = weight_bytes(Columns::kType, size_t{w.padded_cols} * kLanes);
+  const size_t tile_scales = size_t{w.n_groups} * kLanes;
+  const int8_t* data = static_cast<const int8_t*>(w.data) + tile_begin * tile_bytes;
+  const uint16_t* scales = w.scales + tile_begin * tile_scales;
+  out += size_t{tile_begin} * kLanes;
+  uint32_t tiles = tile_end - tile_begin;
+  const auto skip = [&](uint32_t count) {
+    data += count * tile_bytes;
+    scales += count * tile_scales;
+    out += size_t{count} * kLanes;
+    tiles -= count;
+  };
+  if (n == 1) {  // as in matmul_f32_lanes
+    const uint32_t each = tiles / kStreams;
+    for (uint32_t i = 0; i < each; ++i) {
+      row_q8<F, Dot, Columns, kStreams>(out, data, scales, w, x, each);
+      skip(1);
+    }
+    skip((kStreams - 1) * each);
+    if (tiles >= 2) {
+      row_q8<F, Dot, Columns, 2>(out, data, scales, w, x, 1);
+      skip(2);
+    }
+    if (tiles > 0) row_q8<F, Dot, Columns, 1>(out, data, scales, w, x, 1);
+    return;
+  }
+  constexpr uint32_t kTiles = Dot::kBlockTiles, kTwo = kTiles < 2 ? kTiles : 2;
+  while (tiles > 0) {
+    const uint32_t here = tiles >= kTiles ? kTiles : tiles >= kTwo ? kTwo : 1;
+    const auto multiply = here == kTiles ? tiles_q8<F, Dot, Columns, kTiles>
+                          : here == kTwo ? tiles_q8<F, Dot, Columns, kTwo>
+                                         : tiles_q8<F, Dot, Columns, 1>;
+    for (uint32_t i = 0; i < n; i += kPanelRows) {
+      const uint32_t rows = n - i < kPanelRows ? n - i : kPanelRows;
+      multiply({out, out_stride}, data, scales, w, x, i, rows, tiles - here);
+    }
+    skip(here);
+  }
+}
+
+template <class F, class Dot>
+static void matmul_q8_lanes(float* out, size_t out_stride, const Matrix& w, uint32_t tile_begin,
+                            uint32_t tile_end, const QuantizedRows& x, uint32_t n) {
+  const auto matmul =
+      w.row_tile == kLanes ? matmul_columns<F, Dot, Q8Columns<Dot>> : matmul_q8_reference;
+  matmul(out, out_stride, w, tile_begin, tile_end, x, n);
+}
+
+template <class F, class Dot>
+static void matmul_q4_lanes(float* out, size_t out_stride, const Matrix& w, uint32_t tile_begin,
+                            uint32_t tile_end, const QuantizedRows& x, uint32_t n) {
+  const auto matmul =
+      w.row_tile == kLanes ? matmul_columns<F, Dot, Q4Columns<Dot>> : matmul_q4_reference;
+  matmul(out, out_stride, w, tile_begin, tile_end, x, n);
+}
+
+// q4_level of all bits, for shuffles; plus 128 where weights are unsigned.
+struct Q4Levels {
+  alignas(16) int8_t of[16];
+};
+static constexpr Q4Levels q4_levels(int32_t offset) {
+  Q4Levels levels = {};
+  for (uint32_t i = 0; i < 16; ++i) levels.of[i] = static_cast<int8_t>(q4_level(i) + offset);
+  return levels;
+}
+static constexpr Q4Levels kQ4Levels = q4_levels(0);
+static constexpr Q4Levels kQ4Unsigned = q4_levels(128);
+
+}  // namespace thimble
+
+#endif
