@@ -57,11 +57,13 @@ BASE := $(OPT) $(WARN) -Iinclude -MMD -MP
 ENGINE := -std=c++17 $(BASE) -Isrc -fno-exceptions -fno-rtti -ffp-contract=off -fno-math-errno \
           -fno-builtin-bcmp \
  -ffunction-sections -fdata-sections
-HOST := -std=c++17 $(BASE) -Isrc -Itools -ffp-contract=off
+HOST := -std=c++17 $(BASE) -Isrc -Itools -ffp-contract=off -pthread
+# The program trains with threads.
+LDFLAGS += -pthread
 
 # What takes longest comes first, so that no processor waits for it in the end.
 ENGINE_SRC := $(wildcard src/kernels/*.cpp src/*.cpp)
-TOOL_SRC := $(wildcard tools/*.cpp tools/readers/*.cpp)
+TOOL_SRC := $(wildcard tools/train/*.cpp tools/*.cpp tools/readers/*.cpp)
 TEST_SRC := $(wildcard tests/test_*.cpp)
 # The tests call the tools' functions directly too, all but their main().
 TOOL_LIB_SRC := $(filter-out tools/main.cpp,$(TOOL_SRC))
@@ -73,7 +75,15 @@ TEST_OBJ := $(TEST_SRC:%.cpp=$(BUILD)/obj/%.o)
 
 # Weights go through these, row by row.
 HEAVY_SRC := tools/convert.cpp tools/image.cpp tools/quantize.cpp $(wildcard tools/readers/*.cpp)
+HEAVY_SRC += $(wildcard tools/train/kernels_*.cpp)
 $(filter-out $(HEAVY_SRC:%.cpp=$(BUILD)/obj/%.o),$(TOOL_OBJ)): TOOL_OPT := $(LIGHT)
+# The trainer's inner loops contract products into sums where they can; how vectors are passed does
+# not matter, since none is.
+TRAIN_KERNELS := -O3 -ffp-contract=fast -fno-math-errno -Wno-psabi
+ifneq ($(filter debug sanitize,$(config)),)
+TRAIN_KERNELS := -O1 -ffp-contract=fast -fno-math-errno -Wno-psabi
+endif
+$(BUILD)/obj/tools/train/kernels_%.o: TOOL_OPT = $(TRAIN_KERNELS) $(ISA)
 
 # The only files that may use instructions a machine might lack; select.cpp asks the CPU first.
 # On another machine than x86-64 they compile to nothing.
@@ -82,6 +92,8 @@ ifneq ($(filter x86_64%,$(MACHINE)),)
 $(BUILD)/obj/src/kernels/x86_sse41.o: ISA := -msse4.1 -mssse3
 $(BUILD)/obj/src/kernels/x86_avx2.o: ISA := -mavx2 -mfma
 $(BUILD)/obj/src/kernels/x86_avx512.o: ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma
+$(BUILD)/obj/tools/train/kernels_avx2.o: ISA := -mavx2 -mfma
+$(BUILD)/obj/tools/train/kernels_avx512.o: ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma
 endif
 
 .DEFAULT_GOAL := all
@@ -257,7 +269,7 @@ $(BUILD)/seeds: $(BUILD)/obj/tests/fuzz/seeds.o $(BUILD)/libtools.a $(BUILD)/lib
 # ---- Keeping house ------------------------------------------------------------------------
 
 ALL_CODE := $(wildcard include/thimble/* src/*.h src/*.cpp src/kernels/* tools/*.h tools/*.cpp \
-                       tools/readers/* tests/*.h tests/*.cpp tests/*.c \
+                       tools/readers/* tools/train/* tests/*.h tests/*.cpp tests/*.c \
                        tests/firmware/*.h tests/firmware/*.c tests/firmware/*.cpp \
                        tests/fuzz/*.h tests/fuzz/*.cpp)
 
