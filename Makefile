@@ -75,7 +75,7 @@ TEST_OBJ := $(TEST_SRC:%.cpp=$(BUILD)/obj/%.o)
 
 # Weights go through these, row by row.
 HEAVY_SRC := tools/convert.cpp tools/image.cpp tools/quantize.cpp $(wildcard tools/readers/*.cpp)
-HEAVY_SRC += $(wildcard tools/train/kernels_*.cpp)
+HEAVY_SRC += $(wildcard tools/train/*.cpp)
 $(filter-out $(HEAVY_SRC:%.cpp=$(BUILD)/obj/%.o),$(TOOL_OBJ)): TOOL_OPT := $(LIGHT)
 # The trainer's inner loops contract products into sums where they can; how vectors are passed does
 # not matter, since none is.

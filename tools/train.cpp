@@ -1,0 +1,357 @@
+// SPDX-License-Identifier: MIT
+// thimble train: from texts to a model file.
+#include <cmath>
+#include <cstdio>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "args.h"
+#include "engine.h"
+#include "error.h"
+#include "files.h"
+#include "interrupt.h"
+#include "model_writer.h"
+#include "odd_text.h"
+#include "opened_model.h"
+#include "output.h"
+#include "progress.h"
+#include "readers/reader.h"
+#include "size_text.h"
+#include "train/corpus.h"
+#include "train/kernels.h"
+#include "train/log.h"
+#include "train/network.h"
+#include "train/options.h"
+#include "train/sample.h"
+#include "train/trainer.h"
+#include "verbs.h"
+#include "vocabulary.h"
+#include "weight_types.h"
+
+namespace thimble::tools {
+
+const char kTrainHelp[] =
+    R"(usage: thimble train TEXT... -o OUT --tokenizer FILE [options]
+       thimble train TEXT... -o OUT --from MODEL [options]
+
+Trains a model on texts, on this machine's processors, and writes it as convert would: a flat model
+file with its self-test. A part of the texts is held out to measure with. Ctrl-C finishes the step,
+saves, and says how to go on.
+
+What it learns from
+  --records RULE       what a record is: 'marks' between <|endoftext|> (default), 'lines' or 'files'.
+                       Every record begins with the beginning-of-text token and ends with the end's;
+                       of one that is longer than the context no part begins like a text
+  --held-out SHARE     of the records, 0 to 0.5; default 0.01
+  --tokenizer FILE     the vocabulary: any that convert reads, or a model file's own
+  --from MODEL         goes on with a model file: its shape, vocabulary and weights
+
+The model's shape; default: 128 wide, 5 layers, 8 heads
+  --family NAME        llama (default) or gpt2
+  --dim N, --layers N, --heads N, --kv-heads N (default: half the heads), --hidden N, --ctx N (512)
+  --rope-theta T       base of the rotary frequencies; default 10000
+
+How long, and how
+  --steps N, --minutes M or --epochs E
+                       default: 10 epochs
+  --batch N            tokens a step, at least; default 16384
+  --rate R             of learning, at its highest; default 0.003, with --from 0.0003
+  --warm-up N          steps until it is there; default 100
+  --decay SHARE        of the steps in which it falls to zero, the last ones; default 1
+  --optimizer NAME     muon (default; AdamW for embeddings and norms) or adamw
+  --weight-decay D     of matrices; default 0.1
+  --clip N             limit of the gradient's norm; default 1, 0: none
+  --beta2 B            AdamW's; default 0.95
+  --dropout P          of embeddings, attention weights and what blocks give; default 0
+  --average A          of the weights: ships their running average, w += (1 - A) (new - w)
+  --seed S             default 1
+  --threads N          default: all processors. The result depends on the kind of processor, but not
+                       on the number of threads, up to 8
+
+What it writes
+  -o OUT               the model file
+  --weights TYPE       f32, q8 (default) or q4, with --group N and --for TARGET as convert has them
+  --quantized SHARE    of the steps, the last ones, that see weights, activations and cache rounded
+                       as the engine rounds them; default 0.2, of f32 0
+  --f32 FILE           the same weights in float32, too
+  --log FILE.csv       a row for each time that it measures
+  --evaluate N         measures on the held-out text every N steps; default: 20 times
+  --checkpoint FILE    where the run is saved; default OUT.train
+  --every M            minutes between two saves; default 5
+  --resume             goes on with that file, to the same bits as without a break
+  --plan               prints the memory that it takes, and ends
+
+Examples
+  thimble train stories.txt --tokenizer story.thimble --epochs 20 --dropout 0.1 -o mine.thimble
+  thimble train notes.txt --from story-f32.thimble --minutes 10 -o tuned.thimble
+)";
+
+namespace {
+
+using train::Corpus;
+using train::LogRow;
+using train::Options;
+using train::Parameters;
+using train::Trainer;
+
+// What a model is to be made of: shape, vocabulary, and weights to start from.
+struct Ground {
+  ModelShape shape;
+  Vocabulary vocabulary;
+  std::unique_ptr<LoadedModel> from;
+};
+
+Vocabulary vocabulary_of(const std::string& path) {
+  if (!is_model_file(path)) return open_vocabulary(path, 0).vocabulary;
+  const LoadedModel loaded(path);
+  return vocabulary_of_model(loaded.model());
+}
+
+Ground find_ground(const Options& options) {
+  Ground ground;
+  if (!options.from.empty()) {
+    ground.from = std::make_unique<LoadedModel>(options.from);
+    ground.shape = shape_of_model(ground.from->model());
+    ground.vocabulary = vocabulary_of_model(ground.from->model());
+    if (ground.vocabulary.texts.empty()) {
+      throw Refused(options.from + ": has no tokenizer, and a text has to become tokens");
+    }
+    return ground;
+  }
+  if (options.tokenizer.empty()) {
+    throw WrongUsage("expected --tokenizer FILE, a vocabulary or a model file with one");
+  }
+  ground.vocabulary = vocabulary_of(options.tokenizer);
+  if (ground.vocabulary.texts.empty()) throw Refused(options.tokenizer + ": has no tokenizer");
+  ground.shape = options.shape;
+  ground.shape.vocab_size = static_cast<uint32_t>(ground.vocabulary.texts.size());
+  return ground;
+}
+
+void print_plan(const train::TrainerMemory& m, const ModelShape& shape) {
+  const auto line = [](const char* what, uint64_t bytes) {
+    print_text(format("  %-28s%13llu\n", what, static_cast<unsigned long long>(bytes)));
+  };
+  print_text(format("%llu parameters\n\nmemory\n",
+                    static_cast<unsigned long long>(count_parameters(shape))));
+  line("weights, packed ones too", m.weights);
+  line("gradients", m.gradients);
+  line("optimizer", m.optimizer);
+  line("activations", m.activations);
+  line("= all but the texts' tokens", m.total());
+}
+
+class Run {
+ public:
+  Run(const Options& options, const Ground& ground, const Parameters& parameters,
+      const Corpus& corpus, Trainer* trainer)
+      : options_(options),
+        ground_(ground),
+        parameters_(parameters),
+        corpus_(corpus),
+        trainer_(*trainer),
+        settings_(settings_of(options, ground.shape) +
+                  format("texts %08x\nkernels %s\n", corpus.checksum(), options.isa.c_str())) {}
+
+  // Returns the exit code.
+  int go() {
+    if (options_.resume) trainer_.load(options_.checkpoint, settings_);
+    plan_steps();
+    train::Log log(options_.log, trainer_.state().step);
+    const Interrupt interrupt;
+    const double before = trainer_.state().seconds;
+    const Stopwatch watch;
+    double saved = 0;
+    while (!is_done() && interrupt.signal() == 0) {
+      one_step(&log);
+      train::RunState& state = trainer_.state();
+      state.seconds = before + watch.seconds();
+      plan_steps();
+      if (measures_now()) measure(&log);
+      if (watch.seconds() - saved >= options_.checkpoint_minutes * 60 && !is_done()) {
+        trainer_.save(options_.checkpoint, settings_);
+        saved = watch.seconds();
+      }
+    }
+    log.clear();
+    trainer_.save(options_.checkpoint, settings_);
+    if (!is_done()) {
+      std::fprintf(stderr,
+                   "interrupted at step %llu; the run is in %s: the same command with "
+                   "--resume goes on\n",
+                   static_cast<unsigned long long>(trainer_.state().step),
+                   options_.checkpoint.c_str());
+      return exit_code(interrupt);
+    }
+    write(options_.output, options_.trainer.layout);
+    if (!options_.f32_output.empty()) write(options_.f32_output, {kWeightF32, 0, 16});
+    return 0;
+  }
+
+ private:
+  bool is_done() const {
+    return trainer_.state().total_steps > 0 &&
+           trainer_.state().step >= trainer_.state().total_steps;
+  }
+
+  // Minutes become steps once it is known how long some take.
+  void plan_steps() {
+    constexpr uint64_t kTimed = 8;
+    train::RunState& state = trainer_.state();
+    if (state.total_steps > 0) return;
+    if (options_.steps > 0) state.total_steps = options_.steps;
+    if (options_.epochs > 0) {
+      double tokens = 0;
+      for (const train::Window& w : corpus_.windows()) tokens += w.n;
+      // A batch ends with the window that fills it.
+      const double batch = static_cast<double>(options_.trainer.batch_tokens) +
+                           tokens / static_cast<double>(corpus_.windows().size()) / 2;
+      state.total_steps = std::max<uint64_t>(
+          1, static_cast<uint64_t>(std::llround(options_.epochs * tokens / batch)));
+    }
+    if (options_.minutes > 0 && state.step >= kTimed) {
+      const double steps =
+          options_.minutes * 60 / (state.seconds / static_cast<double>(state.step));
+      state.total_steps = std::max(state.step, static_cast<uint64_t>(steps));
+    }
+  }
+
+  void one_step(train::Log* log) {
+    const Stopwatch watch;
+    report_ = trainer_.step();
+    if (!std::isfinite(report_.loss) || !std::isfinite(report_.norm)) {
+      throw Refused(
+          format("step %llu: the loss is no finite number any more; the last checkpoint "
+                 "stays. Expected a lower --rate",
+                 static_cast<unsigned long long>(trainer_.state().step)));
+    }
+    loss_sum_ += report_.loss;
+    ++loss_count_;
+    tokens_ += report_.tokens;
+    seconds_ += watch.seconds();
+    log->progress(row());
+  }
+
+  bool measures_now() const {
+    const train::RunState& state = trainer_.state();
+    if (is_done()) return true;
+    const uint64_t total = state.total_steps > 0 ? state.total_steps : 2000;
+    const uint64_t every =
+        options_.evaluate_every > 0 ? options_.evaluate_every : std::max<uint64_t>(1, total / 20);
+    return state.step % every == 0;
+  }
+
+  void measure(train::Log* log) {
+    LogRow now = row();
+    if (corpus_.held_out_tokens() > 0) {
+      const double nll = trainer_.evaluate();
+      now.held_out = nll / static_cast<double>(corpus_.held_out_tokens());
+      now.bits_per_byte = nll / std::log(2.0) / static_cast<double>(corpus_.held_out_bytes());
+    }
+    log->row(now);
+    log->sample(train::sample_text(ground_.shape, ground_.vocabulary,
+                                   rows_of(parameters_, trainer_.result()), 40,
+                                   trainer_.state().step));
+    loss_sum_ = seconds_ = 0;
+    loss_count_ = tokens_ = 0;
+  }
+
+  LogRow row() const {
+    const train::RunState& state = trainer_.state();
+    LogRow row{};
+    row.step = state.step;
+    row.total_steps = state.total_steps;
+    row.epoch = static_cast<double>(state.epoch) +
+                static_cast<double>(state.at) / static_cast<double>(corpus_.windows().size());
+    row.loss = loss_sum_ / static_cast<double>(loss_count_);
+    row.held_out = -1;
+    row.rate = static_cast<double>(report_.rate);
+    row.norm = report_.norm;
+    row.tokens_per_second = static_cast<double>(tokens_) / seconds_;
+    row.seconds = state.seconds;
+    return row;
+  }
+
+  void write(const std::string& path, const WeightLayout& layout) const {
+    const WrittenModel written =
+        write_model(path, "the trained model", "writing", ground_.shape, layout,
+                    &ground_.vocabulary, rows_of(parameters_, trainer_.result()));
+    std::fprintf(stderr, "wrote  %s: %s, context %u, %s\n", path.c_str(),
+                 weight_type(layout.type).name, ground_.shape.n_ctx,
+                 size_text(written.bytes).c_str());
+  }
+
+  const Options& options_;
+  const Ground& ground_;
+  const Parameters& parameters_;
+  const Corpus& corpus_;
+  Trainer& trainer_;
+  std::string settings_;
+  train::StepReport report_;
+  double loss_sum_ = 0, seconds_ = 0;  // since the last row
+  uint64_t loss_count_ = 0, tokens_ = 0;
+};
+
+void read_texts(const Options& options, Corpus* corpus) {
+  Progress bar("tokens");
+  uint64_t bytes = 0, done = 0;
+  std::error_code error;
+  for (const std::string& path : options.texts) bytes += std::filesystem::file_size(path, error);
+  for (const std::string& path : options.texts) {
+    const MappedFile file(path);
+    const std::string_view text(reinterpret_cast<const char*>(file.data()), file.size());
+    note_oddities(text, path);
+    corpus->add(text, options.records);
+    done += file.size();
+    bar.show(static_cast<double>(done) / static_cast<double>(bytes));
+  }
+  corpus->finish();
+}
+
+void print_ground(const ModelShape& s, const Corpus& corpus) {
+  const auto count = [](uint64_t n) { return static_cast<unsigned long long>(n); };
+  std::fprintf(stderr,
+               "model  dim %u, hidden %u, %u layers, %u heads of %u (%u key/value), vocabulary %u, "
+               "context %u, %llu parameters\n",
+               s.dim, s.hidden_dim, s.n_layers, s.n_heads, s.head_dim, s.n_kv_heads, s.vocab_size,
+               s.n_ctx, count(count_parameters(s)));
+  std::fprintf(stderr,
+               "texts  %llu records, %llu bytes, %llu tokens; held out: %llu records, %llu bytes\n",
+               count(corpus.n_records()), count(corpus.n_bytes()), count(corpus.n_tokens()),
+               count(corpus.n_held_out_records()), count(corpus.held_out_bytes()));
+}
+
+}  // namespace
+
+int train_verb(const Words& words) {
+  const Args args(words, train::option_names());
+  Options options = train::parse_options(args);
+  const train::Kernels* kernels =
+      train::find_kernels(options.isa.empty() ? nullptr : options.isa.c_str());
+  if (!kernels) {
+    throw WrongUsage("option '--isa' is '" + options.isa +
+                     "', expected plain, avx2 or avx512, and a processor that has it");
+  }
+  options.isa = kernels->name;
+  const Ground ground = find_ground(options);
+  const Parameters parameters(ground.shape);
+  if (options.plan_only) {
+    print_plan(Trainer::memory(parameters, *kernels, options.trainer), ground.shape);
+    return 0;
+  }
+  const ImageInMemory tokenizer = image_of_vocabulary(ground.vocabulary);
+  const thimble_model model = open_model("the tokenizer", tokenizer.data(), tokenizer.bytes, false);
+  Corpus corpus(model, ground.shape.n_ctx, options.held_out, options.trainer.seed);
+  read_texts(options, &corpus);
+  print_ground(ground.shape, corpus);
+  Trainer trainer(parameters, *kernels, corpus, options.trainer);
+  if (ground.from) {
+    read_rows(parameters, rows_of_model(ground.from->model()), trainer.weights());
+  }
+  return Run(options, ground, parameters, corpus, &trainer).go();
+}
+
+}  // namespace thimble::tools
