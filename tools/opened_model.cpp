@@ -84,7 +84,8 @@ Vocabulary vocabulary_of_model(const thimble_model& model) {
   const int32_t* ranks = table_of<int32_t>(model, kTokenRanks);
   const uint8_t* types = table_of<uint8_t>(model, kTokenTypes);
   for (uint32_t i = 0; i < h.vocab_size; ++i) {
-    v.scores.push_back(ranks[i] < 0 ? -FLT_MAX : static_cast<float>(ranks[i]));
+    const float never = v.kind == kTokenizerByteBpe ? -1.0f : -FLT_MAX;
+    v.scores.push_back(ranks[i] < 0 ? never : static_cast<float>(ranks[i]));
     v.types.push_back(types[i] & static_cast<uint8_t>(~kTokenWhole));
   }
   if (v.kind == kTokenizerByteBpe) {

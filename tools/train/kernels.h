@@ -73,12 +73,13 @@ struct Kernels {
   // type: ActivationType. x: (rows, 2 n) gate and up if gated, (rows, n) otherwise; out: (rows, n).
   void (*activate)(float* out, const float* x, uint32_t rows, uint32_t n, uint32_t type,
                    bool gated);
-  // x becomes its own gradient.
-  void (*activate_backward)(float* x, const float* dy, uint32_t rows, uint32_t n, uint32_t type,
+  // x becomes its own gradient, and dy what activate gives.
+  void (*activate_backward)(float* x, float* dy, uint32_t rows, uint32_t n, uint32_t type,
                             bool gated);
 
-  // x += y with dropout: what is kept of y counts 1 / (1 - dropout). n floats.
-  void (*add_dropout)(float* x, const float* y, size_t n, float dropout, uint64_t seed);
+  // out = x + y with dropout: what is kept of y counts 1 / (1 - dropout). n floats.
+  void (*add_dropout)(float* out, const float* x, const float* y, size_t n, float dropout,
+                      uint64_t seed);
   // out = dy where y was kept, times 1 / (1 - dropout).
   void (*dropout_backward)(float* out, const float* dy, size_t n, float dropout, uint64_t seed);
 

@@ -69,18 +69,39 @@ inline Vec greater(Vec a, Vec b) {
 inline Vec lesser(Vec a, Vec b) {
   return a < b ? a : b;
 }
-inline float sum(Vec v) {
-  float lanes[kWidth];
-  memcpy(lanes, &v, sizeof v);
-  for (uint32_t half = kWidth / 2; half > 0; half /= 2) {
-    for (uint32_t i = 0; i < half; ++i) lanes[i] += lanes[i + half];
+// Its lanes moved round by half of them, a quarter ...
+#if defined(__AVX512F__)
+inline Vec moved_by(Vec v, uint32_t lanes) {
+  if (lanes == 8) {
+    return __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
   }
-  return lanes[0];
+  if (lanes == 4) {
+    return __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11);
+  }
+  if (lanes == 2) {
+    return __builtin_shufflevector(v, v, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
+  }
+  return __builtin_shufflevector(v, v, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14);
+}
+#elif defined(__AVX2__)
+inline Vec moved_by(Vec v, uint32_t lanes) {
+  if (lanes == 4) return __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3);
+  if (lanes == 2) return __builtin_shufflevector(v, v, 2, 3, 0, 1, 6, 7, 4, 5);
+  return __builtin_shufflevector(v, v, 1, 0, 3, 2, 5, 4, 7, 6);
+}
+#else
+inline Vec moved_by(Vec v, uint32_t lanes) {
+  if (lanes == 2) return __builtin_shufflevector(v, v, 2, 3, 0, 1);
+  return __builtin_shufflevector(v, v, 1, 0, 3, 2);
+}
+#endif
+inline float sum(Vec v) {
+  for (uint32_t half = kWidth / 2; half > 0; half /= 2) v += moved_by(v, half);
+  return v[0];
 }
 inline float largest(Vec v) {
-  float m = v[0];
-  for (uint32_t i = 1; i < kWidth; ++i) m = v[i] > m ? v[i] : m;
-  return m;
+  for (uint32_t half = kWidth / 2; half > 0; half /= 2) v = greater(v, moved_by(v, half));
+  return v[0];
 }
 inline VecU lane_numbers() {
   VecU v = {};

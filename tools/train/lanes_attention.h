@@ -82,8 +82,14 @@ inline Row row_of(const AttentionCall& call, uint32_t query, Seen seen) {
   return {from > seen.begin ? from - seen.begin : 0, query + 1 - seen.begin};
 }
 inline void hide(float* row, Row see, uint32_t count) {
-  for (uint32_t t = 0; t < see.first; ++t) row[t] = kNever;
-  for (uint32_t t = see.last; t < count; ++t) row[t] = kNever;
+  const VecI numbers = (VecI)lane_numbers();
+  const auto hide_vector = [&](uint32_t t) {
+    const VecI seen = (numbers + static_cast<int32_t>(t) >= static_cast<int32_t>(see.first)) &
+                      (numbers + static_cast<int32_t>(t) < static_cast<int32_t>(see.last));
+    store(row + t, choose(seen, load(row + t), all(kNever)));
+  };
+  for (uint32_t t = 0; t < see.first; t += kWidth) hide_vector(t);
+  for (uint32_t t = see.last / kWidth * kWidth; t < count; t += kWidth) hide_vector(t);
 }
 
 // f(t, factors of keys t on, factors of keys t + kWidth on): 0 where dropped. count: whole panels.
@@ -185,7 +191,10 @@ void attention(const AttentionCall& call, float* context) {
         mix(out, call.ld_context, s.weights, rows,
             s.values + size_t{seen.begin} * padded(hd, kWidth), hd, count, keys);
         for (uint32_t i = 0; i < count; ++i) {
-          for (uint32_t d = 0; d < hd; ++d) out[i * call.ld_context + d] *= inverse[i];
+          float* head = out + i * call.ld_context;
+          for_vectors(hd, [&](size_t d, auto lanes) {
+            store(head + d, load(head + d, lanes) * inverse[i], lanes);
+          });
         }
       }
     }

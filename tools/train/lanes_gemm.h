@@ -72,6 +72,17 @@ __attribute__((always_inline)) inline void tile(uint32_t depth, const Left& left
   }
 }
 
+// 0 to n - 1.
+template <uint32_t...>
+struct Numbers {};
+template <uint32_t n, uint32_t... kRest>
+struct NumbersBelow : NumbersBelow<n - 1, n - 1, kRest...> {};
+template <uint32_t... kAll>
+struct NumbersBelow<0, kAll...> {
+  using Type = Numbers<kAll...>;
+};
+using TileRows = NumbersBelow<kTileRows>::Type;
+
 using Tile = void (*)(uint32_t depth, const Left& left, const float* b, size_t b_stride, float* c,
                       size_t ldc, bool add);
 template <uint32_t kRows, uint32_t kVectors, bool kByColumns>
@@ -84,14 +95,11 @@ void tile_of(uint32_t depth, const Left& left, const float* b, size_t b_stride, 
   }
 }
 
-template <uint32_t kVectors, bool kByColumns, uint32_t kRows = 1>
-inline Tile tile_with(uint32_t rows) {
-  if constexpr (kRows == kTileRows) {
-    return tile_of<kRows, kVectors, kByColumns>;
-  } else {
-    if (rows == kRows) return tile_of<kRows, kVectors, kByColumns>;
-    return tile_with<kVectors, kByColumns, kRows + 1>(rows);
-  }
+// By the number of rows less 1.
+template <uint32_t kVectors, bool kByColumns, uint32_t... kLess>
+inline Tile tile_with(uint32_t rows, Numbers<kLess...>) {
+  static constexpr Tile kTiles[] = {tile_of<kLess + 1, kVectors, kByColumns>...};
+  return kTiles[rows - 1];
 }
 
 // m rows in tiles of nearly the same height: f(first, rows).
@@ -112,8 +120,8 @@ inline void multiply_panel(const Left& left, uint32_t m, uint32_t depth, const f
   const uint32_t vectors = columns <= kWidth ? 1 : 2, wide = vectors * kWidth;
   for_tiles(m, [&](uint32_t first, uint32_t rows) {
     const Left from = {left.a + first * left.row_stride, left.row_stride, left.k_stride};
-    const Tile of_rows =
-        vectors == 1 ? tile_with<1, kByColumns>(rows) : tile_with<2, kByColumns>(rows);
+    const Tile of_rows = vectors == 1 ? tile_with<1, kByColumns>(rows, TileRows{})
+                                      : tile_with<2, kByColumns>(rows, TileRows{});
     float* to = c + first * ldc;
     if (columns == wide) {
       of_rows(depth, from, b, b_stride, to, ldc, add);
@@ -160,16 +168,21 @@ void multiply(float* c, size_t ldc, const float* a, size_t lda, const PackedMatr
   }
 }
 
+// A block of a's columns, which all panels of b meet, stays in the second cache.
 void add_outer(float* c, size_t ldc, const float* a, size_t lda, const float* b, size_t ldb,
                uint32_t m, uint32_t n, uint32_t k, float* scratch) {
+  constexpr uint32_t kColumns = 1024;
   const uint32_t blocks = ceil_div(m, kDepth);
   for (uint32_t block = 0, first = 0; block < blocks; ++block) {
     const uint32_t depth = (m - first) / (blocks - block);
-    for (uint32_t j = 0; j < k; j += kPanel) {
-      const uint32_t columns = k - j < kPanel ? k - j : kPanel;
-      pack(scratch, b + first * ldb + j, ldb, 1, depth, columns);
-      multiply_panel<true>({a + first * lda, 1, lda}, n, depth, scratch, kPanel, c + j, ldc,
-                           columns, true);
+    for (uint32_t i = 0; i < n; i += kColumns) {
+      const uint32_t rows = n - i < kColumns ? n - i : kColumns;
+      for (uint32_t j = 0; j < k; j += kPanel) {
+        const uint32_t columns = k - j < kPanel ? k - j : kPanel;
+        pack(scratch, b + first * ldb + j, ldb, 1, depth, columns);
+        multiply_panel<true>({a + first * lda + i, 1, lda}, rows, depth, scratch, kPanel,
+                             c + i * ldc + j, ldc, columns, true);
+      }
     }
     first += depth;
   }

@@ -118,11 +118,13 @@ void rotate(float* x, const float* table, uint32_t n_heads, uint32_t head_dim, f
   const float* sines = table + head_dim;  // -sin, sin of each pair
   const float turn = inverse ? -scale : scale;
   for (uint32_t h = 0; h < n_heads; ++h, x += head_dim) {
-    for (uint32_t j = 0; j < head_dim; j += 2) {
-      const float a = x[j], b = x[j + 1];
-      x[j] = a * (cosines[j] * scale) + b * (sines[j] * turn);
-      x[j + 1] = b * (cosines[j + 1] * scale) + a * (sines[j + 1] * turn);
-    }
+    for_vectors(head_dim, [&](size_t j, auto lanes) {
+      const Vec v = load(x + j, lanes);
+      store(
+          x + j,
+          v * (load(cosines + j, lanes) * scale) + moved_by(v, 1) * (load(sines + j, lanes) * turn),
+          lanes);
+    });
   }
 }
 
@@ -188,18 +190,20 @@ void activate(float* out, const float* x, uint32_t rows, uint32_t n, uint32_t ty
   });
 }
 
-void activate_backward(float* x, const float* dy, uint32_t rows, uint32_t n, uint32_t type,
-                       bool gated) {
+void activate_backward(float* x, float* dy, uint32_t rows, uint32_t n, uint32_t type, bool gated) {
   with_curve(type, [&](auto curve) {
     for (uint32_t row = 0; row < rows; ++row, dy += n, x += (gated ? 2 : 1) * size_t{n}) {
       for_vectors(n, [&](size_t i, auto lanes) {
         const Curve c = curve(load(x + i, lanes));
         const Vec d = load(dy + i, lanes);
         if (gated) {
-          store(x + i, d * load(x + n + i, lanes) * c.slope, lanes);
+          const Vec up = load(x + n + i, lanes);
+          store(x + i, d * up * c.slope, lanes);
           store(x + n + i, d * c.value, lanes);
+          store(dy + i, c.value * up, lanes);
         } else {
           store(x + i, d * c.slope, lanes);
+          store(dy + i, c.value, lanes);
         }
       });
     }
@@ -225,10 +229,15 @@ void add(float* x, const float* y, size_t n) {
   });
 }
 
-void add_dropout(float* x, const float* y, size_t n, float dropout, uint64_t seed) {
-  if (!(dropout > 0.0f)) return add(x, y, n);
+void add_dropout(float* out, const float* x, const float* y, size_t n, float dropout,
+                 uint64_t seed) {
+  if (!(dropout > 0.0f)) {
+    return for_vectors(n, [&](size_t i, auto lanes) {
+      store(out + i, load(x + i, lanes) + load(y + i, lanes), lanes);
+    });
+  }
   each_dropped(n, dropout, seed, [&](size_t i, Vec factor, auto lanes) {
-    store(x + i, load(x + i, lanes) + load(y + i, lanes) * factor, lanes);
+    store(out + i, load(x + i, lanes) + load(y + i, lanes) * factor, lanes);
   });
 }
 

@@ -13,10 +13,11 @@
 namespace thimble::tools::train {
 namespace {
 
-// A chunk of the head's rows: their logits should stay in the second cache.
+// Rows of the head's chunks: logits should stay in the second cache, but each chunk also adds to
+// all of the head's gradient.
 uint32_t head_rows_for(uint32_t vocab_size) {
   constexpr uint32_t kFloats = 1u << 18;
-  return std::clamp(kFloats / vocab_size, 16u, 256u);
+  return std::clamp(kFloats / vocab_size, 128u, 256u);
 }
 // One row of logits starts in another set of the cache than the next.
 size_t logits_stride(const ModelShape& shape) {
@@ -86,7 +87,7 @@ size_t Network::Workspace::floats(const ModelShape& s, uint32_t tokens) {
   const size_t q = size_t{s.n_heads} * s.head_dim, kv = size_t{s.n_kv_heads} * s.head_dim;
   const size_t up = (s.gated ? 2 : 1) * size_t{s.hidden_dim};
   const size_t a_layer = 2 * s.dim + (q + 2 * kv) + q + s.n_heads + up;
-  const size_t shared = 4 * s.dim + s.hidden_dim + (q + 2 * kv) + 2 * q;
+  const size_t shared = 4 * s.dim + s.hidden_dim + (q + 2 * kv) + q;
   return tokens * (s.n_layers * a_layer + shared) + head_rows_for(s.vocab_size) * logits_stride(s) +
          kOuterScratch + attention_scratch(tokens, s.head_dim) + 16 * (6 * s.n_layers + 16);
 }
@@ -115,7 +116,7 @@ Network::Workspace::Workspace(const Network& network, uint32_t tokens)
   dx_ = take(n * s.dim);
   active_ = take(n * s.hidden_dim);
   dqkv_ = take(n * qkv);
-  dcontext_ = take(2 * n * network.q_width_);  // and what the output matrix met
+  dcontext_ = take(n * network.q_width_);
   logits_ = take(network.head_rows_ * logits_stride(s));
   outer_ = take(kOuterScratch);
   attention_ = take(attention_scratch(tokens, s.head_dim));
@@ -230,13 +231,16 @@ void Network::multiply(const Pass& p, float* out, const float* x, const Tensor& 
   if (bias) kernels_.add_rows(out, matrix.rows, p.weights.at(*bias), p.n, matrix.rows);
 }
 
-void Network::multiply_backward(const Pass& p, float* dx, const float* dy, const float* x,
-                                const Tensor& matrix, const Tensor* bias) const {
+void Network::input_backward(const Pass& p, float* dx, const float* dy,
+                             const Tensor& matrix) const {
+  kernels_.multiply(dx, matrix.cols, dy, matrix.rows, p.weights.backward(matrix), p.n, false);
+}
+
+void Network::weights_backward(const Pass& p, const float* dy, const float* x, const Tensor& matrix,
+                               const Tensor* bias) const {
   kernels_.add_outer(p.gradient(matrix), matrix.cols, dy, matrix.rows, x, matrix.cols, p.n,
                      matrix.rows, matrix.cols, p.w.outer_);
   if (bias) kernels_.sum_rows(p.gradient(*bias), dy, matrix.rows, p.n, matrix.rows);
-  // dx may be where x was.
-  kernels_.multiply(dx, matrix.cols, dy, matrix.rows, p.weights.backward(matrix), p.n, false);
 }
 
 void Network::rotate(const Pass& p, float* qkv, uint32_t rope, bool inverse) const {
@@ -325,8 +329,7 @@ void Network::attention_block(const Pass& p, uint32_t l) const {
   }
   multiply(p, p.w.block_out_, context, *layer.output, layer.output_bias);
   const size_t n = size_t{p.n} * shape_.dim;
-  std::memcpy(p.w.mid_[l], p.w.x_[l], n * sizeof(float));
-  kernels_.add_dropout(p.w.mid_[l], p.w.block_out_, n, p.dropout,
+  kernels_.add_dropout(p.w.mid_[l], p.w.x_[l], p.w.block_out_, n, p.dropout,
                        p.training ? p.seed(l, kAtOutput) : 0);
 }
 
@@ -339,8 +342,7 @@ void Network::feed_forward_block(const Pass& p, uint32_t l) const {
   round_input(p, p.w.active_, shape_.hidden_dim);
   multiply(p, p.w.block_out_, p.w.active_, *layer.down, layer.down_bias);
   const size_t n = size_t{p.n} * shape_.dim;
-  std::memcpy(p.w.x_[l + 1], p.w.mid_[l], n * sizeof(float));
-  kernels_.add_dropout(p.w.x_[l + 1], p.w.block_out_, n, p.dropout,
+  kernels_.add_dropout(p.w.x_[l + 1], p.w.mid_[l], p.w.block_out_, n, p.dropout,
                        p.training ? p.seed(l, kAtDown) : 0);
 }
 
@@ -372,33 +374,38 @@ double Network::head(const Pass& p) const {
 
 void Network::feed_forward_backward(const Pass& p, uint32_t l) const {
   const Layer& layer = layers_[l];
+  float* up = p.w.up_[l];
   const float* dy = branch_gradient(p, l, kAtDown);
-  kernels_.activate(p.w.active_, p.w.up_[l], p.n, shape_.hidden_dim, shape_.activation,
-                    shape_.gated);
-  round_input(p, p.w.active_, shape_.hidden_dim);
-  multiply_backward(p, p.w.active_, dy, p.w.active_, *layer.down, layer.down_bias);
-  kernels_.activate_backward(p.w.up_[l], p.w.active_, p.n, shape_.hidden_dim, shape_.activation,
+  input_backward(p, p.w.active_, dy, *layer.down);
+  kernels_.activate_backward(up, p.w.active_, p.n, shape_.hidden_dim, shape_.activation,
                              shape_.gated);
+  round_input(p, p.w.active_, shape_.hidden_dim);
+  weights_backward(p, dy, p.w.active_, *layer.down, layer.down_bias);
   normed_input(p, *layer.feed_forward_norm, p.w.mid_[l]);
-  multiply_backward(p, p.w.normed_, p.w.up_[l], p.w.normed_, *layer.up, layer.up_bias);
+  weights_backward(p, up, p.w.normed_, *layer.up, layer.up_bias);
+  input_backward(p, p.w.normed_, up, *layer.up);
   norm_backward(p, *layer.feed_forward_norm, p.w.mid_[l]);
 }
 
 void Network::attention_block_backward(const Pass& p, uint32_t l) const {
   const Layer& layer = layers_[l];
   const float* dy = branch_gradient(p, l, kAtOutput);
-  const size_t n = size_t{p.n} * q_width_;
-  float* met = p.w.dcontext_ + n;  // by the output matrix
-  std::memcpy(met, p.w.context_[l], n * sizeof(float));
-  round_input(p, met, q_width_);
-  multiply_backward(p, p.w.dcontext_, dy, met, *layer.output, layer.output_bias);
+  const float* context = p.w.context_[l];
+  if (p.steps.activations) {
+    std::memcpy(p.w.dcontext_, context, size_t{p.n} * q_width_ * sizeof(float));
+    round_input(p, p.w.dcontext_, q_width_);
+    context = p.w.dcontext_;
+  }
+  weights_backward(p, dy, context, *layer.output, layer.output_bias);
+  input_backward(p, p.w.dcontext_, dy, *layer.output);
   for (const Sequence& s : p.pack.sequences) {
     kernels_.attention_backward(attention_call(p, l, s), p.w.dcontext_ + size_t{s.begin} * q_width_,
                                 p.w.dqkv_ + s.begin * (q_width_ + size_t{2} * kv_width_));
   }
   rotate(p, p.w.dqkv_, layer.rope, true);
   normed_input(p, *layer.norm, p.w.x_[l]);
-  multiply_backward(p, p.w.normed_, p.w.dqkv_, p.w.normed_, *layer.qkv, layer.qkv_bias);
+  weights_backward(p, p.w.dqkv_, p.w.normed_, *layer.qkv, layer.qkv_bias);
+  input_backward(p, p.w.normed_, p.w.dqkv_, *layer.qkv);
   norm_backward(p, *layer.norm, p.w.x_[l]);
 }
 

@@ -117,8 +117,9 @@ class Network {
   void norm_backward(const Pass& p, const Tensor& norm, const float* x) const;
   void multiply(const Pass& p, float* out, const float* x, const Tensor& matrix,
                 const Tensor* bias) const;
-  void multiply_backward(const Pass& p, float* dx, const float* dy, const float* x,
-                         const Tensor& matrix, const Tensor* bias) const;
+  void input_backward(const Pass& p, float* dx, const float* dy, const Tensor& matrix) const;
+  void weights_backward(const Pass& p, const float* dy, const float* x, const Tensor& matrix,
+                        const Tensor* bias) const;
   void rotate(const Pass& p, float* qkv, uint32_t rope, bool inverse) const;
   void round_input(const Pass& p, float* x, uint32_t n) const;
   void round_cache(const Pass& p, float* qkv) const;
