@@ -204,10 +204,9 @@ class Run {
     if (state.total_steps > 0) return;
     if (options_.steps > 0) state.total_steps = options_.steps;
     if (options_.epochs > 0) {
-      double tokens = 0;
-      for (const train::Window& w : corpus_.windows()) tokens += w.n;
+      const double tokens = static_cast<double>(corpus_.epoch_tokens());
       // A batch ends with the window that fills it.
-      const double batch = static_cast<double>(options_.trainer.batch_tokens) +
+      const double batch = std::min(tokens, static_cast<double>(options_.trainer.batch_tokens)) +
                            tokens / static_cast<double>(corpus_.windows().size()) / 2;
       state.total_steps = std::max<uint64_t>(
           1, static_cast<uint64_t>(std::llround(options_.epochs * tokens / batch)));

@@ -88,6 +88,7 @@ void Corpus::finish() {
   if (windows_.empty()) {
     throw Refused("the texts hold nothing to learn from: expected records of at least 2 tokens");
   }
+  for (const Window& w : windows_) epoch_tokens_ += w.n;
   std::vector<char> text(3 * size_t{model_.max_token_bytes} + 3);
   for (const Window& w : held_out_) {
     thimble_decoder decoder{};

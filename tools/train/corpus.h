@@ -41,6 +41,7 @@ class Corpus {
   uint64_t n_records() const { return n_records_; }
   uint64_t n_held_out_records() const { return held_out_.size(); }
   uint64_t n_tokens() const { return tokens_.size(); }
+  uint64_t epoch_tokens() const { return epoch_tokens_; }  // of all windows
   uint64_t n_bytes() const { return n_bytes_; }
   uint32_t checksum() const;  // of all tokens
 
@@ -57,7 +58,8 @@ class Corpus {
   uint64_t seed_;
   std::vector<int32_t> tokens_;
   std::vector<Window> windows_, held_out_;
-  uint64_t held_out_bytes_ = 0, held_out_tokens_ = 0, n_records_ = 0, n_bytes_ = 0;
+  uint64_t held_out_bytes_ = 0, held_out_tokens_ = 0, n_records_ = 0, n_bytes_ = 0,
+           epoch_tokens_ = 0;
 };
 
 // Packs of the corpus for one step after another: epochs in ever new orders.

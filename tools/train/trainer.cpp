@@ -14,6 +14,11 @@ constexpr uint32_t kLanesOfGradients = 8;
 constexpr uint64_t kLaneMemory = uint64_t{512} << 20;  // of that many lanes at most
 constexpr size_t kPiece = size_t{1} << 14;
 
+// An epoch of a small corpus is a batch.
+uint32_t batch_tokens(const Corpus& corpus, const TrainerOptions& options) {
+  return static_cast<uint32_t>(std::min<uint64_t>(options.batch_tokens, corpus.epoch_tokens()));
+}
+
 uint32_t largest_pack(uint32_t n_ctx) {
   constexpr uint32_t kTokens = 512;  // enough for products of matrices to be fast
   return std::max(kTokens, n_ctx);
@@ -38,7 +43,8 @@ Trainer::Trainer(const Parameters& parameters, const Kernels& kernels, const Cor
       workers_(options.threads),
       network_(parameters, kernels),
       optimizer_(parameters, kernels, options.optimizer),
-      batches_(corpus, options.seed, options.batch_tokens, pack_tokens_for(parameters.shape())),
+      batches_(corpus, options.seed, batch_tokens(corpus, options),
+               pack_tokens_for(parameters.shape())),
       packed_(parameters, kernels),
       weights_(parameters.size()) {
   initialize(parameters, options.seed, weights_.data());
