@@ -58,8 +58,6 @@ ENGINE := -std=c++17 $(BASE) -Isrc -fno-exceptions -fno-rtti -ffp-contract=off -
           -fno-builtin-bcmp \
  -ffunction-sections -fdata-sections
 HOST := -std=c++17 $(BASE) -Isrc -Itools -ffp-contract=off -pthread
-# The program trains with threads.
-LDFLAGS += -pthread
 
 # What takes longest comes first, so that no processor waits for it in the end.
 ENGINE_SRC := $(wildcard src/kernels/*.cpp src/*.cpp)
@@ -108,7 +106,7 @@ $(BUILD)/libthimble.a: $(ENGINE_OBJ)
 
 $(BUILD)/thimble: $(BUILD)/libthimble.a $(TOOL_OBJ)
 	@$(call say,link,$@)
-	$(Q)$(CXX) $(LDFLAGS) -o $@ $(TOOL_OBJ) $<
+	$(Q)$(CXX) $(LDFLAGS) -pthread -o $@ $(TOOL_OBJ) $<
 
 $(BUILD)/obj/src/%.o: src/%.cpp
 	@mkdir -p $(@D)
@@ -144,7 +142,7 @@ doctest:
 
 $(BUILD)/test_thimble: $(TEST_OBJ) $(TOOL_LIB_OBJ) $(BUILD)/libthimble.a
 	@$(call say,link,$@)
-	$(Q)$(CXX) $(LDFLAGS) -o $@ $^
+	$(Q)$(CXX) $(LDFLAGS) -pthread -o $@ $^
 
 # The kernels' tests alone, for emulated machines.
 KERNEL_TESTS := test_main test_kernels test_exact_math
@@ -157,7 +155,7 @@ $(BUILD)/obj/tests/no_heap.o: HOST += -fno-builtin
 
 $(BUILD)/no_heap: $(BUILD)/obj/tests/no_heap.o $(TOOL_LIB_OBJ) $(BUILD)/libthimble.a
 	@$(call say,link,$@)
-	$(Q)$(CXX) $(LDFLAGS) -o $@ $^
+	$(Q)$(CXX) $(LDFLAGS) -pthread -o $@ $^
 
 # Linked by the C compiler: the engine needs nothing of the C++ library.
 $(BUILD)/api_c99: $(BUILD)/obj/tests/api_c99.o $(BUILD)/libthimble.a
@@ -174,7 +172,7 @@ $(BUILD)/example: $(EXAMPLE_SRC) models/story.thimble $(BUILD)/libthimble.a
 # One model of each family, for boards and other processors.
 $(BUILD)/family_models: $(BUILD)/obj/tests/family_models.o $(TOOL_LIB_OBJ) $(BUILD)/libthimble.a
 	@$(call say,link,$@)
-	$(Q)$(CXX) $(LDFLAGS) -o $@ $^
+	$(Q)$(CXX) $(LDFLAGS) -pthread -o $@ $^
 
 $(BUILD)/attention_walk: $(BUILD)/obj/tests/attention_walk.o $(BUILD)/libthimble.a
 	@$(call say,link,$@)
@@ -261,10 +259,10 @@ $(BUILD)/libtools.a: $(TOOL_LIB_OBJ)
 	$(AR) rcs $@ $^
 
 $(FUZZ_TARGETS): $(BUILD)/%: $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/libtools.a $(BUILD)/libthimble.a
-	$(CXX) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^
+	$(CXX) $(LDFLAGS) -pthread -fsanitize=fuzzer -o $@ $^
 
 $(BUILD)/seeds: $(BUILD)/obj/tests/fuzz/seeds.o $(BUILD)/libtools.a $(BUILD)/libthimble.a
-	$(CXX) $(LDFLAGS) -o $@ $^
+	$(CXX) $(LDFLAGS) -pthread -o $@ $^
 
 # ---- Keeping house ------------------------------------------------------------------------
 
