@@ -166,6 +166,18 @@ TEST_CASE("train: goes on with a model that was there") {
   }
 }
 
+TEST_CASE("train: by the clock") {
+  const Case c;
+  tools::Words words = c.words("clock.thimble");
+  const auto at = std::find(words.begin(), words.end(), "--steps");
+  *at = "--minutes";
+  *(at + 1) = "0.01";
+  const Ended ended = run(tools::train_verb, words);
+  INFO(ended.err);
+  CHECK(ended.code == 0);
+  CHECK(run(tools::inspect_verb, {c.folder / "clock.thimble", "--self-test"}).code == 0);
+}
+
 TEST_CASE("train: says what is wrong") {
   const Case c;
   const auto wrong = [&](const tools::Words& words) { return run(tools::train_verb, words).err; };
@@ -189,6 +201,6 @@ TEST_CASE("train: says what is wrong") {
   const Ended plan =
       run(tools::train_verb, {c.text, "-o", c.folder / "x", "--tokenizer", kTokenizer, "--plan"});
   CHECK(plan.code == 0);
-  CHECK(plan.out.find("= all but the texts' tokens") != std::string::npos);
+  CHECK(plan.out.find("= RAM") != std::string::npos);
   CHECK(!std::filesystem::exists(c.folder / "x"));
 }

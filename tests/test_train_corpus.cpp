@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include <algorithm>
+#include <filesystem>
 #include <map>
 #include <set>
 #include <string>
@@ -24,6 +25,7 @@ struct Tokenizer {
   }
   ImageInMemory image;
   thimble_model model;
+  TestFolder folder;
 };
 
 // "record 0 x x ...": each of its own length and letter.
@@ -41,7 +43,7 @@ std::string records(uint32_t n, uint32_t longest) {
 TEST_CASE("train corpus: every token of every record is asked for once an epoch") {
   const Tokenizer t;
   for (const uint32_t n_ctx : {2u, 3u, 8u, 17u, 512u}) {
-    Corpus corpus(t.model, n_ctx, 0, 1);
+    Corpus corpus(t.model, n_ctx, 0, 1, t.folder.path);
     const std::string text = records(40, 60);
     corpus.add(text, RecordRule::kMarks);
     corpus.finish();
@@ -63,7 +65,7 @@ TEST_CASE("train corpus: every token of every record is asked for once an epoch"
 
 TEST_CASE("train corpus: sequences begin and end with the text's ends") {
   const Tokenizer t;
-  Corpus corpus(t.model, 64, 0, 1);
+  Corpus corpus(t.model, 64, 0, 1, t.folder.path);
   corpus.add("abc<|endoftext|>\n d", RecordRule::kMarks);
   corpus.finish();
   Pack pack;
@@ -80,7 +82,7 @@ TEST_CASE("train corpus: sequences begin and end with the text's ends") {
 
 TEST_CASE("train corpus: lines and files as records") {
   const Tokenizer t;
-  Corpus lines(t.model, 64, 0, 1), files(t.model, 64, 0, 1);
+  Corpus lines(t.model, 64, 0, 1, t.folder.path), files(t.model, 64, 0, 1, t.folder.path);
   lines.add("one\n\n  \ntwo\nthree", RecordRule::kLines);
   lines.finish();
   CHECK(lines.n_records() == 3);
@@ -93,7 +95,8 @@ TEST_CASE("train corpus: lines and files as records") {
 
 TEST_CASE("train corpus: a share of the records is held out, always the same ones") {
   const Tokenizer t;
-  Corpus corpus(t.model, 64, 0.2, 5), longer(t.model, 64, 0.2, 5), other(t.model, 64, 0.2, 6);
+  Corpus corpus(t.model, 64, 0.2, 5, t.folder.path), longer(t.model, 64, 0.2, 5, t.folder.path),
+      other(t.model, 64, 0.2, 6, t.folder.path);
   corpus.add(records(500, 20), RecordRule::kMarks);
   corpus.finish();
   longer.add(records(500, 20) + records(9, 20), RecordRule::kMarks);
@@ -117,18 +120,18 @@ TEST_CASE("train corpus: a share of the records is held out, always the same one
 
 TEST_CASE("train corpus: texts of nothing are refused, a single record is learnt all the same") {
   const Tokenizer t;
-  Corpus empty(t.model, 64, 0.1, 1);
+  Corpus empty(t.model, 64, 0.1, 1, t.folder.path);
   empty.add(" \n<|endoftext|>\n", RecordRule::kMarks);
   CHECK(refusal_when([&] { empty.finish(); }) ==
         "the texts hold nothing to learn from: expected records of at least 2 tokens");
   for (uint64_t seed = 0; seed < 20; ++seed) {  // some would hold it out
-    Corpus single(t.model, 64, 0.5, seed);
+    Corpus single(t.model, 64, 0.5, seed, t.folder.path);
     single.add("a", RecordRule::kMarks);
     single.finish();
     CHECK(single.windows().size() == 1);
     CHECK(single.held_out().empty());
   }
-  Corpus bytes(t.model, 64, 0, 1);
+  Corpus bytes(t.model, 64, 0, 1, t.folder.path);
   bytes.add("a\xff\xfe b\xc3(", RecordRule::kMarks);  // no UTF-8: bytes have tokens
   bytes.finish();
   CHECK(bytes.windows().size() == 1);
@@ -136,7 +139,7 @@ TEST_CASE("train corpus: texts of nothing are refused, a single record is learnt
 
 TEST_CASE("train batches: each window once an epoch, in another order, and from any place on") {
   const Tokenizer t;
-  Corpus corpus(t.model, 32, 0, 1);
+  Corpus corpus(t.model, 32, 0, 1, t.folder.path);
   corpus.add(records(60, 30), RecordRule::kMarks);
   corpus.finish();
   Batches batches(corpus, 3, 100, 64);
@@ -178,4 +181,21 @@ TEST_CASE("train batches: each window once an epoch, in another order, and from 
     expected.insert(pack.tokens);
   }
   CHECK(found == expected);
+}
+
+TEST_CASE("train token store: two or four bytes a token, in a file without a name") {
+  const TestFolder folder;
+  for (const uint32_t vocab_size : {1024u, 65536u, 65537u, 200000u}) {
+    TokenStore store(folder.path, vocab_size);
+    const std::vector<int32_t> tokens = {0, 7, static_cast<int32_t>(vocab_size) - 1};
+    store.append(tokens);
+    store.append({});
+    store.append({5});
+    store.finish();
+    REQUIRE(store.size() == 4);
+    for (size_t i = 0; i < tokens.size(); ++i) CHECK(store[i] == tokens[i]);
+    CHECK(store[3] == 5);
+    CHECK(std::filesystem::is_empty(folder.path));
+  }
+  CHECK(refusal_when([&] { TokenStore("/no/such/folder", 9); }).find("/no/such/folder: ") == 0);
 }

@@ -12,6 +12,7 @@
 #include "kernels/reference.h"
 #include "opened_model.h"
 #include "random.h"
+#include "test_folder.h"
 #include "tiny_model.h"
 #include "train/corpus.h"
 #include "train/network.h"
@@ -39,8 +40,10 @@ The end.
 double trainer_nll(const ModelShape& shape, const thimble_model& tokenizer, const Floats& weights,
                    const Parameters& parameters, const Int8Steps& steps,
                    const train::Kernels& kernels) {
-  Corpus corpus(tokenizer, shape.n_ctx, 1.0, 1);  // all of it is held out
+  const TestFolder folder;
+  Corpus corpus(tokenizer, shape.n_ctx, 1.0, 1, folder.path);  // all of it is held out
   corpus.add(kStories, RecordRule::kMarks);
+  CHECK_THROWS_AS(corpus.finish(), Refused);  // so nothing is left to learn from
   const Network network(parameters, kernels);
   PackedWeights packed(parameters, kernels);
   for (size_t i = 0; i < packed.n_matrices(); ++i) packed.pack(i, weights.data());

@@ -56,7 +56,8 @@ The model's shape; default: 128 wide, 5 layers, 8 heads
 
 How long, and how
   --steps N, --minutes M or --epochs E
-                       default: 10 epochs
+                       default: 10 epochs. What comes of minutes depends on the clock, all else
+                       only on texts, options and the kind of processor
   --batch N            tokens a step, at least; default 16384
   --rate R             of learning, at its highest; default 0.003, with --from 0.0003
   --warm-up N          steps until it is there; default 100
@@ -68,8 +69,8 @@ How long, and how
   --dropout P          of embeddings, attention weights and what blocks give; default 0
   --average A          of the weights: ships their running average, w += (1 - A) (new - w)
   --seed S             default 1
-  --threads N          default: all processors. The result depends on the kind of processor, but not
-                       on the number of threads, up to 8
+  --threads N          default: all processors. Up to 8 give the same result (of models so large
+                       that 8 gradients take more than 512 MiB, the same number does)
 
 What it writes
   -o OUT               the model file
@@ -141,7 +142,9 @@ void print_plan(const train::TrainerMemory& m, const ModelShape& shape) {
   line("gradients", m.gradients);
   line("optimizer", m.optimizer);
   line("activations", m.activations);
-  line("= all but the texts' tokens", m.total());
+  line("program, samples, at most", m.rest);
+  line("= RAM", m.total());
+  print_text("\nThe texts' tokens lie in a file beside the model to be, which has no name.\n");
 }
 
 class Run {
@@ -197,10 +200,9 @@ class Run {
            trainer_.state().step >= trainer_.state().total_steps;
   }
 
-  // Minutes become steps once it is known how long some take.
   void plan_steps() {
-    constexpr uint64_t kTimed = 8;
     train::RunState& state = trainer_.state();
+    if (options_.minutes > 0) return plan_by_clock();
     if (state.total_steps > 0) return;
     if (options_.steps > 0) state.total_steps = options_.steps;
     if (options_.epochs > 0) {
@@ -211,11 +213,17 @@ class Run {
       state.total_steps = std::max<uint64_t>(
           1, static_cast<uint64_t>(std::llround(options_.epochs * tokens / batch)));
     }
-    if (options_.minutes > 0 && state.step >= kTimed) {
-      const double steps =
-          options_.minutes * 60 / (state.seconds / static_cast<double>(state.step));
-      state.total_steps = std::max(state.step, static_cast<uint64_t>(steps));
-    }
+  }
+
+  // As many steps as there will be at the pace so far: the rate falls with the time.
+  void plan_by_clock() {
+    constexpr uint64_t kTimed = 8;
+    train::RunState& state = trainer_.state();
+    const double share = state.seconds / (options_.minutes * 60);
+    if (state.step < kTimed && share < 1) return;
+    const double steps = static_cast<double>(state.step) / share;
+    state.total_steps =
+        share >= 1 ? state.step : std::max(state.step + 1, static_cast<uint64_t>(steps));
   }
 
   void one_step(train::Log* log) {
@@ -304,6 +312,7 @@ void read_texts(const Options& options, Corpus* corpus) {
     const std::string_view text(reinterpret_cast<const char*>(file.data()), file.size());
     note_oddities(text, path);
     corpus->add(text, options.records);
+    file.forget();
     done += file.size();
     bar.show(static_cast<double>(done) / static_cast<double>(bytes));
   }
@@ -343,7 +352,8 @@ int train_verb(const Words& words) {
   }
   const ImageInMemory tokenizer = image_of_vocabulary(ground.vocabulary);
   const thimble_model model = open_model("the tokenizer", tokenizer.data(), tokenizer.bytes, false);
-  Corpus corpus(model, ground.shape.n_ctx, options.held_out, options.trainer.seed);
+  const std::string folder = std::filesystem::absolute(options.output).parent_path().string();
+  Corpus corpus(model, ground.shape.n_ctx, options.held_out, options.trainer.seed, folder);
   read_texts(options, &corpus);
   print_ground(ground.shape, corpus);
   Trainer trainer(parameters, *kernels, corpus, options.trainer);

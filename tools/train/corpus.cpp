@@ -31,28 +31,33 @@ std::vector<std::string_view> records_by(RecordRule rule, std::string_view text)
 
 }  // namespace
 
-Corpus::Corpus(const thimble_model& model, uint32_t n_ctx, double held_out, uint64_t seed)
-    : model_(model), n_ctx_(n_ctx), share_(held_out), seed_(seed) {}
+Corpus::Corpus(const thimble_model& model, uint32_t n_ctx, double held_out, uint64_t seed,
+               const std::string& folder)
+    : model_(model),
+      n_ctx_(n_ctx),
+      share_(held_out),
+      seed_(seed),
+      tokens_(folder, model.vocab_size) {}
 
 void Corpus::add(std::string_view text, RecordRule rule) {
   for (std::string_view record : records_by(rule, text)) add_record(record);
 }
 
 void Corpus::add_record(std::string_view record) {
-  const std::vector<int32_t> tokens = encode_all(model_, std::string(record), THIMBLE_ENCODE_BOS);
+  std::vector<int32_t> tokens = encode_all(model_, std::string(record), THIMBLE_ENCODE_BOS);
   const uint64_t at = tokens_.size();
-  tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
+  const uint32_t n_text = static_cast<uint32_t>(tokens.size());
   // Where the record ends the model says so, with whatever the engine takes for an end.
   const int32_t end = model_.eos_id >= 0 ? model_.eos_id : model_.bos_id;
-  if (end >= 0) tokens_.push_back(end);
+  if (end >= 0) tokens.push_back(end);
+  tokens_.append(tokens);
   n_bytes_ += record.size();
   // By its number, so that a record stays what it is when others are added behind.
   RandomStream random(seed_ ^ 0x68656c64u, n_records_++);
   const uint32_t n = static_cast<uint32_t>(tokens_.size() - at);
   if (share_ > 0 && random.unit() < share_) {
     // As `thimble eval` scores it: without its end, and cut at the context.
-    const uint32_t scored =
-        std::min(n_ctx_, static_cast<uint32_t>(tokens.size())) - (tokens.empty() ? 0 : 1);
+    const uint32_t scored = n_text == 0 ? 0 : std::min(n_ctx_, n_text - 1);
     if (scored == 0) return;
     held_out_.push_back({at, scored, 0});
     return;
@@ -74,6 +79,7 @@ void Corpus::add_windows(uint64_t at, uint32_t n_tokens) {
 }
 
 void Corpus::finish() {
+  tokens_.finish();
   if (windows_.empty() && held_out_.size() > 1) {
     throw Refused(
         format("all %zu records were held out, expected some to learn from: give a "
@@ -101,17 +107,12 @@ void Corpus::finish() {
   }
 }
 
-uint32_t Corpus::checksum() const {
-  return crc32(0, tokens_.data(), tokens_.size() * sizeof(int32_t));
-}
-
 void Corpus::append(const Window& w, Pack* pack) const {
   pack->sequences.push_back({static_cast<uint32_t>(pack->tokens.size()), w.n});
-  const int32_t* from = tokens_.data() + w.at;
-  pack->tokens.insert(pack->tokens.end(), from, from + w.n);
-  const size_t first = pack->targets.size();
-  pack->targets.insert(pack->targets.end(), from + 1, from + 1 + w.n);
-  std::fill_n(pack->targets.begin() + static_cast<ptrdiff_t>(first), w.skipped, -1);
+  for (uint32_t i = 0; i < w.n; ++i) {
+    pack->tokens.push_back(tokens_[w.at + i]);
+    pack->targets.push_back(i < w.skipped ? -1 : tokens_[w.at + i + 1]);
+  }
 }
 
 Batches::Batches(const Corpus& corpus, uint64_t seed, uint32_t tokens, uint32_t pack_tokens)

@@ -10,6 +10,7 @@
 
 #include "network.h"
 #include "thimble/thimble.h"
+#include "token_store.h"
 
 namespace thimble::tools::train {
 
@@ -24,8 +25,10 @@ struct Window {
 
 class Corpus {
  public:
-  // `model` has the tokenizer and must stay. held_out: a share of the records, 0 to 0.5.
-  Corpus(const thimble_model& model, uint32_t n_ctx, double held_out, uint64_t seed);
+  // `model` has the tokenizer and must stay. held_out: a share of the records, 0 to 1. folder: for
+  // the tokens, which lie in a file.
+  Corpus(const thimble_model& model, uint32_t n_ctx, double held_out, uint64_t seed,
+         const std::string& folder);
 
   // Throws Refused for what cannot be encoded.
   void add(std::string_view text, RecordRule rule);
@@ -43,7 +46,7 @@ class Corpus {
   uint64_t n_tokens() const { return tokens_.size(); }
   uint64_t epoch_tokens() const { return epoch_tokens_; }  // of all windows
   uint64_t n_bytes() const { return n_bytes_; }
-  uint32_t checksum() const;  // of all tokens
+  uint32_t checksum() const { return tokens_.checksum(); }
 
   // Windows side by side in one pack.
   void append(const Window& window, Pack* pack) const;
@@ -56,7 +59,7 @@ class Corpus {
   uint32_t n_ctx_;
   double share_;
   uint64_t seed_;
-  std::vector<int32_t> tokens_;
+  TokenStore tokens_;
   std::vector<Window> windows_, held_out_;
   uint64_t held_out_bytes_ = 0, held_out_tokens_ = 0, n_records_ = 0, n_bytes_ = 0,
            epoch_tokens_ = 0;

@@ -69,6 +69,7 @@ TrainerMemory Trainer::memory(const Parameters& parameters, const Kernels& kerne
   const ModelShape& shape = parameters.shape();
   m.activations =
       options.threads * Network::Workspace::floats(shape, pack_tokens_for(shape)) * sizeof(float);
+  m.rest = floats + (uint64_t{16} << 20);
   return m;
 }
 

@@ -44,7 +44,8 @@ struct StepReport {
 // Memory that a run takes, in bytes.
 struct TrainerMemory {
   uint64_t weights, gradients, optimizer, activations;
-  uint64_t total() const { return weights + gradients + optimizer + activations; }
+  uint64_t rest;  // at most: the program, a model that writes a sample
+  uint64_t total() const { return weights + gradients + optimizer + activations + rest; }
 };
 
 class Trainer {
