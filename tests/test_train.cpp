@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The verb, from texts to model files.
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -125,6 +126,30 @@ TEST_CASE("train: killed at random moments and resumed, it ends with the same bi
   CHECK(bytes_of(c.folder / "whole.thimble") == bytes_of(c.folder / "killed.thimble"));
 }
 
+TEST_CASE("train: a full disk leaves the checkpoint that was there") {
+  const Case c;
+  REQUIRE(run(tools::train_verb, c.words("a.thimble")).code == 0);
+  const std::string before = bytes_of(c.folder / "a.thimble.train");
+  const pid_t child = fork();
+  if (child == 0) {
+    signal(SIGXFSZ, SIG_IGN);  // as main() does
+    const rlimit limit = {before.size() / 2, before.size() / 2};
+    setrlimit(RLIMIT_FSIZE, &limit);
+    int code = 0;
+    try {
+      code = tools::train_verb(c.words("a.thimble", {"--seed", "2", "--every", "0"}));
+    } catch (const tools::Refused& refused) {
+      const std::string message = refused.what();
+      code = message.find("a.thimble.train: cannot be written: ") != std::string::npos ? 17 : 18;
+    }
+    _exit(code);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  CHECK(WEXITSTATUS(status) == 17);
+  CHECK(bytes_of(c.folder / "a.thimble.train") == before);
+}
+
 TEST_CASE("train: every family and way of storing weights ends as a model that runs") {
   const Case c;
   for (const tools::Words& more : {tools::Words{"--family", "gpt2"},
@@ -163,6 +188,12 @@ TEST_CASE("train: goes on with a model that was there") {
     INFO(ended.err);
     REQUIRE(ended.code == 0);
     CHECK(bytes_of(c.folder / "base.thimble") == bytes_of(c.folder / "tuned.thimble"));
+    tools::Words shorter = tune, longer = tune;
+    shorter.insert(shorter.end(), {"--ctx", "20"});
+    longer.insert(longer.end(), {"--ctx", "65"});
+    CHECK(run(tools::train_verb, shorter).code == 0);
+    CHECK(run(tools::train_verb, longer).err.find("more than the 64 positions") !=
+          std::string::npos);
   }
 }
 

@@ -5,6 +5,8 @@
 #include <vector>
 
 #include "doctest/doctest.h"
+#include "engine.h"
+#include "opened_model.h"
 #include "random.h"
 #include "tiny_model.h"
 #include "train/dropout.h"
@@ -208,5 +210,23 @@ TEST_CASE("train: dropout's gradient is that of the same mask in double") {
       CHECK(share > 0.2);
       CHECK(share < 0.3);
     }
+  }
+}
+
+// Some seconds: `-tc="measure: gradients*" --no-skip -s` prints the worst error of each table.
+TEST_CASE("measure: gradients of the story model on whole contexts" * doctest::skip()) {
+  const tools::LoadedModel story("models/story.thimble");
+  const Parameters parameters(tools::shape_of_model(story.model()));
+  Floats weights(parameters.size());
+  read_rows(parameters, tools::rows_of_model(story.model()), weights.data());
+  const Pack pack = tiny_pack(parameters.shape(), 5, {512, 200, 312});
+  Doubles gradient(parameters.size());
+  TrainReference(parameters).run({weights.begin(), weights.end()}, pack, &gradient);
+  for (const Kernels* kernels : all_kernels()) {
+    const Result result = trainer_result(parameters, *kernels, weights.data(), pack);
+    std::string where;
+    const double error = worst_error(parameters, result.gradient, gradient, &where);
+    CHECK(error <= 1e-5);
+    MESSAGE(std::string(kernels->name), ": ", error, ", ", where);
   }
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // thimble train: from texts to a model file.
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
@@ -47,7 +48,8 @@ What it learns from
                        of one that is longer than the context no part begins like a text
   --held-out SHARE     of the records, 0 to 0.5; default 0.01
   --tokenizer FILE     the vocabulary: any that convert reads, or a model file's own
-  --from MODEL         goes on with a model file: its shape, vocabulary and weights
+  --from MODEL         goes on with a model file: its shape, vocabulary and weights; --ctx N, default
+                       1024, is then how much of a record is seen at once
 
 The model's shape; default: 128 wide, 5 layers, 8 heads
   --family NAME        llama (default) or gpt2
@@ -130,6 +132,17 @@ Ground find_ground(const Options& options) {
   ground.shape = options.shape;
   ground.shape.vocab_size = static_cast<uint32_t>(ground.vocabulary.texts.size());
   return ground;
+}
+
+// Positions of a window: a model that was there may know more than memory has room for.
+uint32_t context_of(const Options& options, const ModelShape& shape) {
+  constexpr uint32_t kUsual = 1024;
+  if (options.from.empty()) return shape.n_ctx;
+  if (options.n_ctx > shape.n_ctx) {
+    throw Refused(format("%s: --ctx %u is more than the %u positions that the model knows",
+                         options.from.c_str(), options.n_ctx, shape.n_ctx));
+  }
+  return options.n_ctx > 0 ? options.n_ctx : std::min(kUsual, shape.n_ctx);
 }
 
 void print_plan(const train::TrainerMemory& m, const ModelShape& shape) {
@@ -345,6 +358,7 @@ int train_verb(const Words& words) {
   }
   options.isa = kernels->name;
   const Ground ground = find_ground(options);
+  options.trainer.n_ctx = context_of(options, ground.shape);
   const Parameters parameters(ground.shape);
   if (options.plan_only) {
     print_plan(Trainer::memory(parameters, *kernels, options.trainer), ground.shape);
@@ -353,7 +367,7 @@ int train_verb(const Words& words) {
   const ImageInMemory tokenizer = image_of_vocabulary(ground.vocabulary);
   const thimble_model model = open_model("the tokenizer", tokenizer.data(), tokenizer.bytes, false);
   const std::string folder = std::filesystem::absolute(options.output).parent_path().string();
-  Corpus corpus(model, ground.shape.n_ctx, options.held_out, options.trainer.seed, folder);
+  Corpus corpus(model, options.trainer.n_ctx, options.held_out, options.trainer.seed, folder);
   read_texts(options, &corpus);
   print_ground(ground.shape, corpus);
   Trainer trainer(parameters, *kernels, corpus, options.trainer);

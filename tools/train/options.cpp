@@ -127,7 +127,7 @@ Options parse_options(const Args& args) {
   o.from = args.text("--from", "");
   if (!o.from.empty()) {
     for (const char* option : {"--tokenizer", "--family", "--dim", "--layers", "--heads",
-                               "--kv-heads", "--hidden", "--ctx", "--rope-theta"}) {
+                               "--kv-heads", "--hidden", "--rope-theta"}) {
       if (args.has(option)) {
         throw WrongUsage(std::string("options '--from' and '") + option +
                          "' exclude each other: the model says that");
@@ -138,6 +138,7 @@ Options parse_options(const Args& args) {
   if (family != "llama" && family != "gpt2") wrong_value("--family", family, "llama or gpt2");
   o.is_gpt2 = family == "gpt2";
   o.shape = parse_shape(args, o.is_gpt2);
+  o.n_ctx = args.has("--ctx") ? o.shape.n_ctx : 0;
   if (args.has("--steps") + args.has("--minutes") + args.has("--epochs") > 1) {
     throw WrongUsage("options '--steps', '--minutes' and '--epochs' exclude each other");
   }
@@ -194,6 +195,7 @@ std::string settings_of(const Options& o, const ModelShape& s) {
   count("kv-heads", s.n_kv_heads);
   count("vocabulary", s.vocab_size);
   count("ctx", s.n_ctx);
+  count("window", t.n_ctx);
   count("norm", s.norm);
   count("activation", s.activation);
   real("rope-theta", static_cast<double>(s.rope_theta));

@@ -17,7 +17,8 @@ struct Options {
   std::vector<std::string> texts;
   std::string output, tokenizer, from, log, checkpoint, f32_output;
   bool is_gpt2 = false, resume = false, plan_only = false;
-  ModelShape shape;  // with a vocab_size of 0
+  ModelShape shape;    // with a vocab_size of 0
+  uint32_t n_ctx = 0;  // as it was given; 0: it was not
   uint64_t steps = 0;
   double minutes = 0, epochs = 0;  // one of the three is not 0
   double held_out = 0.01, checkpoint_minutes = 5;

@@ -30,8 +30,8 @@ uint32_t Trainer::lanes_for(const Parameters& parameters, uint32_t threads) {
   const uint64_t bytes = uint64_t{kLanesOfGradients} * parameters.size() * sizeof(float);
   return bytes <= kLaneMemory ? std::max(threads, kLanesOfGradients) : threads;
 }
-uint32_t Trainer::pack_tokens_for(const ModelShape& shape) {
-  return largest_pack(shape.n_ctx);
+uint32_t Trainer::pack_tokens() const {
+  return largest_pack(options_.n_ctx);
 }
 
 Trainer::Trainer(const Parameters& parameters, const Kernels& kernels, const Corpus& corpus,
@@ -43,8 +43,7 @@ Trainer::Trainer(const Parameters& parameters, const Kernels& kernels, const Cor
       workers_(options.threads),
       network_(parameters, kernels),
       optimizer_(parameters, kernels, options.optimizer),
-      batches_(corpus, options.seed, batch_tokens(corpus, options),
-               pack_tokens_for(parameters.shape())),
+      batches_(corpus, options.seed, batch_tokens(corpus, options), largest_pack(options.n_ctx)),
       packed_(parameters, kernels),
       weights_(parameters.size()) {
   initialize(parameters, options.seed, weights_.data());
@@ -54,7 +53,7 @@ Trainer::Trainer(const Parameters& parameters, const Kernels& kernels, const Cor
     lanes_.emplace_back(parameters.size());
   }
   for (uint32_t i = 0; i < options.threads; ++i) {
-    workspaces_.emplace_back(network_, pack_tokens_for(parameters.shape()));
+    workspaces_.emplace_back(network_, pack_tokens());
   }
 }
 
@@ -66,9 +65,8 @@ TrainerMemory Trainer::memory(const Parameters& parameters, const Kernels& kerne
               PackedWeights(parameters, kernels).bytes();
   m.gradients = floats * lanes_for(parameters, options.threads);
   m.optimizer = 2 * floats;
-  const ModelShape& shape = parameters.shape();
-  m.activations =
-      options.threads * Network::Workspace::floats(shape, pack_tokens_for(shape)) * sizeof(float);
+  m.activations = options.threads * sizeof(float) *
+                  Network::Workspace::floats(parameters.shape(), largest_pack(options.n_ctx));
   m.rest = floats + (uint64_t{16} << 20);
   return m;
 }
@@ -181,8 +179,7 @@ StepReport Trainer::step() {
 }
 
 double Trainer::evaluate() {
-  const std::vector<Pack> packs =
-      packs_of(corpus_, corpus_.held_out(), pack_tokens_for(parameters_.shape()));
+  const std::vector<Pack> packs = packs_of(corpus_, corpus_.held_out(), pack_tokens());
   const Int8Steps steps = int8_steps();
   prepare(result());
   std::vector<double> losses(packs.size());

@@ -23,6 +23,7 @@ namespace thimble::tools::train {
 struct TrainerOptions {
   uint64_t seed = 1;
   uint32_t threads = 1;
+  uint32_t n_ctx = 0;  // of windows, at most the model's
   uint32_t batch_tokens = 16384;
   float rate = 0.003f;
   uint64_t warm_up = 100;    // steps
@@ -72,7 +73,7 @@ class Trainer {
 
  private:
   static uint32_t lanes_for(const Parameters& parameters, uint32_t threads);
-  static uint32_t pack_tokens_for(const ModelShape& shape);
+  uint32_t pack_tokens() const;
   std::vector<const Floats*> blocks() const;
   Int8Steps int8_steps() const;
   float rate_at(uint64_t step) const;
