@@ -38,7 +38,7 @@ std::string difference(const std::string& found, const std::string& expected) {
     const bool has_x = static_cast<bool>(std::getline(a, x));
     const bool has_y = static_cast<bool>(std::getline(b, y));
     if (!has_x && !has_y) return "nothing";
-    if (x != y) return "'" + x + "', and this command says '" + y + "'";
+    if (x != y) return format("'%s', and this command says '%s'", x.c_str(), y.c_str());
   }
 }
 

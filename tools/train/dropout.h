@@ -22,7 +22,7 @@ static inline U random_bits(U x) {
 
 // Of 16 random bits those below it are dropped, and what is kept is multiplied with the scale.
 static inline uint32_t dropout_limit(float dropout) {
-  return static_cast<uint32_t>(dropout * 65536.0f + 0.5f);
+  return static_cast<uint32_t>(dropout * 65536.0f);
 }
 static inline float dropout_scale(float dropout) {
   return 65536.0f / static_cast<float>(65536u - dropout_limit(dropout));

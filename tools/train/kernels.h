@@ -103,7 +103,7 @@ struct Kernels {
                      bool bf16_scale);
 };
 
-constexpr size_t kOuterScratch = 512 * 64;
+constexpr size_t kOuterScratch = 256 * (384 + 16);
 
 // Floats that AttentionCall::scratch needs for sequences of up to n tokens.
 size_t attention_scratch(uint32_t n, uint32_t head_dim);

@@ -68,9 +68,11 @@ inline void add_transposed(float* out, size_t n, const float* vectors, size_t ld
 inline void copy_rows(float* out, const float* x, size_t ld, uint32_t n, uint32_t n_padded,
                       uint32_t head_dim) {
   const uint32_t width = padded(head_dim, kWidth);
-  for (uint32_t i = 0; i < n_padded; ++i, out += width) {
-    for (uint32_t d = 0; d < width; ++d) out[d] = i < n && d < head_dim ? x[i * ld + d] : 0.0f;
+  for (uint32_t i = 0; i < n; ++i, x += ld) {
+    for_vectors(head_dim,
+                [&](size_t d, auto lanes) { store(out + i * width + d, load(x + d, lanes)); });
   }
+  memset(out + n * width, 0, (n_padded - n) * width * sizeof(float));
 }
 
 // Query `query` sees weights [first, last) of its row, which begins at key seen.begin.

@@ -143,6 +143,11 @@ void pack(float* out, const float* b, size_t k_stride, size_t n_stride, uint32_t
     const uint32_t columns = n - first < kPanel ? n - first : kPanel;
     for (uint32_t i = 0; i < k; ++i, out += kPanel) {
       const float* from = b + i * k_stride + first * n_stride;
+      if (n_stride == 1 && columns == kPanel) {
+        store(out, load(from));
+        store(out + kWidth, load(from + kWidth));
+        continue;
+      }
       if (n_stride == 1) {
         memcpy(out, from, columns * sizeof(float));
       } else {
@@ -168,21 +173,42 @@ void multiply(float* c, size_t ldc, const float* a, size_t lda, const PackedMatr
   }
 }
 
-// A block of a's columns, which all panels of b meet, stays in the second cache.
+constexpr uint32_t kColumns = 384;  // of the right matrix that stay in the second cache
+
+// Some columns of a, (depth, rows), side by side for a tile: rows of kColumnStride floats.
+constexpr uint32_t kColumnStride = 16;
+static_assert(kTileRows <= kColumnStride && kColumnStride % kWidth == 0, "a tile's rows fit");
+static_assert(kOuterScratch == kDepth * (kColumns + kColumnStride), "and so do both");
+inline void pack_tile(float* out, const float* a, size_t lda, uint32_t depth, uint32_t rows,
+                      bool may_read_on) {
+  for (uint32_t k = 0; k < depth; ++k, a += lda, out += kColumnStride) {
+    if (may_read_on) {
+      for (uint32_t i = 0; i < kColumnStride; i += kWidth) store(out + i, load(a + i));
+    } else {
+      for (uint32_t i = 0; i < rows; ++i) out[i] = a[i];
+    }
+  }
+}
+
 void add_outer(float* c, size_t ldc, const float* a, size_t lda, const float* b, size_t ldb,
                uint32_t m, uint32_t n, uint32_t k, float* scratch) {
-  constexpr uint32_t kColumns = 1024;
+  float* columns_of_a = scratch + kDepth * kColumns;
   const uint32_t blocks = ceil_div(m, kDepth);
   for (uint32_t block = 0, first = 0; block < blocks; ++block) {
     const uint32_t depth = (m - first) / (blocks - block);
-    for (uint32_t i = 0; i < n; i += kColumns) {
-      const uint32_t rows = n - i < kColumns ? n - i : kColumns;
-      for (uint32_t j = 0; j < k; j += kPanel) {
-        const uint32_t columns = k - j < kPanel ? k - j : kPanel;
-        pack(scratch, b + first * ldb + j, ldb, 1, depth, columns);
-        multiply_panel<true>({a + first * lda + i, 1, lda}, rows, depth, scratch, kPanel,
-                             c + i * ldc + j, ldc, columns, true);
-      }
+    for (uint32_t j = 0; j < k; j += kColumns) {
+      const uint32_t width = k - j < kColumns ? k - j : kColumns;
+      pack(scratch, b + first * ldb + j, ldb, 1, depth, width);
+      for_tiles(n, [&](uint32_t i, uint32_t rows) {
+        // Behind the last tile's columns there may be nothing to read.
+        pack_tile(columns_of_a, a + first * lda + i, lda, depth, rows, i + kColumnStride <= n);
+        for (uint32_t p = 0; p < width; p += kPanel) {
+          const uint32_t columns = width - p < kPanel ? width - p : kPanel;
+          multiply_panel<true>({columns_of_a, 1, kColumnStride}, rows, depth,
+                               scratch + size_t{p} * depth, kPanel, c + i * ldc + j + p, ldc,
+                               columns, true);
+        }
+      });
     }
     first += depth;
   }

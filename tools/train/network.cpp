@@ -135,7 +135,8 @@ struct Network::Pass {
 
   // Of the dropout at a place of the network.
   uint64_t seed(uint32_t layer, uint32_t place) const {
-    return mixed(training->seed + (uint64_t{layer} * 8 + place + 1) * 0x9e3779b97f4a7c15u);
+    const uint64_t own = training ? training->seed : 0;
+    return mixed(own + (uint64_t{layer} * 8 + place + 1) * 0x9e3779b97f4a7c15u);
   }
   float* gradient(const Tensor& t) const { return training->gradient + t.offset; }
 };
@@ -280,7 +281,7 @@ AttentionCall Network::attention_call(const Pass& p, uint32_t layer, const Seque
   call.head_dim = shape_.head_dim;
   call.window = layers_[layer].window;
   call.dropout = p.dropout;
-  if (p.training) call.dropout_seed = mixed(p.seed(layer, kAtAttention) + s.begin);
+  call.dropout_seed = mixed(p.seed(layer, kAtAttention) + s.begin);
   call.scratch = p.w.attention_;
   return call;
 }
@@ -329,8 +330,7 @@ void Network::attention_block(const Pass& p, uint32_t l) const {
   }
   multiply(p, p.w.block_out_, context, *layer.output, layer.output_bias);
   const size_t n = size_t{p.n} * shape_.dim;
-  kernels_.add_dropout(p.w.mid_[l], p.w.x_[l], p.w.block_out_, n, p.dropout,
-                       p.training ? p.seed(l, kAtOutput) : 0);
+  kernels_.add_dropout(p.w.mid_[l], p.w.x_[l], p.w.block_out_, n, p.dropout, p.seed(l, kAtOutput));
 }
 
 void Network::feed_forward_block(const Pass& p, uint32_t l) const {
@@ -343,7 +343,7 @@ void Network::feed_forward_block(const Pass& p, uint32_t l) const {
   multiply(p, p.w.block_out_, p.w.active_, *layer.down, layer.down_bias);
   const size_t n = size_t{p.n} * shape_.dim;
   kernels_.add_dropout(p.w.x_[l + 1], p.w.mid_[l], p.w.block_out_, n, p.dropout,
-                       p.training ? p.seed(l, kAtDown) : 0);
+                       p.seed(l, kAtDown));
 }
 
 // The loss; in training the gradient goes on from here into dx_.
