@@ -57,7 +57,7 @@ BASE := $(OPT) $(WARN) -Iinclude -MMD -MP
 ENGINE := -std=c++17 $(BASE) -Isrc -fno-exceptions -fno-rtti -ffp-contract=off -fno-math-errno \
           -fno-builtin-bcmp \
  -ffunction-sections -fdata-sections
-HOST := -std=c++17 $(BASE) -Isrc -Itools -ffp-contract=off -pthread
+HOST := -std=c++17 $(BASE) -Isrc -Itools -ffp-contract=off
 
 # What takes longest comes first, so that no processor waits for it in the end.
 ENGINE_SRC := $(wildcard src/kernels/*.cpp src/*.cpp)

@@ -66,7 +66,7 @@ class Trainer {
   double evaluate();
 
   // The weights to ship: the running average if there is one.
-  const float* result() const { return average_.size() > 0 ? average_.data() : weights_.data(); }
+  RowSource rows() const { return rows_of(parameters_, result()); }
 
   void save(const std::string& path, const std::string& settings) const;
   void load(const std::string& path, const std::string& settings);
@@ -74,6 +74,7 @@ class Trainer {
  private:
   static uint32_t lanes_for(const Parameters& parameters, uint32_t threads);
   uint32_t pack_tokens() const;
+  const float* result() const { return average_.size() > 0 ? average_.data() : weights_.data(); }
   std::vector<const Floats*> blocks() const;
   Int8Steps int8_steps() const;
   float rate_at(uint64_t step) const;
