@@ -73,8 +73,15 @@ TEST_OBJ := $(TEST_SRC:%.cpp=$(BUILD)/obj/%.o)
 
 # Weights go through these, row by row; machine.cpp measures what the processor can do, in registers.
 HEAVY_SRC := tools/convert.cpp tools/image.cpp tools/quantize.cpp tools/machine.cpp \
-             $(wildcard tools/readers/*.cpp)
+             $(wildcard tools/readers/*.cpp tools/train/*.cpp)
 $(filter-out $(HEAVY_SRC:%.cpp=$(BUILD)/obj/%.o),$(TOOL_OBJ)): TOOL_OPT := $(LIGHT)
+# The trainer's inner loops contract products into sums where they can; how vectors are passed does
+# not matter, since none is.
+TRAIN_KERNELS := -O3 -ffp-contract=fast -fno-math-errno -Wno-psabi
+ifneq ($(filter debug sanitize,$(config)),)
+TRAIN_KERNELS := -O1 -ffp-contract=fast -fno-math-errno -Wno-psabi
+endif
+$(BUILD)/obj/tools/train/kernels_%.o: TOOL_OPT = $(TRAIN_KERNELS) $(ISA)
 
 # The only files that may use instructions a machine might lack; select.cpp asks the CPU first.
 # On another machine than x86-64 they compile to nothing.
@@ -83,6 +90,8 @@ ifneq ($(filter x86_64%,$(MACHINE)),)
 $(BUILD)/obj/src/kernels/x86_sse41.o: ISA := -msse4.1 -mssse3
 $(BUILD)/obj/src/kernels/x86_avx2.o: ISA := -mavx2 -mfma
 $(BUILD)/obj/src/kernels/x86_avx512.o: ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma
+$(BUILD)/obj/tools/train/kernels_avx2.o: ISA := -mavx2 -mfma
+$(BUILD)/obj/tools/train/kernels_avx512.o: ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma
 endif
 
 .DEFAULT_GOAL := all
@@ -97,7 +106,7 @@ $(BUILD)/libthimble.a: $(ENGINE_OBJ)
 
 $(BUILD)/thimble: $(BUILD)/libthimble.a $(TOOL_OBJ)
 	@$(call say,link,$@)
-	$(Q)$(CXX) $(LDFLAGS) -o $@ $(TOOL_OBJ) $<
+	$(Q)$(CXX) $(LDFLAGS) -pthread -o $@ $(TOOL_OBJ) $<
 
 $(BUILD)/obj/src/%.o: src/%.cpp
 	@mkdir -p $(@D)
@@ -134,7 +143,7 @@ doctest:
 
 $(BUILD)/test_thimble: $(TEST_OBJ) $(TOOL_LIB_OBJ) $(BUILD)/libthimble.a
 	@$(call say,link,$@)
-	$(Q)$(CXX) $(LDFLAGS) -o $@ $^
+	$(Q)$(CXX) $(LDFLAGS) -pthread -o $@ $^
 
 # The kernels' tests alone, for emulated machines.
 KERNEL_TESTS := test_main test_kernels test_exact_math
@@ -147,7 +156,7 @@ $(BUILD)/obj/tests/no_heap.o: HOST += -fno-builtin
 
 $(BUILD)/no_heap: $(BUILD)/obj/tests/no_heap.o $(TOOL_LIB_OBJ) $(BUILD)/libthimble.a
 	@$(call say,link,$@)
-	$(Q)$(CXX) $(LDFLAGS) -o $@ $^
+	$(Q)$(CXX) $(LDFLAGS) -pthread -o $@ $^
 
 # Linked by the C compiler: the engine needs nothing of the C++ library.
 $(BUILD)/api_c99: $(BUILD)/obj/tests/api_c99.o $(BUILD)/libthimble.a
@@ -164,7 +173,7 @@ $(BUILD)/example: $(EXAMPLE_SRC) models/story.thimble $(BUILD)/libthimble.a
 # One model of each family, for boards and other processors.
 $(BUILD)/family_models: $(BUILD)/obj/tests/family_models.o $(TOOL_LIB_OBJ) $(BUILD)/libthimble.a
 	@$(call say,link,$@)
-	$(Q)$(CXX) $(LDFLAGS) -o $@ $^
+	$(Q)$(CXX) $(LDFLAGS) -pthread -o $@ $^
 
 $(BUILD)/attention_walk: $(BUILD)/obj/tests/attention_walk.o $(BUILD)/libthimble.a
 	@$(call say,link,$@)
@@ -255,10 +264,10 @@ $(BUILD)/libtools.a: $(TOOL_LIB_OBJ)
 	$(AR) rcs $@ $^
 
 $(FUZZ_TARGETS): $(BUILD)/%: $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/libtools.a $(BUILD)/libthimble.a
-	$(CXX) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^
+	$(CXX) $(LDFLAGS) -pthread -fsanitize=fuzzer -o $@ $^
 
 $(BUILD)/seeds: $(BUILD)/obj/tests/fuzz/seeds.o $(BUILD)/libtools.a $(BUILD)/libthimble.a
-	$(CXX) $(LDFLAGS) -o $@ $^
+	$(CXX) $(LDFLAGS) -pthread -o $@ $^
 
 # ---- Keeping house ------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@
 #include "field_options.h"
 #include "files.h"
 #include "image.h"
-#include "progress.h"
+#include "model_writer.h"
 #include "readers/reader.h"
 #include "size_option.h"
 #include "size_text.h"
@@ -424,34 +424,11 @@ int convert_verb(const Words& words) {
     layout.moments = &moments;
     if (options.fit > 0) layout.q8_matrices = widest_that_fits(options, checkpoint, tokens);
   }
-  OutputFile output(options.output);
-  uint64_t at = 0, end = 0;
-  const Sink sink = [&](uint64_t offset, const void* data, size_t bytes) {
-    if (offset != at) output.seek(offset);
-    output.write(data, bytes);
-    at = offset + bytes;
-    end = std::max(end, at);
-  };
-  SelfTestPlan self_test;
-  self_test.tokens = self_test_prompt(checkpoint.shape, tokens);
-  self_test.hashes = [&] {
-    const MappedFile written(output.flush());
-    const thimble_model model = open_model(written.path(), written.data(), written.size(), false);
-    return self_test_hashes(model, [&] { written.forget(); });
-  };
-  std::vector<SectionReport> reports;
-  try {
-    Progress progress("converting");
-    reports = build_image(
-        checkpoint.shape, layout, tokens, checkpoint.rows, sink,
-        [&](double share) { progress.show(share); }, self_test);
-  } catch (const RefusedModel& refused) {
-    throw Refused(options.input + ": " + refused.what());
-  }
-  output.commit();
-  print_written(options, layout, checkpoint.shape, end);
+  const WrittenModel written = write_model(options.output, options.input, "converting",
+                                           checkpoint.shape, layout, tokens, checkpoint.rows);
+  print_written(options, layout, checkpoint.shape, written.bytes);
   if (options.fit == 0) note_padding(options, checkpoint.shape, tokens);
-  print_errors(reports);
+  print_errors(written.reports);
   return 0;
 }
 

@@ -40,6 +40,7 @@ const Verb kVerbs[] = {
     {"tokens", tokens_verb, kTokensHelp, "show what a tokenizer makes of a text"},
     {"logits", logits_verb, kLogitsHelp, "show what a model says at every position"},
     {"trace", trace_verb, kTraceHelp, "show what a model attends to, as a page or numbers"},
+    {"train", train_verb, kTrainHelp, "make a model from texts"},
 };
 
 std::string usage() {

@@ -22,6 +22,7 @@ int bench_verb(const Words& words);
 int tokens_verb(const Words& words);
 int logits_verb(const Words& words);
 int trace_verb(const Words& words);
+int train_verb(const Words& words);
 
 extern const char kRunHelp[];
 extern const char kChatHelp[];
@@ -35,6 +36,7 @@ extern const char kBenchHelp[];
 extern const char kTokensHelp[];
 extern const char kLogitsHelp[];
 extern const char kTraceHelp[];
+extern const char kTrainHelp[];
 
 }  // namespace thimble::tools
 

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: MIT
+// What `thimble train` was told.
+#ifndef THIMBLE_TOOLS_TRAIN_OPTIONS_H
+#define THIMBLE_TOOLS_TRAIN_OPTIONS_H
+
+#include <string>
+#include <vector>
+
+#include "args.h"
+#include "corpus.h"
+#include "image.h"
+#include "trainer.h"
+
+namespace thimble::tools::train {
+
+struct Options {
+  std::vector<std::string> texts;
+  std::string output, tokenizer, from, log, checkpoint, f32_output;
+  bool is_gpt2 = false, resume = false, plan_only = false;
+  ModelShape shape;    // with a vocab_size of 0
+  uint32_t n_ctx = 0;  // as it was given; 0: it was not
+  uint64_t steps = 0;
+  double minutes = 0, epochs = 0;  // one of the three is not 0
+  double held_out = 0.01, checkpoint_minutes = 5;
+  RecordRule records = RecordRule::kMarks;
+  uint64_t evaluate_every = 0;  // 0: some twenty times a run
+  TrainerOptions trainer;
+  std::string isa;
+};
+
+// The options' names, for Args.
+std::vector<Option> option_names();
+
+// Throws WrongUsage.
+Options parse_options(const Args& args);
+
+// Lines that say what decides the result, beside the texts.
+std::string settings_of(const Options& options, const ModelShape& shape);
+
+}  // namespace thimble::tools::train
+
+#endif

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: MIT
+// Step by step from a corpus to weights.
+//
+// The gradient of a batch is the sum of several lanes' in their order, each computed by one thread
+// after another pack of it. So results do not depend on how many threads there are, up to the
+// number of lanes (kLanesOfGradients, or the threads if memory is short or they are more), nor on
+// when they run. They do depend on the kernels, which differ from processor to processor.
+#ifndef THIMBLE_TOOLS_TRAIN_TRAINER_H
+#define THIMBLE_TOOLS_TRAIN_TRAINER_H
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "checkpoint.h"
+#include "corpus.h"
+#include "network.h"
+#include "optimizer.h"
+#include "workers.h"
+
+namespace thimble::tools::train {
+
+struct TrainerOptions {
+  uint64_t seed = 1;
+  uint32_t threads = 1;
+  uint32_t n_ctx = 0;  // of windows, at most the model's
+  uint32_t batch_tokens = 16384;
+  float rate = 0.003f;
+  uint64_t warm_up = 100;    // steps
+  double decay_share = 1.0;  // of the steps in which the rate falls to zero, the last ones
+  float dropout = 0.0f;
+  float average = 0.0f;        // of the weights' running average; 0: none
+  double quantized_share = 0;  // of the steps, the last ones
+  WeightLayout layout;         // of the model that is to be written
+  OptimizerOptions optimizer;
+};
+
+struct StepReport {
+  double loss = 0;  // nats a target
+  double norm = 0;  // of the gradient
+  float rate = 0;
+  uint32_t tokens = 0;
+};
+
+// Memory that a run takes, in bytes.
+struct TrainerMemory {
+  uint64_t weights, gradients, optimizer, activations;
+  uint64_t rest;  // at most: the program, a model that writes a sample
+  uint64_t total() const { return weights + gradients + optimizer + activations + rest; }
+};
+
+class Trainer {
+ public:
+  Trainer(const Parameters& parameters, const Kernels& kernels, const Corpus& corpus,
+          const TrainerOptions& options);
+
+  static TrainerMemory memory(const Parameters& parameters, const Kernels& kernels,
+                              const TrainerOptions& options);
+
+  float* weights() { return weights_.data(); }
+  RunState& state() { return state_; }
+  bool is_quantized() const;
+
+  StepReport step();
+  // The sum over all held-out targets, in nats, with the weights that would ship now.
+  double evaluate();
+
+  // The weights to ship: the running average if there is one.
+  RowSource rows() const { return rows_of(parameters_, result()); }
+
+  void save(const std::string& path, const std::string& settings) const;
+  void load(const std::string& path, const std::string& settings);
+
+ private:
+  static uint32_t lanes_for(const Parameters& parameters, uint32_t threads);
+  uint32_t pack_tokens() const;
+  const float* result() const { return average_.size() > 0 ? average_.data() : weights_.data(); }
+  std::vector<const Floats*> blocks() const;
+  Int8Steps int8_steps() const;
+  float rate_at(uint64_t step) const;
+  void prepare(const float* weights);
+  std::vector<std::vector<size_t>> deal(const std::vector<Pack>& packs) const;
+
+  const Parameters& parameters_;
+  const Kernels& kernels_;
+  const Corpus& corpus_;
+  TrainerOptions options_;
+  Workers workers_;
+  Network network_;
+  Optimizer optimizer_;
+  Batches batches_;
+  RunState state_;
+  PackedWeights packed_;
+  Floats weights_, average_, rounded_;
+  std::vector<Floats> lanes_;  // gradients
+  std::vector<Network::Workspace> workspaces_;
+};
+
+}  // namespace thimble::tools::train
+
+#endif
