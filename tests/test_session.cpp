@@ -223,6 +223,26 @@ TEST_CASE("bits: every tile height on every kernel table") {
   });
 }
 
+TEST_CASE("bits: keys and values beyond a cache, where attention goes head by head") {
+  const tools::ModelShape shape = tiny_shape(512, 32, 1, 16, 8, 64, 64, 1104, true);
+  TinyModel m(shape, {kWeightQ8, 32, 16});
+  const std::vector<int32_t> text = random_tokens(3, 1100, 64);
+  for (uint32_t kv_type : {THIMBLE_KV_F32, THIMBLE_KV_Q8}) {
+    uint64_t expected = 0;
+    for (uint32_t n_batch : {1u, 5u, 64u}) {
+      for (uint64_t budget : {uint64_t{0}, uint64_t{100001}}) {
+        TestSession s(m.view, {0, n_batch, nullptr, kv_type, 0});
+        feed_pieces(s, text.data(), text.size(), text.size(), budget);
+        const uint64_t hash = thimble_logits_hash(s, THIMBLE_HASH_START);
+        if (expected == 0) expected = hash;  // of row by row
+        CAPTURE(n_batch);
+        CAPTURE(budget);
+        REQUIRE(hash == expected);
+      }
+    }
+  }
+}
+
 TEST_CASE("bits: every budget of a slice; position and logits stay away until the end") {
   for_each_model(
       [](const tools::ModelShape& shape, const tools::WeightLayout& layout, uint64_t expected) {

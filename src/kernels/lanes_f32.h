@@ -83,27 +83,25 @@ static inline void block_f32(float* out, size_t out_stride, size_t tile_stride, 
       acc[t][i] = is_first ? F::of(0.0f) : F::load(out + i * out_stride + t * tile_stride);
     }
   }
-  const auto column = [&](uint32_t c) {
-    F weights[kTiles];
-    THIMBLE_UNROLL
-    for (uint32_t t = 0; t < kTiles; ++t) weights[t] = F::load(w + t * tile_floats);
-    if (kRows > 1) {
-      THIMBLE_UNROLL
-      for (uint32_t t = 0; t < kTiles; ++t) keep(weights[t]);
-    }
-    THIMBLE_UNROLL
-    for (uint32_t i = 0; i < kRows; ++i) {
-      const F value = F::of(x[i * x_stride + c]);
-      THIMBLE_UNROLL
-      for (uint32_t t = 0; t < kTiles; ++t) acc[t][i] = fma(weights[t], value, acc[t][i]);
-    }
-    w += kLanes;
-  };
-  uint32_t c = 0;
-  while (c < cols) {
+  for (uint32_t c = 0; c < cols;) {
     if (ahead) ahead->step<F, kTiles>();
     const uint32_t end = ahead && cols - c > kStepColumns ? c + kStepColumns : cols;
-    for (; c < end; ++c) column(c);
+    for (; c < end; ++c) {
+      F weights[kTiles];
+      THIMBLE_UNROLL
+      for (uint32_t t = 0; t < kTiles; ++t) weights[t] = F::load(w + t * tile_floats);
+      if (kRows > 1) {
+        THIMBLE_UNROLL
+        for (uint32_t t = 0; t < kTiles; ++t) keep(weights[t]);
+      }
+      THIMBLE_UNROLL
+      for (uint32_t i = 0; i < kRows; ++i) {
+        const F value = F::of(x[i * x_stride + c]);
+        THIMBLE_UNROLL
+        for (uint32_t t = 0; t < kTiles; ++t) acc[t][i] = fma(weights[t], value, acc[t][i]);
+      }
+      w += kLanes;
+    }
   }
   THIMBLE_UNROLL
   for (uint32_t t = 0; t < kTiles; ++t) {
