@@ -61,7 +61,8 @@ double engine_nll(const thimble_model& model, uint32_t kv_type) {
   thimble_config config{};
   config.kv_type = kv_type;
   const TestSession session(model, config);
-  const Score score = score_records(session, model, split_records(kStories), nullptr);
+  const Score score =
+      score_records(session, model, split_records(kStories), BehindContext::kCut, nullptr);
   return score.nll / static_cast<double>(score.tokens);
 }
 
