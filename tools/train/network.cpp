@@ -61,7 +61,7 @@ float* Network::Workspace::take(size_t n) {
 }
 
 Network::Workspace::Workspace(const Network& network, uint32_t tokens)
-    : block_(floats(network.shape_, tokens)), tokens_(tokens) {
+    : block_(floats(network.shape_, tokens)) {
   const ModelShape& s = network.shape_;
   const size_t n = tokens, qkv = network.q_width_ + 2 * network.kv_width_;
   for (uint32_t l = 0; l < s.n_layers; ++l) {

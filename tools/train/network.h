@@ -50,7 +50,6 @@ class Network {
     float* take(size_t n);
     Floats block_;
     size_t used_ = 0;
-    uint32_t tokens_;
     std::vector<float*> x_, mid_, qkv_, context_, log_sums_, up_;  // by layer; x_ one more
     float *normed_, *block_out_, *active_, *dqkv_, *dx_, *dcontext_, *logits_, *outer_, *attention_;
   };

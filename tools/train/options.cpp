@@ -80,7 +80,6 @@ TrainerOptions parse_trainer(const Args& args, bool is_fine_tuning) {
   const uint32_t processors = std::max(1u, std::thread::hardware_concurrency());
   t.threads = number(args, "--threads", std::min(processors, 64u), 1, 256);
   t.batch_tokens = number(args, "--batch", 16384, 1, 1u << 28);
-  t.rate = static_cast<float>(args.real("--rate", is_fine_tuning ? 3e-4 : 3e-3, 0, 10));
   t.warm_up = args.count("--warm-up", 100, 0, UINT32_MAX);
   t.decay_share = args.real("--decay", 1.0, 1e-6, 1.0);
   t.dropout = static_cast<float>(args.real("--dropout", 0, 0, 0.9));
@@ -95,6 +94,8 @@ TrainerOptions parse_trainer(const Args& args, bool is_fine_tuning) {
     wrong_value("--optimizer", optimizer, "muon or adamw");
   }
   t.optimizer.muon = optimizer == "muon";
+  const double usual = (t.optimizer.muon ? 0.02 : 0.004) / (is_fine_tuning ? 10 : 1);
+  t.rate = static_cast<float>(args.real("--rate", usual, 0, 10));
   t.optimizer.weight_decay = static_cast<float>(args.real("--weight-decay", 0.1, 0, 10));
   t.optimizer.clip = static_cast<float>(args.real("--clip", 1.0, 0, 1e9));
   t.optimizer.beta2 = static_cast<float>(args.real("--beta2", 0.95, 0, 0.999999));

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
 // Step by step from a corpus to weights.
 //
-// The gradient of a batch is the sum of several lanes' in their order, each computed by one thread
-// after another pack of it. So results do not depend on how many threads there are, up to the
-// number of lanes (kLanesOfGradients, or the threads if memory is short or they are more), nor on
-// when they run. They do depend on the kernels, which differ from processor to processor.
+// The packs of a batch are dealt to lanes. A lane has a gradient of its own, to which its packs add
+// one after the other, and the lanes' gradients are summed in their order. So it does not matter
+// which thread took which lane, nor how many threads there are: there are 8 lanes, or as many as
+// threads, if those are more or 8 gradients would take too much memory. Kernels differ from
+// processor to processor, and with them the bits.
 #ifndef THIMBLE_TOOLS_TRAIN_TRAINER_H
 #define THIMBLE_TOOLS_TRAIN_TRAINER_H
 

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <exception>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -24,7 +25,13 @@ void Workers::run(size_t n, const std::function<void(size_t, uint32_t)>& task) c
     }
   };
   std::vector<std::thread> threads;
-  for (uint32_t t = 1; t < std::min<size_t>(n_threads_, n); ++t) threads.emplace_back(work, t);
+  for (uint32_t t = 1; t < std::min<size_t>(n_threads_, n); ++t) {
+    try {
+      threads.emplace_back(work, t);
+    } catch (const std::system_error&) {
+      break;  // those that there are do it all
+    }
+  }
   work(0);
   for (std::thread& thread : threads) thread.join();
   if (failure) std::rethrow_exception(failure);
