@@ -248,8 +248,10 @@ TEST_CASE("drafts: the same text on every kernel table, greedy and sampled, to t
   for (const NamedShape& named : tiny_shapes()) {
     TinyModel m(named.shape, {kWeightQ8, 32, 4});
     for (size_t i = 0; thimble_isa_at(i); ++i) {
+      size_t kinds = 0;
       for (uint32_t n_candidates : {0u, 11u}) {
         for (const thimble_sampling& sampling : samplings(n_candidates > 0)) {
+          if (i > 0 && kinds++ % 4 != i % 4) continue;  // a few of them on each but the first
           CAPTURE(std::string(named.name));
           CAPTURE(std::string(thimble_isa_at(i)));
           const Pair pair(m.view, {0, 3, thimble_isa_at(i), THIMBLE_KV_Q8, n_candidates}, 7);

@@ -106,6 +106,7 @@ TEST_CASE("sinks: the same bits on every kernel table, batch, way of feeding and
       for (size_t t = 0; const char* isa = thimble_isa_at(t); ++t) {
         for (uint32_t batch : {1u, 3u, 16u, 1024u}) {
           for (size_t piece : {size_t{1}, size_t{5}, size_t{ring.n_ctx}}) {
+            if (t > 0 && (batch != 3 || piece != 5)) continue;
             CAPTURE(std::string(named.name) + " " + isa);
             CAPTURE(batch);
             CAPTURE(piece);
