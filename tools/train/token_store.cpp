@@ -38,6 +38,7 @@ TokenStore::~TokenStore() {
 }
 
 void TokenStore::append(const std::vector<int32_t>& tokens) {
+  if (tokens.empty()) return;
   const auto write = [&](const auto& values) {
     if (std::fwrite(values.data(), sizeof values[0], values.size(), file_.get()) != values.size()) {
       refuse(folder_);
