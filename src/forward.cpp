@@ -239,6 +239,10 @@ void activate(thimble_session* s, uint32_t row) {
 
 // Whether a layer's keys and values so far are more than a second-level cache holds.
 bool cache_is_large(const thimble_session* s) {
+#if defined(__OPTIMIZE_SIZE__)
+  (void)s;
+  return false;
+#else
   constexpr size_t kLarge = size_t{1} << 20;
   const KvCache& cache = s->cache;
   const size_t positions = kv_layer_size(cache, s->pass.layer) < s->pass.first + s->pass.n
@@ -246,6 +250,7 @@ bool cache_is_large(const thimble_session* s) {
                                : s->pass.first + s->pass.n;
   const size_t bytes = cache.type == kWeightQ8 ? 1 : sizeof(float);
   return positions * s->model.n_kv_heads * cache.head_dim * 2 * bytes > kLarge;
+#endif
 }
 
 // A unit is a KV head of a batch row. Row by row, all heads of a row at once; where those do not
@@ -317,7 +322,8 @@ void multiply_stage(const thimble_session* s, uint32_t begin, uint32_t end) {
            x_stride, 0, s->pass.n);
 }
 
-Work stage_work(const thimble_session* s) {
+// Inlined twice, of which firmware keeps one.
+[[gnu::always_inline]] inline Work stage_work(const thimble_session* s) {
   const thimble_model& m = s->model;
   const Pass& p = s->pass;
   // In units of a product on a Cortex-M4F: what else is done for each element.
@@ -434,7 +440,7 @@ void start_rows(thimble_session* s, uint32_t n_rows) {
 }
 
 // From a finished stage to the next one.
-void advance(thimble_session* s) {
+[[gnu::always_inline]] inline void advance(thimble_session* s) {
   Pass& p = s->pass;
   p.unit = 0;
   const bool last_batch = p.first + p.n == p.end;

@@ -765,8 +765,8 @@ TEST_CASE("every status has a text of its own") {
   CHECK(text_of(THIMBLE_ERROR_CONTEXT_FULL) == "the context is full");
   CHECK(text_of(THIMBLE_ERROR_NO_TURNS) == "the model has no turns");
   CHECK(text_of(THIMBLE_ERROR_NOT_FINITE) == "the results are not finite numbers");
-  CHECK(text_of(THIMBLE_ERROR_FORGOTTEN) == "the cache has moved beyond that position");
-  CHECK(text_of(THIMBLE_ERROR_OTHER_MODEL) == "saved from a session of another model");
+  CHECK(text_of(THIMBLE_ERROR_FORGOTTEN) == "the cache has moved beyond it");
+  CHECK(text_of(THIMBLE_ERROR_OTHER_MODEL) == "a session of another model");
   for (const int status : {2, THIMBLE_ERROR_OTHER_LAYOUT - 1, INT32_MAX, INT32_MIN}) {
     CHECK(text_of(status) == "an unknown status");
   }
