@@ -67,6 +67,10 @@ static inline void keep(int32_t& v) {
   __asm__("" : "+r"(v));
 }
 
+// So few rows, such as the heads that attention gives for one token, are done before it would be
+// known what comes next.
+constexpr uint32_t kFewRows = 8;
+
 constexpr uint32_t kStepColumns = 8;  // in which some of the next weights are asked for
 
 // A block is kTiles tiles of rows, `tile_floats` apart, times kRows rows of x, all of whose chains
@@ -135,6 +139,12 @@ static inline void tiles_f32(float* out, size_t out_stride, const float* w, uint
                              const float* x, size_t x_stride, uint32_t n, uint32_t left) {
   constexpr uint32_t kRun = F::kRunBytes / (kTiles * kLanes * sizeof(float));
   const size_t tile_floats = size_t{cols} * kLanes;
+  if (n < kFewRows) {
+    over_rows<F::kBlockRows>(
+        0, n,
+        BlocksF32<F, kTiles>{out, out_stride, w, tile_floats, cols, x, x_stride, true, nullptr});
+    return;
+  }
   for (uint32_t c = 0; c < cols || c == 0; c += kRun) {
     const uint32_t here = cols - c < kRun ? cols - c : kRun;
     Ahead ahead = ahead_of<kTiles>(w, tile_floats * sizeof *w, (c + here) * kLanes * sizeof *w,

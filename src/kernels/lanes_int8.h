@@ -332,6 +332,18 @@ static void matmul_columns(float* out, size_t out_stride, const Matrix& w, uint3
     if (tiles > 0) row_q8<F, Dot, Columns, 1>(out, data, scales, w, x, 1);
     return;
   }
+  // So few rows, such as the heads that attention gives for one token, repay no panel.
+  constexpr uint32_t kAlone = 4;
+  while (n < kAlone && tiles > 0) {
+    const uint32_t here = tiles >= kStreams ? kStreams : tiles >= 2 ? 2 : 1;
+    const auto multiply = here == kStreams ? row_q8<F, Dot, Columns, kStreams>
+                          : here == 2      ? row_q8<F, Dot, Columns, 2>
+                                           : row_q8<F, Dot, Columns, 1>;
+    for (uint32_t i = 0; i < n; ++i) {
+      multiply(out + i * out_stride, data, scales, w, skip_rows(x, i), 1);
+    }
+    skip(here);
+  }
   constexpr uint32_t kTiles = Dot::kBlockTiles, kTwo = kTiles < 2 ? kTiles : 2;
   while (tiles > 0) {
     const uint32_t here = tiles >= kTiles ? kTiles : tiles >= kTwo ? kTwo : 1;
