@@ -173,6 +173,7 @@ uint32_t kv_needed_from(const KvCache& cache, uint32_t layer, uint32_t next) {
 namespace {
 
 uint32_t base_for(const KvCache& cache, uint32_t layer, uint32_t next) {
+  if (!cache.layers) return 0;
   const uint32_t needed = kv_needed_from(cache, layer, next);
   return needed > 0 ? needed : cache.layers[layer].kept;
 }
