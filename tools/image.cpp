@@ -666,7 +666,8 @@ ImageOutline outline_image(const ModelShape& shape, const WeightLayout& layout,
   const std::vector<uint8_t> head = head_of(&plan);
   ImageOutline outline{AlignedBlock(head.size()), {}};
   std::memcpy(outline.block.data(), head.data(), head.size());
-  checked(thimble::open_model(&outline.model, outline.block.data(), plan.header.file_bytes),
+  checked(thimble::open_model(&outline.model, outline.block.data(),
+                              static_cast<size_t>(plan.header.file_bytes)),
           "the outline");
   return outline;
 }

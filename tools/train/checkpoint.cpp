@@ -98,7 +98,8 @@ RunState read_checkpoint(const std::string& path, const std::string& settings,
         format("%s: is damaged: its checksum is %08x, expected %08x", path.c_str(), found, crc));
   }
   at += sizeof h;
-  const std::string before(reinterpret_cast<const char*>(at), h.settings_bytes);
+  const std::string before(reinterpret_cast<const char*>(at),
+                           static_cast<size_t>(h.settings_bytes));
   if (before != settings) {
     throw Refused(path + ": belongs to another run: it has " + difference(before, settings));
   }

@@ -141,7 +141,7 @@ std::vector<Pack> Batches::next() {
       place_ = {place_.epoch + 1, 0};
       shuffle();
     }
-    const Window& w = corpus_.windows()[order_[place_.at++]];
+    const Window& w = corpus_.windows()[order_[static_cast<size_t>(place_.at++)]];
     const size_t held = packs.back().tokens.size();
     if (held > 0 && held + w.n > pack_tokens_) packs.emplace_back();
     corpus_.append(w, &packs.back());
