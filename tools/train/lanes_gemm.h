@@ -158,16 +158,22 @@ void pack(float* out, const float* b, size_t k_stride, size_t n_stride, uint32_t
   }
 }
 
+// Rows of the left matrix that stay in the first cache beside a panel while all panels pass.
+constexpr uint32_t kRowsAtOnce = 16 * kTileRows;
+
 void multiply(float* c, size_t ldc, const float* a, size_t lda, const PackedMatrix& b, uint32_t m,
               bool add) {
   const uint32_t blocks = ceil_div(b.k, kDepth);
   for (uint32_t block = 0, first = 0; block < blocks; ++block) {
     const uint32_t depth = (b.k - first) / (blocks - block);
-    for (uint32_t n = 0; n < b.n; n += kPanel) {
-      const uint32_t columns = b.n - n < kPanel ? b.n - n : kPanel;
-      multiply_panel<false>({a + first, lda, 1}, m, depth,
-                            b.data + size_t{n} * b.k + first * kPanel, kPanel, c + n, ldc, columns,
-                            add || block > 0);
+    for (uint32_t row = 0; row < m; row += kRowsAtOnce) {
+      const uint32_t rows = m - row < kRowsAtOnce ? m - row : kRowsAtOnce;
+      for (uint32_t n = 0; n < b.n; n += kPanel) {
+        const uint32_t columns = b.n - n < kPanel ? b.n - n : kPanel;
+        multiply_panel<false>({a + row * lda + first, lda, 1}, rows, depth,
+                              b.data + size_t{n} * b.k + first * kPanel, kPanel,
+                              c + row * ldc + n, ldc, columns, add || block > 0);
+      }
     }
     first += depth;
   }
