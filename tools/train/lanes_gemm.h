@@ -171,8 +171,8 @@ void multiply(float* c, size_t ldc, const float* a, size_t lda, const PackedMatr
       for (uint32_t n = 0; n < b.n; n += kPanel) {
         const uint32_t columns = b.n - n < kPanel ? b.n - n : kPanel;
         multiply_panel<false>({a + row * lda + first, lda, 1}, rows, depth,
-                              b.data + size_t{n} * b.k + first * kPanel, kPanel,
-                              c + row * ldc + n, ldc, columns, add || block > 0);
+                              b.data + size_t{n} * b.k + first * kPanel, kPanel, c + row * ldc + n,
+                              ldc, columns, add || block > 0);
       }
     }
     first += depth;
