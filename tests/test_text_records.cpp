@@ -118,6 +118,9 @@ TEST_CASE("text_records: long records are cut where it hurts least") {
     CHECK(records.pieces() + 1 == records.training().size());
     CHECK(std::count_if(records.training().begin(), records.training().end(),
                         [](const TextRecord& record) { return !record.continues; }) == 1);
+    CHECK(std::count_if(records.training().begin(), records.training().end(),
+                        [](const TextRecord& record) { return !record.goes_on; }) == 1);
+    CHECK(!records.training().back().goes_on);
     return texts_of(records.training());
   };
   CHECK(pieces_of("0123456789abcdef") == Texts{"0123456789abcdef"});
@@ -143,6 +146,32 @@ TEST_CASE("text_records: long records are cut where it hurts least") {
   }
 }
 
+TEST_CASE("text_records: few records of many begin in mid-story") {
+  const TestFolder folder;
+  const auto continuing = [&](int n_upper, int n_lower, RecordsBy by) {
+    std::string text;
+    for (int i = 0; i < n_upper; ++i) text += "A " + std::to_string(i) + "\n<|endoftext|>\n";
+    for (int i = 0; i < n_lower; ++i) text += "and " + std::to_string(i) + "\n<|endoftext|>\n";
+    const TextRecords records({folder.write("a", text)}, options_of(by, 0.3));
+    size_t n = 0;
+    for (const auto* side : {&records.training(), &records.held_out()}) {
+      for (const TextRecord& record : *side) {
+        CHECK((!record.continues || record.text[0] == 'a'));
+        CHECK(!record.goes_on);
+        n += record.continues;
+      }
+    }
+    CHECK(records.mid_stories() == n);
+    CHECK((records.summary().find("begin in mid-story") != std::string::npos) == (n > 0));
+    return n;
+  };
+  CHECK(continuing(90, 10, RecordsBy::kMarks) == 10);
+  CHECK(continuing(90, 11, RecordsBy::kMarks) == 0);  // so texts begin here
+  CHECK(continuing(50, 0, RecordsBy::kMarks) == 0);
+  CHECK(continuing(0, 50, RecordsBy::kMarks) == 0);
+  CHECK(continuing(90, 10, RecordsBy::kLines) == 0);
+}
+
 TEST_CASE("text_records: what is refused") {
   const TestFolder folder;
   const auto refusal = [](const Texts& paths, RecordsBy by = RecordsBy::kMarks) {
@@ -152,17 +181,18 @@ TEST_CASE("text_records: what is refused") {
                     blank = folder.write("blank", " \n<|endoftext|>\n"),
                     spaces = folder.write("spaces", " \n\t"),
                     wide = folder.write("wide", std::string("\xff\xfet\0e\0x\0t\0", 10));
-  CHECK(refusal({text, empty}) == empty + ": is empty (0 bytes)");
-  CHECK(refusal({blank}) == blank + ": found no text, only white space and <|endoftext|> marks");
-  CHECK(refusal({blank, blank}) ==
-        blank + " and 1 more: found no text, only white space and <|endoftext|> marks");
-  CHECK(refusal({spaces}, RecordsBy::kLines) == spaces + ": found no text, only white space");
-  CHECK(refusal({spaces}, RecordsBy::kFiles) == spaces + ": found no text, only white space");
+  CHECK(refusal({text, empty}) == empty + ": is empty (0 bytes), expected a text");
+  const std::string marks = ": found only white space and <|endoftext|> marks, expected a text";
+  CHECK(refusal({blank}) == blank + marks);
+  CHECK(refusal({blank, blank}) == blank + " and 1 more" + marks);
+  const std::string white = ": found only white space, expected a text";
+  CHECK(refusal({spaces}, RecordsBy::kLines) == spaces + white);
+  CHECK(refusal({spaces}, RecordsBy::kFiles) == spaces + white);
   CHECK(refusal({text, blank}) == "accepted");
   CHECK(refusal({folder / "none"}) == folder / "none" + ": No such file or directory");
   CHECK(refusal({wide}).find("looks like UTF-16") != std::string::npos);
   CHECK(records_by("lines", "--records") == RecordsBy::kLines);
   CHECK_THROWS_WITH_AS(records_by("line", "--records"),
-                       "--records: found 'line', expected marks, files or lines",
+                       "option '--records' is 'line', expected marks, lines or files",
                        tools::WrongUsage);
 }

@@ -9,79 +9,28 @@
 #include <chrono>
 #include <cmath>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <string>
 #include <thread>
 #include <vector>
 
-#include "capture.h"
 #include "doctest/doctest.h"
-#include "engine.h"
 #include "random.h"
-#include "test_folder.h"
+#include "train/training_log.h"
+#include "train_case.h"
 
 using namespace thimble;
 using namespace thimble::test;
 
-namespace {
-
-constexpr char kTokenizer[] = "models/story.thimble";
-
-// Small stories, all of one pattern.
-std::string small_stories(int n) {
-  const char* names[] = {"Lily", "Ben", "Tom", "Anna"};
-  const char* things[] = {"ball", "dog", "tree", "cake", "bird"};
-  Random random(11);
-  std::string text;
-  for (int i = 0; i < n; ++i) {
-    const std::string name = names[random.below(4)], thing = things[random.below(5)];
-    text += "Once upon a time, there was a " + thing + ". " + name + " saw the " + thing + ". " +
-            name + " liked the " + thing + ".\n<|endoftext|>\n";
-  }
-  return text;
-}
-
-std::string bytes_of(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
-struct Case {
-  TestFolder folder;
-  std::string text = folder.write("stories.txt", small_stories(120));
-
-  tools::Words words(const std::string& out, const tools::Words& more = {}) const {
-    tools::Words all = {text,  "-o",        folder / out, "--tokenizer", kTokenizer, "--dim",
-                        "32",  "--layers",  "1",          "--heads",     "2",        "--ctx",
-                        "64",  "--steps",   "12",         "--batch",     "600",      "--warm-up",
-                        "2",   "--threads", "2",          "--dropout",   "0.1",      "--held-out",
-                        "0.1", "--average", "0.8",        "--evaluate",  "4"};
-    for (size_t i = 0; i < more.size(); ++i) {  // an option given again counts
-      const bool is_option = more[i].substr(0, 2) == "--";
-      const auto at = is_option ? std::find(all.begin(), all.end(), more[i]) : all.end();
-      if (at == all.end()) {
-        all.push_back(more[i]);
-      } else {
-        *(at + 1) = more[++i];
-      }
-    }
-    return all;
-  }
-};
-
-}  // namespace
-
 TEST_CASE("train: learns, and the model that it writes says so") {
-  const Case c;
+  const TrainCase c;
   const Ended ended = run(tools::train_verb,
                           c.words("a.thimble", {"--steps", "60", "--f32", c.folder / "a32.thimble",
                                                 "--log", c.folder / "a.csv"}));
   REQUIRE(ended.code == 0);
-  CHECK(ended.err.find("held out: ") != std::string::npos);
+  CHECK(ended.err.find(" held out (") != std::string::npos);
   const std::string log = bytes_of(c.folder / "a.csv");
   CHECK(log.substr(0, log.find('\n')) ==
-        "step,epoch,loss,held_out,bits_per_byte,rate,gradient_norm,tokens_per_second,seconds");
+        "step,tokens,loss,heldout_bits,learning_rate,tokens_per_second,seconds");
   CHECK(log.find("\n60,") != std::string::npos);
   for (const char* name : {"a.thimble", "a32.thimble"}) {
     const Ended eval = run(tools::eval_verb, {c.folder / name, c.text, "--ctx", "64"});
@@ -94,7 +43,7 @@ TEST_CASE("train: learns, and the model that it writes says so") {
 }
 
 TEST_CASE("train: the same bits whatever the number of threads") {
-  const Case c;
+  const TrainCase c;
   REQUIRE(run(tools::train_verb, c.words("one.thimble", {"--threads", "1"})).code == 0);
   REQUIRE(run(tools::train_verb, c.words("three.thimble", {"--threads", "3"})).code == 0);
   CHECK(bytes_of(c.folder / "one.thimble") == bytes_of(c.folder / "three.thimble"));
@@ -103,18 +52,26 @@ TEST_CASE("train: the same bits whatever the number of threads") {
 }
 
 TEST_CASE("train: killed at random moments and resumed, it ends with the same bits") {
-  const Case c;
-  REQUIRE(run(tools::train_verb, c.words("whole.thimble", {"--steps", "40"})).code == 0);
+  const TrainCase c;
+  const auto learnt = [](tools::Words words) {  // the vocabulary, anew each time
+    words.erase(std::find(words.begin(), words.end(), "--tokenizer"),
+                std::find(words.begin(), words.end(), "--dim"));
+    return words;
+  };
+  REQUIRE(run(tools::train_verb, learnt(c.words("whole.thimble", {"--steps", "40"}))).code == 0);
   Random random(3);
   int kills = 0;
   for (bool done = false; !done;) {
-    tools::Words words = c.words("killed.thimble", {"--steps", "40", "--every", "0"});
+    tools::Words words = learnt(
+        c.words("killed.thimble", {"--steps", "40", "--every", "0", "--log",
+                                   c.folder / "killed.csv", "--page", c.folder / "killed.html"}));
     if (std::filesystem::exists(c.folder / "killed.thimble.train")) words.push_back("--resume");
     const pid_t child = fork();
     if (child == 0) _exit(run(tools::train_verb, words).code);
     if (kills < 20) {
       std::this_thread::sleep_for(std::chrono::milliseconds(5 + random.below(120)));
-      kill(child, kills % 3 == 0 ? SIGTERM : SIGKILL);
+      constexpr int kSignals[] = {SIGKILL, SIGTERM, SIGINT};
+      kill(child, kSignals[kills % 3]);
       ++kills;
     }
     int status = 0;
@@ -123,35 +80,49 @@ TEST_CASE("train: killed at random moments and resumed, it ends with the same bi
            std::filesystem::exists(c.folder / "killed.thimble");
     REQUIRE((done || kills <= 20));
   }
+  CHECK(kills == 20);
   CHECK(bytes_of(c.folder / "whole.thimble") == bytes_of(c.folder / "killed.thimble"));
+  // The log has every step once, whatever was computed twice.
+  const std::string log = bytes_of(c.folder / "killed.csv");
+  const std::vector<tools::train::TrainingRow> rows =
+      tools::train::parse_training_log("killed.csv", log);
+  REQUIRE(rows.size() == 40);
+  for (size_t i = 0; i < rows.size(); ++i) CHECK(rows[i].step == i + 1);
 }
 
-TEST_CASE("train: a full disk leaves the checkpoint that was there") {
-  const Case c;
+TEST_CASE("train: a full disk leaves the checkpoint that was there, and the message says so") {
+  const TrainCase c;
   REQUIRE(run(tools::train_verb, c.words("a.thimble")).code == 0);
   const std::string before = bytes_of(c.folder / "a.thimble.train");
-  const pid_t child = fork();
-  if (child == 0) {
-    signal(SIGXFSZ, SIG_IGN);  // as main() does
-    const rlimit limit = {before.size() / 2, before.size() / 2};
-    setrlimit(RLIMIT_FSIZE, &limit);
-    int code = 0;
-    try {
-      code = tools::train_verb(c.words("a.thimble", {"--seed", "2", "--every", "0"}));
-    } catch (const tools::Refused& refused) {
-      const std::string message = refused.what();
-      code = message.find("a.thimble.train: cannot be written: ") != std::string::npos ? 17 : 18;
+  const auto refusal_within = [&](rlim_t bytes, const tools::Words& words, const char* expected) {
+    const pid_t child = fork();
+    if (child == 0) {
+      signal(SIGXFSZ, SIG_IGN);  // as main() does
+      const rlimit limit = {bytes, bytes};
+      setrlimit(RLIMIT_FSIZE, &limit);
+      const std::string found = refusal_when([&] { tools::train_verb(words); });
+      _exit(found.find(expected) != std::string::npos ? 17 : 18);
     }
-    _exit(code);
+    int status = 0;
+    waitpid(child, &status, 0);
+    CHECK(bytes_of(c.folder / "a.thimble.train") == before);
+    return WEXITSTATUS(status) == 17;
+  };
+  CHECK(refusal_within(before.size() / 2, c.words("a.thimble", {"--seed", "2", "--every", "0"}),
+                       "a.thimble.train: cannot be written: "));
+  CHECK(refusal_within(before.size() / 2, c.words("a.thimble", {"--resume"}),
+                       "a.thimble.train as it was saved last: the same command with --resume"));
+  CHECK(refusal_within(64, c.words("a.thimble"), ": no room for the tokens of the texts: "));
+  // Nor does anything else stay.
+  size_t files = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(c.folder.path)) {
+    files += entry.is_regular_file();
   }
-  int status = 0;
-  waitpid(child, &status, 0);
-  CHECK(WEXITSTATUS(status) == 17);
-  CHECK(bytes_of(c.folder / "a.thimble.train") == before);
+  CHECK(files == 3);  // the text, the model, the checkpoint
 }
 
 TEST_CASE("train: every family and way of storing weights ends as a model that runs") {
-  const Case c;
+  const TrainCase c;
   for (const tools::Words& more : {tools::Words{"--family", "gpt2"},
                                    {"--family", "gpt2", "--weights", "q4"},
                                    {"--weights", "q4"},
@@ -167,7 +138,7 @@ TEST_CASE("train: every family and way of storing weights ends as a model that r
 }
 
 TEST_CASE("train: goes on with a model that was there") {
-  const Case c;
+  const TrainCase c;
   for (const char* family : {"llama", "gpt2"}) {
     REQUIRE(run(tools::train_verb,
                 c.words("base.thimble", {"--family", family, "--weights", "f32", "--steps", "30"}))
@@ -198,7 +169,7 @@ TEST_CASE("train: goes on with a model that was there") {
 }
 
 TEST_CASE("train: by the clock") {
-  const Case c;
+  const TrainCase c;
   tools::Words words = c.words("clock.thimble");
   const auto at = std::find(words.begin(), words.end(), "--steps");
   *at = "--minutes";
@@ -210,11 +181,10 @@ TEST_CASE("train: by the clock") {
 }
 
 TEST_CASE("train: says what is wrong") {
-  const Case c;
+  const TrainCase c;
   const auto wrong = [&](const tools::Words& words) { return run(tools::train_verb, words).err; };
   CHECK(run(tools::train_verb, {}).code == 2);
   CHECK(run(tools::train_verb, {c.text}).code == 2);
-  CHECK(run(tools::train_verb, {c.text, "-o", c.folder / "x"}).code == 2);
   CHECK(wrong({c.text, "-o", c.text, "--tokenizer", kTokenizer}).find("written over") !=
         std::string::npos);
   CHECK(wrong({c.text, "-o", c.folder / "x", "--tokenizer", kTokenizer, "--heads", "3"})
@@ -228,7 +198,7 @@ TEST_CASE("train: says what is wrong") {
   const Ended empty = run(tools::train_verb, {c.folder.write("empty", ""), "-o", c.folder / "x",
                                               "--tokenizer", kTokenizer});
   CHECK(empty.code == 1);
-  CHECK(empty.err.find("is empty (0 bytes)") != std::string::npos);
+  CHECK(empty.err.find("is empty (0 bytes), expected a text") != std::string::npos);
   const Ended plan =
       run(tools::train_verb, {c.text, "-o", c.folder / "x", "--tokenizer", kTokenizer, "--plan"});
   CHECK(plan.code == 0);

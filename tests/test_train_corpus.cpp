@@ -28,14 +28,33 @@ struct Tokenizer {
   TestFolder folder;
 };
 
-// "record 0 x x ...": each of its own length and letter.
-std::string records(uint32_t n, uint32_t longest) {
-  std::string text;
+// Records, each of its own length and letters.
+std::vector<std::string> records(uint32_t n, uint32_t longest) {
+  std::vector<std::string> all(n);
   for (uint32_t i = 0; i < n; ++i) {
-    for (uint32_t j = 0; j <= i * 7 % longest; ++j) text += static_cast<char>('a' + (i + j) % 26);
-    text += "\n<|endoftext|>\n";
+    for (uint32_t j = 0; j <= i * 7 % longest; ++j) {
+      all[i] += static_cast<char>('a' + (i + j) % 26);
+    }
   }
-  return text;
+  return all;
+}
+
+void add_all(const std::vector<std::string>& texts, Corpus* corpus) {
+  for (const std::string& text : texts) {
+    corpus->begin_record();
+    corpus->add_text(text);
+    corpus->end_record();
+  }
+  corpus->finish("texts");
+}
+
+// Positions of the corpus that are a target, and how often.
+std::map<uint64_t, int> targets_of(const std::vector<Window>& windows) {
+  std::map<uint64_t, int> asked;
+  for (const Window& w : windows) {
+    for (uint32_t i = w.skipped; i < w.n; ++i) ++asked[w.at + i + 1];
+  }
+  return asked;
 }
 
 }  // namespace
@@ -43,21 +62,16 @@ std::string records(uint32_t n, uint32_t longest) {
 TEST_CASE("train corpus: every token of every record is asked for once an epoch") {
   const Tokenizer t;
   for (const uint32_t n_ctx : {2u, 3u, 8u, 17u, 512u}) {
-    Corpus corpus(t.model, n_ctx, 0, 1, t.folder.path);
-    const std::string text = records(40, 60);
-    corpus.add(text, RecordRule::kMarks);
-    corpus.finish();
-    CHECK(corpus.n_records() == 40);
-    // Positions of the corpus that are a target, and how often.
-    std::map<uint64_t, int> asked;
+    Corpus corpus(t.model, n_ctx, t.folder.path);
+    add_all(records(40, 60), &corpus);
     for (const Window& w : corpus.windows()) {
       CHECK(w.n <= n_ctx);
-      for (uint32_t i = w.skipped; i < w.n; ++i) ++asked[w.at + i + 1];
       if (w.skipped == 0) continue;
       CHECK(w.n == n_ctx);
       CHECK(w.skipped >= (n_ctx - 1) / 2);  // what came before is there to be looked at
     }
-    CHECK(asked.size() == corpus.n_tokens() - corpus.n_records());
+    const std::map<uint64_t, int> asked = targets_of(corpus.windows());
+    CHECK(asked.size() == corpus.n_tokens() - 40);
     CHECK(
         std::all_of(asked.begin(), asked.end(), [](const auto& each) { return each.second == 1; }));
   }
@@ -65,9 +79,8 @@ TEST_CASE("train corpus: every token of every record is asked for once an epoch"
 
 TEST_CASE("train corpus: sequences begin and end with the text's ends") {
   const Tokenizer t;
-  Corpus corpus(t.model, 64, 0, 1, t.folder.path);
-  corpus.add("abc<|endoftext|>\n d", RecordRule::kMarks);
-  corpus.finish();
+  Corpus corpus(t.model, 64, t.folder.path);
+  add_all({"abc", " d"}, &corpus);
   Pack pack;
   for (const Window& w : corpus.windows()) corpus.append(w, &pack);
   REQUIRE(pack.sequences.size() == 2);
@@ -80,68 +93,111 @@ TEST_CASE("train corpus: sequences begin and end with the text's ends") {
   }
 }
 
-TEST_CASE("train corpus: lines and files as records") {
+TEST_CASE("train corpus: what was cut has no beginning and no end") {
   const Tokenizer t;
-  Corpus lines(t.model, 64, 0, 1, t.folder.path), files(t.model, 64, 0, 1, t.folder.path);
-  lines.add("one\n\n  \ntwo\nthree", RecordRule::kLines);
-  lines.finish();
-  CHECK(lines.n_records() == 3);
-  CHECK(lines.n_bytes() == 11);
-  files.add("one\n<|endoftext|>two\n", RecordRule::kFiles);
-  files.add("  \n", RecordRule::kFiles);
-  files.finish();
-  CHECK(files.n_records() == 1);
-}
-
-TEST_CASE("train corpus: a share of the records is held out, always the same ones") {
-  const Tokenizer t;
-  Corpus corpus(t.model, 64, 0.2, 5, t.folder.path), longer(t.model, 64, 0.2, 5, t.folder.path),
-      other(t.model, 64, 0.2, 6, t.folder.path);
-  corpus.add(records(500, 20), RecordRule::kMarks);
-  corpus.finish();
-  longer.add(records(500, 20) + records(9, 20), RecordRule::kMarks);
-  longer.finish();
-  other.add(records(500, 20), RecordRule::kMarks);
-  other.finish();
-  CHECK(corpus.n_held_out_records() > 60);
-  CHECK(corpus.n_held_out_records() < 140);
-  const auto places = [](const Corpus& c) {
-    std::vector<uint64_t> at;
-    for (const Window& w : c.held_out()) at.push_back(w.at);
-    return at;
-  };
-  const std::vector<uint64_t> first = places(corpus), second = places(longer);
-  CHECK(std::equal(first.begin(), first.end(), second.begin()));
-  CHECK(first != places(other));
-  // What is held out is not trained on.
-  const std::set<uint64_t> held(first.begin(), first.end());
-  for (const Window& w : corpus.windows()) CHECK(held.count(w.at) == 0);
-}
-
-TEST_CASE("train corpus: texts of nothing are refused, a single record is learnt all the same") {
-  const Tokenizer t;
-  Corpus empty(t.model, 64, 0.1, 1, t.folder.path);
-  empty.add(" \n<|endoftext|>\n", RecordRule::kMarks);
-  CHECK(refusal_when([&] { empty.finish(); }) ==
-        "the texts hold nothing to learn from: expected records of at least 2 tokens");
-  for (uint64_t seed = 0; seed < 20; ++seed) {  // some would hold it out
-    Corpus single(t.model, 64, 0.5, seed, t.folder.path);
-    single.add("a", RecordRule::kMarks);
-    single.finish();
-    CHECK(single.windows().size() == 1);
-    CHECK(single.held_out().empty());
+  for (const bool continues : {false, true}) {
+    for (const bool goes_on : {false, true}) {
+      Corpus corpus(t.model, 64, t.folder.path);
+      corpus.begin_record(continues);
+      corpus.add_text(std::string(40, 'a'));
+      corpus.add_text(std::string(50, 'b'));
+      corpus.end_record(goes_on);
+      corpus.add_held_out("abc", continues);
+      corpus.finish("texts");
+      Pack pack, held_out;
+      for (const Window& w : corpus.windows()) corpus.append(w, &pack);
+      corpus.append(corpus.held_out()[0], &held_out);
+      CHECK((pack.tokens[0] == t.model.bos_id) == !continues);
+      CHECK((held_out.tokens[0] == t.model.bos_id) == !continues);
+      CHECK((pack.targets.back() == t.model.eos_id) == !goes_on);
+      CHECK(std::count(pack.targets.begin(), pack.targets.end(), t.model.bos_id) == 0);
+      // So few tokens without a beginning teach nothing of what follows.
+      CHECK(corpus.windows()[0].skipped == (continues ? 16 : 0));
+    }
   }
-  Corpus bytes(t.model, 64, 0, 1, t.folder.path);
-  bytes.add("a\xff\xfe b\xc3(", RecordRule::kMarks);  // no UTF-8: bytes have tokens
-  bytes.finish();
+  Corpus small(t.model, 64, t.folder.path);
+  small.begin_record(true);
+  small.add_text("ab");
+  small.end_record();
+  small.finish("texts");
+  CHECK(small.windows()[0].skipped < small.windows()[0].n);  // something is
+}
+
+TEST_CASE("train corpus: pieces side by side are one record again") {
+  const Tokenizer t;
+  std::string text;
+  for (int i = 0; i < 3000; ++i) text += "W" + std::to_string(i) + " ";
+  TextRecordsOptions options;
+  options.held_out = 0.1;
+  options.max_record_bytes = 256;
+  const TextRecords texts({t.folder.write("book", text)}, options);
+  REQUIRE(texts.training().size() > 40);
+  REQUIRE(texts.held_out().size() > 2);
+  Corpus corpus(t.model, 64, t.folder.path);
+  double share = 0;
+  corpus.add(texts, [&](double now) {
+    CHECK(now > share);
+    share = now;
+  });
+  corpus.finish("book");
+  CHECK(share == 1.0);
+  // A record for each run of pieces between those held out.
+  size_t runs = 0;
+  const char* end = nullptr;
+  for (const TextRecord& record : texts.training()) {
+    runs += record.text.data() != end;
+    end = record.text.data() + record.text.size();
+  }
+  CHECK(runs <= texts.held_out().size() + 1);
+  size_t begun = 0, missing = 0;
+  for (size_t i = 0; i < corpus.windows().size(); ++i) {
+    const Window& w = corpus.windows()[i];
+    if (i > 0 && w.at < corpus.windows()[i - 1].at + 64) continue;
+    ++begun;
+    missing += 1 + w.skipped;
+  }
+  CHECK(begun == runs);
+  size_t held_out = 0;  // tokens, of pieces that are longer than the context
+  for (const TextRecord& record : texts.held_out()) {
+    held_out +=
+        encode_all(t.model, std::string(record.text), record.continues ? 0 : THIMBLE_ENCODE_BOS)
+            .size();
+  }
+  CHECK(targets_of(corpus.windows()).size() == corpus.n_tokens() - held_out - missing);
+}
+
+TEST_CASE("train corpus: what is held out is not trained on") {
+  const Tokenizer t;
+  std::string text;
+  for (const std::string& record : records(500, 20)) text += record + "\n";
+  TextRecordsOptions options;
+  options.by = RecordsBy::kLines;
+  options.held_out = 0.2;
+  const TextRecords texts({t.folder.write("lines", text)}, options);
+  Corpus corpus(t.model, 64, t.folder.path);
+  corpus.add(texts);
+  corpus.finish("lines");
+  CHECK(corpus.held_out().size() == texts.held_out().size());
+  CHECK(corpus.windows().size() == texts.training().size());
+  CHECK(corpus.held_out_bytes() == texts.held_out_bytes());
+  const std::map<uint64_t, int> asked = targets_of(corpus.windows());
+  for (const auto& [at, times] : targets_of(corpus.held_out())) CHECK(asked.count(at) == 0);
+}
+
+TEST_CASE("train corpus: nothing to learn is refused, bytes that are no text are learnt") {
+  const Tokenizer t;
+  Corpus empty(t.model, 64, t.folder.path);
+  CHECK(refusal_when([&] { empty.finish("a.txt"); }) ==
+        "a.txt: holds nothing to learn: expected a record of at least 2 tokens");
+  Corpus bytes(t.model, 64, t.folder.path);
+  add_all({"a\xff\xfe b\xc3("}, &bytes);  // no UTF-8: bytes have tokens
   CHECK(bytes.windows().size() == 1);
 }
 
 TEST_CASE("train batches: each window once an epoch, in another order, and from any place on") {
   const Tokenizer t;
-  Corpus corpus(t.model, 32, 0, 1, t.folder.path);
-  corpus.add(records(60, 30), RecordRule::kMarks);
-  corpus.finish();
+  Corpus corpus(t.model, 32, t.folder.path);
+  add_all(records(60, 30), &corpus);
   Batches batches(corpus, 3, 100, 64);
   std::vector<std::vector<Pack>> all;
   std::vector<Batches::Place> places;

@@ -41,9 +41,9 @@ double trainer_nll(const ModelShape& shape, const thimble_model& tokenizer, cons
                    const Parameters& parameters, const Int8Steps& steps,
                    const train::Kernels& kernels) {
   const TestFolder folder;
-  Corpus corpus(tokenizer, shape.n_ctx, 1.0, 1, folder.path);  // all of it is held out
-  corpus.add(kStories, RecordRule::kMarks);
-  CHECK_THROWS_AS(corpus.finish(), Refused);  // so nothing is left to learn from
+  Corpus corpus(tokenizer, shape.n_ctx, folder.path);
+  for (const std::string_view record : split_records(kStories)) corpus.add_held_out(record);
+  CHECK_THROWS_AS(corpus.finish("the stories"), Refused);  // nothing is left to learn from
   const Network network(parameters, kernels);
   PackedWeights packed(parameters, kernels);
   for (size_t i = 0; i < packed.n_matrices(); ++i) packed.pack(i, weights.data());

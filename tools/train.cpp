@@ -1,27 +1,22 @@
 // SPDX-License-Identifier: MIT
 // thimble train: from texts to a model file.
-#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <memory>
-#include <optional>
 #include <string>
-#include <vector>
 
 #include "args.h"
-#include "engine.h"
 #include "error.h"
 #include "files.h"
-#include "odd_text.h"
 #include "opened_model.h"
 #include "output.h"
 #include "progress.h"
-#include "readers/reader.h"
 #include "train/corpus.h"
+#include "train/ground.h"
 #include "train/kernels.h"
-#include "train/network.h"
 #include "train/options.h"
 #include "train/run.h"
+#include "train/text_records.h"
 #include "train/trainer.h"
 #include "verbs.h"
 #include "vocabulary.h"
@@ -29,8 +24,7 @@
 namespace thimble::tools {
 
 const char kTrainHelp[] =
-    R"(usage: thimble train TEXT... -o OUT --tokenizer FILE [options]
-       thimble train TEXT... -o OUT --from MODEL [options]
+    R"(usage: thimble train TEXT... -o OUT [options]
 
 Trains a model on texts, on this machine's processors, and writes it as convert would: a flat model
 file with its self-test. A part of the texts is held out to measure with. Ctrl-C finishes the step,
@@ -39,9 +33,15 @@ saves, and says how to go on.
 What it learns from
   --records RULE       what a record is: 'marks' between <|endoftext|> (default), 'lines' or 'files'.
                        Every record begins with the beginning-of-text token and ends with the end's;
-                       of one that is longer than the context no part begins like a text
+                       of one that is longer than the context no part begins like a text, nor does
+                       one between marks that a lower-case letter begins, if few are such. What
+                       comes again counts once
   --held-out SHARE     of the records, 0 to 0.5; default 0.01
-  --tokenizer FILE     the vocabulary: any that convert reads, or a model file's own
+  --vocab N            tokens of the vocabulary that is learnt of the texts; default 1024, or as
+                       many as a short text has
+  --vocab-kind KIND    scored (default): as SentencePiece's; bytes: as GPT-2's; words: those with
+                       tokens for whole words, some percent fewer, which takes longer to learn
+  --tokenizer FILE     a vocabulary that is there: any that convert reads, or a model file's own
   --from MODEL         goes on with a model file: its shape, vocabulary and weights; --ctx N, default
                        1024, is then how much of a record is seen at once
 
@@ -49,6 +49,10 @@ The model's shape; default: 128 wide, 5 layers, 8 heads
   --family NAME        llama (default) or gpt2
   --dim N, --layers N, --heads N, --kv-heads N (default: half the heads), --hidden N, --ctx N (512)
   --rope-theta T       base of the rotary frequencies; default 10000
+  --board NAME         or the largest that `thimble plan` says fits a chip, with an int8 cache for
+                       --ctx N (256) and 40 candidates; plan --board list shows the names
+  --flash SIZE, --ram SIZE
+                       of another one, or of --board's what is left for this: 700000, 512K, 1M
 
 How long, and how
   --steps N, --minutes M or --epochs E
@@ -71,18 +75,23 @@ How long, and how
 
 What it writes
   -o OUT               the model file
-  --weights TYPE       f32, q8 (default) or q4, with --group N and --for TARGET as convert has them
+  --weights TYPE       f32, q8 (default) or q4, with --group N and --for TARGET as convert has them;
+                       TARGET is the board's where one is given
   --quantized SHARE    of the steps, the last ones, that see weights, activations and cache rounded
                        as the engine rounds them; default 0.2, of f32 0
   --f32 FILE           the same weights in float32, too
-  --log FILE.csv       a row for each time that it measures
+  --log FILE.csv       losses, rate and speed as they were, a thousand rows
+  --page FILE.html     the same as curves, with samples, in a page that needs no network: anew each
+                       time that it measures
   --evaluate N         measures on the held-out text every N steps; default: 20 times
   --checkpoint FILE    where the run is saved; default OUT.train
   --every M            minutes between two saves; default 5
   --resume             goes on with that file, to the same bits as without a break
-  --plan               prints the memory that it takes, and ends
+  --plan               prints the shape and the memory that it takes, and ends
 
 Examples
+  thimble train stories.txt -o mine.thimble
+  thimble train notes.txt --board nrf52840 --minutes 60 --page notes.html -o notes.thimble
   thimble train stories.txt --tokenizer story.thimble --epochs 20 --dropout 0.1 -o mine.thimble
   thimble train notes.txt --from story-f32.thimble --minutes 10 -o tuned.thimble
 )";
@@ -90,98 +99,44 @@ Examples
 namespace {
 
 using train::Corpus;
+using train::Ground;
 using train::Options;
 using train::Parameters;
+using train::TextRecords;
 using train::Trainer;
 
-// What a model is to be made of: shape, vocabulary, and weights to start from.
-struct Ground {
-  ModelShape shape;
-  Vocabulary vocabulary;
-  std::unique_ptr<LoadedModel> from;
-};
-
-Vocabulary vocabulary_of(const std::string& path) {
-  if (!is_model_file(path)) return open_vocabulary(path, 0).vocabulary;
-  const LoadedModel loaded(path);
-  return vocabulary_of_model(loaded.model());
+void print_line(const char* what, uint64_t bytes) {
+  print_text(format("  %-28s%13llu\n", what, static_cast<unsigned long long>(bytes)));
 }
 
-Ground find_ground(const Options& options) {
-  Ground ground;
-  if (!options.from.empty()) {
-    ground.from = std::make_unique<LoadedModel>(options.from);
-    ground.shape = shape_of_model(ground.from->model());
-    ground.vocabulary = vocabulary_of_model(ground.from->model());
-    if (ground.vocabulary.texts.empty()) {
-      throw Refused(options.from + ": has no tokenizer, and a text has to become tokens");
-    }
-    return ground;
-  }
-  if (options.tokenizer.empty()) {
-    throw WrongUsage("expected --tokenizer FILE, a vocabulary or a model file with one");
-  }
-  ground.vocabulary = vocabulary_of(options.tokenizer);
-  if (ground.vocabulary.texts.empty()) throw Refused(options.tokenizer + ": has no tokenizer");
-  ground.shape = options.shape;
-  ground.shape.vocab_size = static_cast<uint32_t>(ground.vocabulary.texts.size());
-  return ground;
+std::string model_line(const ModelShape& shape) {
+  return format("model  %s, vocabulary %u, %llu parameters\n", train::shape_text(shape).c_str(),
+                shape.vocab_size, static_cast<unsigned long long>(count_parameters(shape)));
 }
 
-// Positions of a window: a model that was there may know more than memory has room for.
-uint32_t context_of(const Options& options, const ModelShape& shape) {
-  constexpr uint32_t kUsual = 1024;
-  if (options.from.empty()) return shape.n_ctx;
-  if (options.n_ctx > shape.n_ctx) {
-    throw Refused(format("%s: --ctx %u is more than the %u positions that the model knows",
-                         options.from.c_str(), options.n_ctx, shape.n_ctx));
-  }
-  return options.n_ctx > 0 ? options.n_ctx : std::min(kUsual, shape.n_ctx);
+void print_plan(const Options& options, const Ground& ground, const train::TrainerMemory& m) {
+  print_text(ground.told + model_line(ground.shape) + "\nmemory for training\n");
+  print_line("weights, packed ones too", m.weights);
+  print_line("gradients", m.gradients);
+  print_line("optimizer", m.optimizer);
+  print_line("activations", m.activations);
+  print_line("program, samples, at most", m.rest);
+  print_line("= RAM", m.total());
+  print_text("The texts' tokens lie in a file beside the model to be, which has no name.\n");
+  const train::ShapeOptions session = shape_options(options, ground.shape);
+  const train::ShapeNeeds needs = needs_of(ground.shape, &ground.vocabulary, session);
+  print_text(format("\nthe model on a device: context %u, int8 cache, %u candidates\n",
+                    session.n_ctx, session.n_candidates));
+  print_line("model file", needs.flash.model());
+  print_line("= flash, at most", needs.flash.total());
+  print_line("arena", needs.ram.arena);
+  print_line("= RAM, at most", needs.ram.total());
 }
 
-void print_plan(const train::TrainerMemory& m, const ModelShape& shape) {
-  const auto line = [](const char* what, uint64_t bytes) {
-    print_text(format("  %-28s%13llu\n", what, static_cast<unsigned long long>(bytes)));
-  };
-  print_text(format("%llu parameters\n\nmemory\n",
-                    static_cast<unsigned long long>(count_parameters(shape))));
-  line("weights, packed ones too", m.weights);
-  line("gradients", m.gradients);
-  line("optimizer", m.optimizer);
-  line("activations", m.activations);
-  line("program, samples, at most", m.rest);
-  line("= RAM", m.total());
-  print_text("\nThe texts' tokens lie in a file beside the model to be, which has no name.\n");
-}
-
-void read_texts(const Options& options, Corpus* corpus) {
+void add_texts(const TextRecords& texts, const Options& options, Corpus* corpus) {
   Progress bar("tokens");
-  uint64_t bytes = 0, done = 0;
-  std::error_code error;
-  for (const std::string& path : options.texts) bytes += std::filesystem::file_size(path, error);
-  for (const std::string& path : options.texts) {
-    const MappedFile file(path);
-    const std::string_view text(reinterpret_cast<const char*>(file.data()), file.size());
-    note_oddities(text, path);
-    corpus->add(text, options.records);
-    file.forget();
-    done += file.size();
-    bar.show(static_cast<double>(done) / static_cast<double>(bytes));
-  }
-  corpus->finish();
-}
-
-void print_ground(const ModelShape& s, const Corpus& corpus) {
-  const auto count = [](uint64_t n) { return static_cast<unsigned long long>(n); };
-  std::fprintf(stderr,
-               "model  dim %u, hidden %u, %u layers, %u heads of %u (%u key/value), vocabulary %u, "
-               "context %u, %llu parameters\n",
-               s.dim, s.hidden_dim, s.n_layers, s.n_heads, s.head_dim, s.n_kv_heads, s.vocab_size,
-               s.n_ctx, count(count_parameters(s)));
-  std::fprintf(stderr,
-               "texts  %llu records, %llu bytes, %llu tokens; held out: %llu records, %llu bytes\n",
-               count(corpus.n_records()), count(corpus.n_bytes()), count(corpus.n_tokens()),
-               count(corpus.n_held_out_records()), count(corpus.held_out_bytes()));
+  corpus->add(texts, [&](double share) { bar.show(share); });
+  corpus->finish(train::names_of(options.texts));
 }
 
 }  // namespace
@@ -196,19 +151,25 @@ int train_verb(const Words& words) {
                      "', expected plain, avx2 or avx512, and a processor that has it");
   }
   options.isa = kernels->name;
-  const Ground ground = find_ground(options);
-  options.trainer.n_ctx = context_of(options, ground.shape);
+  auto texts = std::make_unique<TextRecords>(options.texts, options.records);
+  for (const std::string& oddity : texts->oddities()) {
+    std::fprintf(stderr, "note: %s\n", oddity.c_str());
+  }
+  const Ground ground = find_ground(options, *texts);
+  options.trainer.n_ctx = ground.n_ctx;
   const Parameters parameters(ground.shape);
   if (options.plan_only) {
-    print_plan(Trainer::memory(parameters, *kernels, options.trainer), ground.shape);
+    print_plan(options, ground, Trainer::memory(parameters, *kernels, options.trainer));
     return 0;
   }
+  std::fprintf(stderr, "texts  %s\n%s%s", texts->summary().c_str(), ground.told.c_str(),
+               model_line(ground.shape).c_str());
   const ImageInMemory tokenizer = image_of_vocabulary(ground.vocabulary);
   const thimble_model model = open_model("the tokenizer", tokenizer.data(), tokenizer.bytes, false);
   const std::string folder = std::filesystem::absolute(options.output).parent_path().string();
-  Corpus corpus(model, options.trainer.n_ctx, options.held_out, options.trainer.seed, folder);
-  read_texts(options, &corpus);
-  print_ground(ground.shape, corpus);
+  Corpus corpus(model, options.trainer.n_ctx, folder);
+  add_texts(*texts, options, &corpus);
+  texts.reset();  // its memory is the run's
   Trainer trainer(parameters, *kernels, corpus, options.trainer);
   if (ground.from) {
     read_rows(parameters, rows_of_model(ground.from->model()), trainer.weights());

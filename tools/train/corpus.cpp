@@ -5,94 +5,110 @@
 #include <cstring>
 #include <numeric>
 
-#include "crc32.h"
 #include "error.h"
 #include "random_stream.h"
-#include "records.h"
 #include "vocabulary.h"
 
 namespace thimble::tools::train {
 namespace {
 
-std::vector<std::string_view> records_by(RecordRule rule, std::string_view text) {
-  if (rule == RecordRule::kMarks) return split_records(text);
-  std::vector<std::string_view> records;
-  for (size_t start = 0; start < text.size();) {
-    size_t end = rule == RecordRule::kLines ? text.find('\n', start) : text.size();
-    end = std::min(end, text.size());
-    const std::string_view record = text.substr(start, end - start);
-    if (record.find_first_not_of(" \t\r\n\v\f") != std::string_view::npos) {
-      records.push_back(record);
-    }
-    start = end + 1;
-  }
-  return records;
-}
+// Targets behind a beginning that is none: what so few tokens say of them is no lesson.
+constexpr uint32_t kSkippedBehindCut = 16;
+constexpr size_t kPartBytes = size_t{1} << 20;  // of a long record, encoded at once
 
 }  // namespace
 
-Corpus::Corpus(const thimble_model& model, uint32_t n_ctx, double held_out, uint64_t seed,
-               const std::string& folder)
-    : model_(model),
-      n_ctx_(n_ctx),
-      share_(held_out),
-      seed_(seed),
-      tokens_(folder, model.vocab_size) {}
+Corpus::Corpus(const thimble_model& model, uint32_t n_ctx, const std::string& folder)
+    : model_(model), n_ctx_(n_ctx), tokens_(folder, model.vocab_size) {}
 
-void Corpus::add(std::string_view text, RecordRule rule) {
-  for (std::string_view record : records_by(rule, text)) add_record(record);
+void Corpus::add(const TextRecords& records, const std::function<void(double)>& progress) {
+  const double all = static_cast<double>(records.training_bytes() + records.held_out_bytes());
+  uint64_t done = 0, forgotten = 0;
+  const auto tell = [&](size_t bytes) {
+    done += bytes;
+    if (progress) progress(static_cast<double>(done) / all);
+    if (done - forgotten < (uint64_t{64} << 20)) return;
+    records.forget();
+    forgotten = done;
+  };
+  const std::vector<TextRecord>& training = records.training();
+  for (size_t i = 0; i < training.size(); ++i) {
+    begin_record(training[i].continues);
+    std::string_view part = training[i].text;
+    for (; training[i].goes_on && i + 1 < training.size(); ++i) {
+      const std::string_view next = training[i + 1].text;
+      if (!training[i + 1].continues || next.data() != part.data() + part.size()) break;
+      if (part.size() + next.size() <= kPartBytes) {
+        part = {part.data(), part.size() + next.size()};
+        continue;
+      }
+      add_text(part);
+      tell(part.size());
+      part = next;
+    }
+    add_text(part);
+    tell(part.size());
+    end_record(training[i].goes_on);
+  }
+  for (const TextRecord& record : records.held_out()) {
+    add_held_out(record.text, record.continues);
+    tell(record.text.size());
+  }
 }
 
-void Corpus::add_record(std::string_view record) {
-  std::vector<int32_t> tokens = encode_all(model_, std::string(record), THIMBLE_ENCODE_BOS);
-  const uint64_t at = tokens_.size();
-  const uint32_t n_text = static_cast<uint32_t>(tokens.size());
+uint32_t Corpus::encode(std::string_view text, uint32_t flags) {
+  const std::vector<int32_t> tokens = encode_all(model_, std::string(text), flags);
+  tokens_.append(tokens);
+  return static_cast<uint32_t>(tokens.size());
+}
+
+void Corpus::begin_record(bool continues) {
+  record_at_ = tokens_.size();
+  is_at_start_ = true;
+  continues_ = continues;
+}
+
+void Corpus::add_text(std::string_view text) {
+  encode(text, is_at_start_ && !continues_ ? THIMBLE_ENCODE_BOS : 0);
+  is_at_start_ = false;
+}
+
+void Corpus::end_record(bool goes_on) {
   // Where the record ends the model says so, with whatever the engine takes for an end.
   const int32_t end = model_.eos_id >= 0 ? model_.eos_id : model_.bos_id;
-  if (end >= 0) tokens.push_back(end);
-  tokens_.append(tokens);
-  n_bytes_ += record.size();
-  // By its number, so that a record stays what it is when others are added behind.
-  RandomStream random(seed_ ^ 0x68656c64u, n_records_++);
-  const uint32_t n = static_cast<uint32_t>(tokens_.size() - at);
-  if (share_ > 0 && random.unit() < share_) {
-    // As `thimble eval` scores it: without its end, and cut at the context.
-    const uint32_t scored = n_text == 0 ? 0 : std::min(n_ctx_, n_text - 1);
-    if (scored == 0) return;
-    held_out_.push_back({at, scored, 0});
-    return;
+  if (end >= 0 && !goes_on) tokens_.append({end});
+  const size_t first = windows_.size();
+  add_windows(record_at_, tokens_.size() - record_at_);
+  if (continues_ && windows_.size() > first) {
+    Window& window = windows_[first];
+    window.skipped = std::min(window.n / 2, kSkippedBehindCut);
   }
-  add_windows(at, n);
 }
 
-void Corpus::add_windows(uint64_t at, uint32_t n_tokens) {
+// As `thimble eval` scores it: without its end, and cut at the context.
+void Corpus::add_held_out(std::string_view text, bool continues) {
+  const uint64_t at = tokens_.size();
+  const uint32_t n = encode(text, continues ? 0 : THIMBLE_ENCODE_BOS);
+  if (n > 1) held_out_.push_back({at, std::min(n_ctx_, n - 1), 0});
+}
+
+void Corpus::add_windows(uint64_t at, uint64_t n_tokens) {
   if (n_tokens < 2) return;
-  const uint32_t n = n_tokens - 1;
-  windows_.push_back({at, std::min(n, n_ctx_), 0});
-  for (uint32_t done = n_ctx_; done < n;) {
+  const uint64_t n = n_tokens - 1;
+  windows_.push_back({at, static_cast<uint32_t>(std::min<uint64_t>(n, n_ctx_)), 0});
+  for (uint64_t done = n_ctx_; done < n;) {
     // Half of the context again, more where the record ends.
-    const uint32_t end = std::min(done + std::max(1u, n_ctx_ / 2), n);
-    const uint32_t begin = end - n_ctx_;
-    windows_.push_back({at + begin, n_ctx_, done - begin});
+    const uint64_t end = std::min(done + std::max(1u, n_ctx_ / 2), n);
+    const uint64_t begin = end - n_ctx_;
+    windows_.push_back({at + begin, n_ctx_, static_cast<uint32_t>(done - begin)});
     done = end;
   }
 }
 
-void Corpus::finish() {
+void Corpus::finish(const std::string& name) {
   tokens_.finish();
-  if (windows_.empty() && held_out_.size() > 1) {
-    throw Refused(
-        format("all %zu records were held out, expected some to learn from: give a "
-               "smaller --held-out, or 0",
-               held_out_.size()));
-  }
-  if (windows_.empty() && held_out_.size() == 1) {  // a single one is better learnt
-    const Window only = held_out_[0];
-    held_out_.clear();
-    add_windows(only.at, static_cast<uint32_t>(tokens_.size() - only.at));
-  }
   if (windows_.empty()) {
-    throw Refused("the texts hold nothing to learn from: expected records of at least 2 tokens");
+    throw Refused(name + ": holds nothing to learn: expected a record of at least 2 tokens");
   }
   for (const Window& w : windows_) epoch_tokens_ += w.n;
   std::vector<char> text(3 * size_t{model_.max_token_bytes} + 3);

@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: MIT
-// Texts as tokens, record by record, a part of them held out.
+// Texts as tokens, record by record, in the windows that are trained on and those held out.
 #ifndef THIMBLE_TOOLS_TRAIN_CORPUS_H
 #define THIMBLE_TOOLS_TRAIN_CORPUS_H
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "network.h"
+#include "text_records.h"
 #include "thimble/thimble.h"
 #include "token_store.h"
 
 namespace thimble::tools::train {
-
-enum class RecordRule { kMarks, kLines, kFiles };  // <|endoftext|>, a line or a file a record
 
 // Tokens [at, at + n] of the corpus: n that are fed, and what follows each of them. The first
 // `skipped` targets are not asked for.
@@ -25,44 +25,48 @@ struct Window {
 
 class Corpus {
  public:
-  // `model` has the tokenizer and must stay. held_out: a share of the records, 0 to 1. folder: for
-  // the tokens, which lie in a file.
-  Corpus(const thimble_model& model, uint32_t n_ctx, double held_out, uint64_t seed,
-         const std::string& folder);
+  // `model` has the tokenizer and must stay. folder: for the tokens, which lie in a file.
+  Corpus(const thimble_model& model, uint32_t n_ctx, const std::string& folder);
 
+  // All records, pieces that lie side by side together. `progress` is told the share that is done.
   // Throws Refused for what cannot be encoded.
-  void add(std::string_view text, RecordRule rule);
-  // After the last text. Throws Refused, if there is nothing to learn from.
-  void finish();
+  void add(const TextRecords& records, const std::function<void(double)>& progress = {});
+
+  // The same by hand: a record to train on, in one part or more, or one that is held out. One that
+  // continues another has no beginning-of-text token, one that goes on no end.
+  void begin_record(bool continues = false);
+  void add_text(std::string_view text);
+  void end_record(bool goes_on = false);
+  void add_held_out(std::string_view text, bool continues = false);
+
+  // After the last record. Throws Refused, with the texts' `name`, if there is nothing to learn.
+  void finish(const std::string& name);
 
   // Of a record that is longer than the context the first window starts where it does; the others
-  // overlap the one before by half, and what is in that was asked for there.
+  // overlap the one before by half, and what is in that was asked for there. Nor is, of a record
+  // that continues another, what so few tokens before it would say.
   const std::vector<Window>& windows() const { return windows_; }
   const std::vector<Window>& held_out() const { return held_out_; }
   uint64_t held_out_bytes() const { return held_out_bytes_; }    // text of its targets
   uint64_t held_out_tokens() const { return held_out_tokens_; }  // targets
-  uint64_t n_records() const { return n_records_; }
-  uint64_t n_held_out_records() const { return held_out_.size(); }
   uint64_t n_tokens() const { return tokens_.size(); }
   uint64_t epoch_tokens() const { return epoch_tokens_; }  // of all windows
-  uint64_t n_bytes() const { return n_bytes_; }
   uint32_t checksum() const { return tokens_.checksum(); }
 
   // Windows side by side in one pack.
   void append(const Window& window, Pack* pack) const;
 
  private:
-  void add_record(std::string_view record);
-  void add_windows(uint64_t at, uint32_t n_tokens);
+  uint32_t encode(std::string_view text, uint32_t flags);
+  void add_windows(uint64_t at, uint64_t n_tokens);
 
   const thimble_model& model_;
   uint32_t n_ctx_;
-  double share_;
-  uint64_t seed_;
   TokenStore tokens_;
+  uint64_t record_at_ = 0;  // of the record that was begun
+  bool is_at_start_ = false, continues_ = false;
   std::vector<Window> windows_, held_out_;
-  uint64_t held_out_bytes_ = 0, held_out_tokens_ = 0, n_records_ = 0, n_bytes_ = 0,
-           epoch_tokens_ = 0;
+  uint64_t held_out_bytes_ = 0, held_out_tokens_ = 0, epoch_tokens_ = 0;
 };
 
 // Packs of the corpus for one step after another: epochs in ever new orders.

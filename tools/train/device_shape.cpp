@@ -155,12 +155,6 @@ std::string place_of(const Device& device) {
   return device.board ? std::string(device.board->name) : std::string("the device");
 }
 
-std::string named(const ModelShape& s) {
-  return format("dim %u, hidden %u, %u layers, %u head%s of %u (%u key/value), context %u", s.dim,
-                s.hidden_dim, s.n_layers, s.n_heads, s.n_heads > 1 ? "s" : "", s.head_dim,
-                s.n_kv_heads, s.n_ctx);
-}
-
 std::string missing(const char* what, uint64_t need, uint64_t have) {
   if (have == 0 || need <= have) return "";
   return format("\n%s is too small: the smallest shape needs %s, there are %llu, %llu are missing",
@@ -171,7 +165,8 @@ std::string missing(const char* what, uint64_t need, uint64_t have) {
 [[noreturn]] void refuse(const Device& device, const ModelShape& smallest,
                          const Vocabulary* vocabulary, const ShapeOptions& options) {
   const ShapeNeeds needs = needs_of(smallest, vocabulary, options);
-  std::string text = "no shape fits " + place_of(device) + "; the smallest is " + named(smallest);
+  std::string text =
+      "no shape fits " + place_of(device) + "; the smallest is " + shape_text(smallest);
   text += missing("flash", needs.flash.total(), device.flash);
   const std::string ram = missing("RAM", needs.ram.total(), device.ram);
   text += ram;
@@ -198,9 +193,9 @@ std::string left_of(uint64_t left, uint64_t have, const char* what) {
 std::string explained(const DeviceShape& chosen, uint64_t most, const Device& device,
                       const ShapeOptions& options) {
   const ModelShape& s = chosen.shape;
-  std::string text =
-      named(s) + format(": %llu parameters as %s", static_cast<unsigned long long>(chosen.n_params),
-                        weight_type(options.layout.type).name);
+  std::string text = shape_text(s) + format(": %llu parameters as %s",
+                                            static_cast<unsigned long long>(chosen.n_params),
+                                            weight_type(options.layout.type).name);
   text += left_of(chosen.flash_left, device.flash, "flash") +
           left_of(chosen.ram_left, device.ram, "RAM");
   text += format(
@@ -212,13 +207,20 @@ std::string explained(const DeviceShape& chosen, uint64_t most, const Device& de
     text +=
         format("; RAM has no room for the keys and values of %u heads", most_kv_heads(s.n_heads));
   }
-  if (chosen.flash_left > device.flash / 8 && options.most_parameters == 0) {
+  const bool is_ram_full = device.ram > 0 && chosen.ram_left < device.ram / 8;
+  if (chosen.flash_left > device.flash / 8 && is_ram_full && options.most_parameters == 0) {
     text += "; RAM is what limits it: a shorter context makes room for a larger model";
   }
   return text;
 }
 
 }  // namespace
+
+std::string shape_text(const ModelShape& s) {
+  return format("dim %u, hidden %u, %u layers, %u head%s of %u (%u key/value), context %u", s.dim,
+                s.hidden_dim, s.n_layers, s.n_heads, s.n_heads > 1 ? "s" : "", s.head_dim,
+                s.n_kv_heads, s.n_ctx);
+}
 
 void set_family(ShapeFamily family, ModelShape* shape) {
   if (family != ShapeFamily::kGpt2) return;  // the defaults are Llama's

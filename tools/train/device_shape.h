@@ -26,6 +26,9 @@ struct ShapeOptions {
   uint64_t most_parameters = 0;  // 0: as many as fit
 };
 
+// "dim 128, hidden 352, 5 layers, 8 heads of 16 (4 key/value), context 512"
+std::string shape_text(const ModelShape& shape);
+
 // Makes a shape, whose sizes are set and all else as it was, one of that family.
 void set_family(ShapeFamily family, ModelShape* shape);
 

@@ -188,7 +188,8 @@ void learn(MergeLearner* learner, size_t n_fixed, const VocabularyOptions& o,
   const size_t wanted = o.vocab_size - n_fixed;
   report->n_merges = learner->learn(wanted, o.min_count, is_reserved);
   report->last_count = learner->last_count();
-  if (report->n_merges < wanted) refuse_few_pairs(report->n_merges, n_fixed, o);
+  if (report->n_merges < wanted && !o.may_be_smaller)
+    refuse_few_pairs(report->n_merges, n_fixed, o);
 }
 
 Vocabulary learn_scored(const WordCounts& counts, const VocabularyOptions& o,
@@ -244,7 +245,7 @@ WholeWords learn_bytes(const WordCounts& counts, size_t n_fixed, const Vocabular
     report->last_count = learnt.last_count;
     report->n_tokens = learnt.n_tokens;
     const size_t n_found = learnt.merged.size() + learnt.words.size();
-    if (n_found < wanted) refuse_few_pairs(n_found, n_fixed, o);
+    if (n_found < wanted && !o.may_be_smaller) refuse_few_pairs(n_found, n_fixed, o);
     return learnt;
   }
   MergeLearner learner = MergeLearner::over_bytes(o.max_token_bytes);

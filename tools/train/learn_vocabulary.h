@@ -19,7 +19,7 @@ struct VocabularyOptions {
   // kTokenizerByteBpe: as GPT-2's: 256 bytes, what was merged, <|endoftext|>. A byte that is no
   // UTF-8 is read as U+FFFD.
   TokenizerType kind = kTokenizerScoredBpe;
-  uint32_t vocab_size = 1024;      // all tokens, exactly; up to kMaxVocab
+  uint32_t vocab_size = 1024;      // all tokens; up to kMaxVocab
   bool splits_digits = true;       // a digit is a token by itself
   bool splits_punctuation = true;  // scored: no token has letters beside what is none
   // Byte-level: tokens for whole words beside merges; a word that is a token is not merged
@@ -30,6 +30,7 @@ struct VocabularyOptions {
                                       // most frequent first; (0, 1]; bytes stand for the others
   uint32_t max_token_bytes = 64;      // of what is merged; up to kMaxTokenBytes
   uint64_t min_count = 2;             // a pair that occurs less is not merged
+  bool may_be_smaller = false;        // where the text's pairs do not suffice, instead of Refused
   size_t most_word_bytes = 32 << 20;  // of all different words; with more, a part of the records is
                                       // learnt from: half of them, a quarter, ..., chosen by hash
 };

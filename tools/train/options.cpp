@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <thread>
 
+#include "device_shape.h"
 #include "error.h"
 #include "files.h"
 #include "targets.h"
@@ -21,7 +22,31 @@ uint32_t number(const Args& args, const char* option, uint32_t fallback, uint32_
   return static_cast<uint32_t>(args.count(option, fallback, low, high));
 }
 
-ModelShape parse_shape(const Args& args, bool is_gpt2) {
+// Throws WrongUsage if one of them is given beside `option`.
+void exclude(const Args& args, const char* option, const std::vector<const char*>& others,
+             const char* why) {
+  for (const char* other : others) {
+    if (args.has(other)) {
+      throw WrongUsage(std::string("options '") + option + "' and '" + other +
+                       "' exclude each other: " + why);
+    }
+  }
+}
+
+VocabularyOptions parse_vocabulary(const Args& args) {
+  VocabularyOptions v;
+  v.vocab_size = number(args, "--vocab", v.vocab_size, 1, kMaxVocab);
+  v.may_be_smaller = !args.has("--vocab");
+  const std::string kind = args.text("--vocab-kind", "scored");
+  if (kind != "scored" && kind != "bytes" && kind != "words") {
+    wrong_value("--vocab-kind", kind, "scored, bytes or words");
+  }
+  if (kind != "scored") v.kind = kTokenizerByteBpe;
+  v.has_whole_words = kind == "words";
+  return v;
+}
+
+ModelShape parse_shape(const Args& args, bool is_gpt2, uint32_t usual_ctx) {
   ModelShape s;
   s.dim = number(args, "--dim", 128, 1, 65536);
   s.n_layers = number(args, "--layers", 5, 1, 4096);
@@ -40,20 +65,13 @@ ModelShape parse_shape(const Args& args, bool is_gpt2) {
   // SwiGLU's two thirds of four times the width, in whole groups.
   const uint32_t hidden = is_gpt2 ? 4 * s.dim : (s.dim * 8 / 3 + 31) / 32 * 32;
   s.hidden_dim = number(args, "--hidden", hidden, 1, 131072);
-  s.n_ctx = number(args, "--ctx", 512, 2, 1u << 20);
+  s.n_ctx = number(args, "--ctx", usual_ctx, 2, 1u << 20);
   s.rope_theta = static_cast<float>(args.real("--rope-theta", 10000, 1, 1e12));
-  if (is_gpt2) {
-    s.norm = kNormLayer;
-    s.biases = kKnownBiases;
-    s.learned_positions = true;
-    s.activation = kActivationGeluTanh;
-    s.gated = false;
-    s.ropes = {std::vector<uint64_t>(s.head_dim / 2)};  // no pair is rotated
-  }
+  set_family(is_gpt2 ? ShapeFamily::kGpt2 : ShapeFamily::kLlama, &s);
   return s;
 }
 
-WeightLayout parse_layout(const Args& args) {
+WeightLayout parse_layout(const Args& args, const char* usual_target) {
   WeightLayout layout;
   const std::string weights = args.text("--weights", "q8");
   const WeightTypeName* type = find_weight_type(weights);
@@ -67,14 +85,14 @@ WeightLayout parse_layout(const Args& args) {
     throw WrongUsage("option '--group' needs '--weights q8' or q4: f32 weights have no scales");
   }
   layout.group = group == "row" ? 0 : static_cast<uint32_t>(std::stoul(group));
-  const std::string name = args.text("--for", "host");
+  const std::string name = args.text("--for", usual_target);
   const Target* target = find_target(name);
   if (!target) wrong_value("--for", name, ("one of " + target_names()).c_str());
   layout.row_tile = target->row_tile;
   return layout;
 }
 
-TrainerOptions parse_trainer(const Args& args, bool is_fine_tuning) {
+TrainerOptions parse_trainer(const Args& args, bool is_fine_tuning, const char* usual_target) {
   TrainerOptions t;
   t.seed = args.count("--seed", 1, 0, UINT64_MAX);
   const uint32_t processors = std::max(1u, std::thread::hardware_concurrency());
@@ -84,7 +102,7 @@ TrainerOptions parse_trainer(const Args& args, bool is_fine_tuning) {
   t.decay_share = args.real("--decay", 1.0, 1e-6, 1.0);
   t.dropout = static_cast<float>(args.real("--dropout", 0, 0, 0.9));
   t.average = static_cast<float>(args.real("--average", 0, 0, 0.999999));
-  t.layout = parse_layout(args);
+  t.layout = parse_layout(args, usual_target);
   t.quantized_share = args.real("--quantized", t.layout.type == kWeightF32 ? 0 : 0.2, 0, 1);
   if (t.layout.type == kWeightF32 && t.quantized_share > 0) {
     throw WrongUsage("option '--quantized' needs '--weights q8' or q4");
@@ -106,16 +124,18 @@ TrainerOptions parse_trainer(const Args& args, bool is_fine_tuning) {
 
 std::vector<Option> option_names() {
   return {
-      {"-o", true},        {"--tokenizer", true}, {"--from", true},       {"--family", true},
-      {"--dim", true},     {"--layers", true},    {"--heads", true},      {"--kv-heads", true},
-      {"--hidden", true},  {"--ctx", true},       {"--rope-theta", true}, {"--steps", true},
-      {"--minutes", true}, {"--epochs", true},    {"--batch", true},      {"--rate", true},
-      {"--warm-up", true}, {"--decay", true},     {"--optimizer", true},  {"--weight-decay", true},
-      {"--clip", true},    {"--beta2", true},     {"--dropout", true},    {"--average", true},
-      {"--weights", true}, {"--group", true},     {"--for", true},        {"--quantized", true},
-      {"--f32", true},     {"--held-out", true},  {"--records", true},    {"--seed", true},
-      {"--threads", true}, {"--isa", true},       {"--log", true},        {"--checkpoint", true},
-      {"--every", true},   {"--evaluate", true},  {"--resume", false},    {"--plan", false}};
+      {"-o", true},           {"--tokenizer", true},    {"--vocab", true},   {"--vocab-kind", true},
+      {"--board", true},      {"--flash", true},        {"--ram", true},     {"--page", true},
+      {"--from", true},       {"--family", true},       {"--dim", true},     {"--layers", true},
+      {"--heads", true},      {"--kv-heads", true},     {"--hidden", true},  {"--ctx", true},
+      {"--rope-theta", true}, {"--steps", true},        {"--minutes", true}, {"--epochs", true},
+      {"--batch", true},      {"--rate", true},         {"--warm-up", true}, {"--decay", true},
+      {"--optimizer", true},  {"--weight-decay", true}, {"--clip", true},    {"--beta2", true},
+      {"--dropout", true},    {"--average", true},      {"--weights", true}, {"--group", true},
+      {"--for", true},        {"--quantized", true},    {"--f32", true},     {"--held-out", true},
+      {"--records", true},    {"--seed", true},         {"--threads", true}, {"--isa", true},
+      {"--log", true},        {"--checkpoint", true},   {"--every", true},   {"--evaluate", true},
+      {"--resume", false},    {"--plan", false}};
 }
 
 Options parse_options(const Args& args) {
@@ -127,18 +147,26 @@ Options parse_options(const Args& args) {
   o.tokenizer = args.text("--tokenizer", "");
   o.from = args.text("--from", "");
   if (!o.from.empty()) {
-    for (const char* option : {"--tokenizer", "--family", "--dim", "--layers", "--heads",
-                               "--kv-heads", "--hidden", "--rope-theta"}) {
-      if (args.has(option)) {
-        throw WrongUsage(std::string("options '--from' and '") + option +
-                         "' exclude each other: the model says that");
-      }
-    }
+    exclude(args, "--from",
+            {"--tokenizer", "--vocab", "--vocab-kind", "--family", "--dim", "--layers", "--heads",
+             "--kv-heads", "--hidden", "--rope-theta", "--board", "--flash", "--ram"},
+            "the model says that");
+  }
+  if (!o.tokenizer.empty()) {
+    exclude(args, "--tokenizer", {"--vocab", "--vocab-kind"}, "no vocabulary is learnt then");
+  }
+  o.vocabulary = parse_vocabulary(args);
+  o.device = device_of(args);
+  for (const char* option : {"--board", "--flash", "--ram"}) {
+    if (!args.has(option)) continue;
+    o.has_device = true;
+    exclude(args, option, {"--dim", "--layers", "--heads", "--kv-heads", "--hidden"},
+            "the shape is found for the device");
   }
   const std::string family = args.text("--family", "llama");
   if (family != "llama" && family != "gpt2") wrong_value("--family", family, "llama or gpt2");
   o.is_gpt2 = family == "gpt2";
-  o.shape = parse_shape(args, o.is_gpt2);
+  o.shape = parse_shape(args, o.is_gpt2, o.has_device ? ShapeOptions().n_ctx : 512);
   o.n_ctx = args.has("--ctx") ? o.shape.n_ctx : 0;
   if (args.has("--steps") + args.has("--minutes") + args.has("--epochs") > 1) {
     throw WrongUsage("options '--steps', '--minutes' and '--epochs' exclude each other");
@@ -147,16 +175,16 @@ Options parse_options(const Args& args) {
   o.minutes = args.real("--minutes", 0, 1e-3, 1e7);
   o.epochs = args.real("--epochs", 0, 1e-6, 1e9);
   if (o.steps == 0 && !(o.minutes > 0) && !(o.epochs > 0)) o.epochs = 10;
-  o.trainer = parse_trainer(args, !o.from.empty());
-  o.held_out = args.real("--held-out", 0.01, 0, 0.5);
-  const std::string records = args.text("--records", "marks");
-  if (records != "marks" && records != "lines" && records != "files") {
-    wrong_value("--records", records, "marks, lines or files");
-  }
-  o.records = records == "marks"   ? RecordRule::kMarks
-              : records == "lines" ? RecordRule::kLines
-                                   : RecordRule::kFiles;
+  // Rows in tiles of four suit all microcontrollers.
+  const char* usual_target = o.device.board ? o.device.board->target
+                             : o.has_device ? "arm"
+                                            : "host";
+  o.trainer = parse_trainer(args, !o.from.empty(), usual_target);
+  o.records.held_out = args.real("--held-out", 0.01, 0, 0.5);
+  o.records.by = records_by(args.text("--records", "marks"), "--records");
+  o.records.seed = o.trainer.seed;
   o.log = args.text("--log", "");
+  o.page = args.text("--page", "");
   o.checkpoint = args.text("--checkpoint", o.output + ".train");
   o.f32_output = args.text("--f32", "");
   o.checkpoint_minutes = args.real("--every", 5, 0, 1e6);
@@ -164,7 +192,7 @@ Options parse_options(const Args& args) {
   o.resume = args.has("--resume");
   o.plan_only = args.has("--plan");
   o.isa = args.text("--isa", "");
-  const std::vector<std::string> outputs = {o.output, o.checkpoint, o.log, o.f32_output};
+  const std::vector<std::string> outputs = {o.output, o.checkpoint, o.log, o.page, o.f32_output};
   for (size_t i = 0; i < outputs.size(); ++i) {
     std::vector<std::string> others = o.texts;
     others.push_back(o.from);
@@ -217,7 +245,7 @@ std::string settings_of(const Options& o, const ModelShape& s) {
   count("weights", t.layout.type);
   count("group", t.layout.group);
   real("quantized", t.quantized_share);
-  real("held-out", o.held_out);
+  real("held-out", o.records.held_out);
   return text;
 }
 

@@ -8,21 +8,28 @@
 
 #include "args.h"
 #include "corpus.h"
+#include "device.h"
 #include "image.h"
+#include "learn_vocabulary.h"
+#include "text_records.h"
 #include "trainer.h"
 
 namespace thimble::tools::train {
 
 struct Options {
   std::vector<std::string> texts;
-  std::string output, tokenizer, from, log, checkpoint, f32_output;
+  std::string output, tokenizer, from, log, page, checkpoint, f32_output;
   bool is_gpt2 = false, resume = false, plan_only = false;
-  ModelShape shape;    // with a vocab_size of 0
+  TextRecordsOptions records;
+  VocabularyOptions vocabulary;  // to learn, where neither `tokenizer` nor `from` is given
+  ModelShape shape;              // with a vocab_size of 0
+  // What the shape has to fit; where it is given, of `shape` count n_ctx and rope_theta only.
+  bool has_device = false;
+  Device device;
   uint32_t n_ctx = 0;  // as it was given; 0: it was not
   uint64_t steps = 0;
   double minutes = 0, epochs = 0;  // one of the three is not 0
-  double held_out = 0.01, checkpoint_minutes = 5;
-  RecordRule records = RecordRule::kMarks;
+  double checkpoint_minutes = 5;
   uint64_t evaluate_every = 0;  // 0: some twenty times a run
   TrainerOptions trainer;
   std::string isa;

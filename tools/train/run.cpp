@@ -4,18 +4,40 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <limits>
+#include <memory>
+#include <vector>
 
+#include "crc32.h"
+#include "device_shape.h"
 #include "engine.h"
 #include "error.h"
+#include "files.h"
 #include "interrupt.h"
-#include "log.h"
+#include "loss_page.h"
 #include "model_writer.h"
 #include "sample.h"
 #include "size_text.h"
+#include "status_line.h"
+#include "training_log.h"
+#include "vocabulary.h"
 #include "weight_types.h"
 
 namespace thimble::tools::train {
 namespace {
+
+uint32_t checksum_of(const Vocabulary& vocabulary) {
+  const ImageInMemory image = image_of_vocabulary(vocabulary);
+  return crc32(0, image.data(), image.bytes);
+}
+
+// Of the steps since something was told.
+struct StepSums {
+  double loss = 0, seconds = 0;
+  uint64_t steps = 0, tokens = 0;
+  double mean_loss() const { return loss / static_cast<double>(steps); }
+  double tokens_per_second() const { return static_cast<double>(tokens) / seconds; }
+};
 
 class Run {
  public:
@@ -26,31 +48,40 @@ class Run {
         vocabulary_(vocabulary),
         corpus_(corpus),
         trainer_(*trainer),
-        settings_(settings_of(options, shape) +
-                  format("texts %08x\nkernels %s\n", corpus.checksum(), options.isa.c_str())) {}
+        settings_(settings_of(options, shape) + format("tokenizer %08x\ntexts %08x\nkernels %s\n",
+                                                       checksum_of(vocabulary), corpus.checksum(),
+                                                       options.isa.c_str())) {}
 
   // Returns the exit code.
   int go() {
-    if (options_.resume) trainer_.load(options_.checkpoint, settings_);
+    if (options_.resume) {
+      trainer_.load(options_.checkpoint, settings_);
+      has_checkpoint_ = true;
+    }
     plan_steps();
-    Log log(options_.log, trainer_.state().step);
+    log_ = options_.resume ? std::make_unique<TrainingLog>(options_.log, trainer_.state().step)
+                           : std::make_unique<TrainingLog>(options_.log);
     const Interrupt interrupt;
     const double before = trainer_.state().seconds;
     const Stopwatch watch;
     double saved = 0;
     while (!is_done() && interrupt.signal() == 0) {
-      one_step(&log);
-      RunState& state = trainer_.state();
-      state.seconds = before + watch.seconds();
+      one_step();
+      trainer_.state().seconds = before + watch.seconds();
       plan_steps();
-      if (measures_now()) measure(&log);
-      if (watch.seconds() - saved >= options_.checkpoint_minutes * 60 && !is_done()) {
-        trainer_.save(options_.checkpoint, settings_);
+      writing([&] {
+        if (is_each(kMeasurements, options_.evaluate_every)) {
+          measure();
+        } else if (is_each(kRows, 0)) {
+          add_row(kNotMeasured);
+        }
+        if (watch.seconds() - saved < options_.checkpoint_minutes * 60 || is_done()) return;
+        save();
         saved = watch.seconds();
-      }
+      });
     }
-    log.clear();
-    trainer_.save(options_.checkpoint, settings_);
+    line_.clear();
+    writing([&] { save(); });
     if (!is_done()) {
       std::fprintf(stderr,
                    "interrupted at step %llu; the run is in %s: the same command with "
@@ -59,12 +90,34 @@ class Run {
                    options_.checkpoint.c_str());
       return exit_code(interrupt);
     }
-    write(options_.output, options_.trainer.layout);
-    if (!options_.f32_output.empty()) write(options_.f32_output, {kWeightF32, 0, 16});
+    writing([&] {
+      write(options_.output, options_.trainer.layout);
+      if (!options_.f32_output.empty()) write(options_.f32_output, {kWeightF32, 0, 16});
+    });
     return 0;
   }
 
  private:
+  static constexpr double kNotMeasured = std::numeric_limits<double>::quiet_NaN();
+  static constexpr uint64_t kMeasurements = 20, kRows = 1000;  // in a run
+
+  void save() {
+    trainer_.save(options_.checkpoint, settings_);
+    has_checkpoint_ = true;
+  }
+
+  // A disk that is full says what is not lost.
+  template <class F>
+  void writing(F f) const {
+    try {
+      f();
+    } catch (const Refused& refused) {
+      if (!has_checkpoint_) throw;
+      throw Refused(std::string(refused.what()) + "; the run is in " + options_.checkpoint +
+                    " as it was saved last: the same command with --resume goes on");
+    }
+  }
+
   bool is_done() const {
     return trainer_.state().total_steps > 0 &&
            trainer_.state().step >= trainer_.state().total_steps;
@@ -96,7 +149,7 @@ class Run {
         share >= 1 ? state.step : std::max(state.step + 1, static_cast<uint64_t>(steps));
   }
 
-  void one_step(Log* log) {
+  void one_step() {
     const Stopwatch watch;
     report_ = trainer_.step();
     if (!std::isfinite(report_.loss) || !std::isfinite(report_.norm)) {
@@ -105,49 +158,67 @@ class Run {
                  "stays. Expected a lower --rate",
                  static_cast<unsigned long long>(trainer_.state().step)));
     }
-    loss_sum_ += report_.loss;
-    ++loss_count_;
-    tokens_ += report_.tokens;
-    seconds_ += watch.seconds();
-    log->progress(row());
+    for (StepSums* sums : {&since_line_, &since_row_}) {
+      sums->loss += report_.loss;
+      ++sums->steps;
+      sums->tokens += report_.tokens;
+      sums->seconds += watch.seconds();
+    }
+    line_.pass(status());
   }
 
-  bool measures_now() const {
+  // So many times a run, or every so many steps; always at its end.
+  bool is_each(uint64_t times, uint64_t steps) const {
+    constexpr uint64_t kUnknownTotal = 2000;
     const RunState& state = trainer_.state();
     if (is_done()) return true;
-    const uint64_t total = state.total_steps > 0 ? state.total_steps : 2000;
-    const uint64_t every =
-        options_.evaluate_every > 0 ? options_.evaluate_every : std::max<uint64_t>(1, total / 20);
-    return state.step % every == 0;
+    const uint64_t total = state.total_steps > 0 ? state.total_steps : kUnknownTotal;
+    return state.step % (steps > 0 ? steps : std::max<uint64_t>(1, total / times)) == 0;
   }
 
-  void measure(Log* log) {
-    LogRow now = row();
+  void measure() {
+    Status now = status();
     if (corpus_.held_out_tokens() > 0) {
       const double nll = trainer_.evaluate();
       now.held_out = nll / static_cast<double>(corpus_.held_out_tokens());
       now.bits_per_byte = nll / std::log(2.0) / static_cast<double>(corpus_.held_out_bytes());
     }
-    log->row(now);
-    log->sample(sample_text(shape_, vocabulary_, trainer_.rows(), 40, trainer_.state().step));
-    loss_sum_ = seconds_ = 0;
-    loss_count_ = tokens_ = 0;
+    line_.stay(now);
+    since_line_ = {};
+    samples_.push_back({now.step, sample_text(shape_, vocabulary_, trainer_.rows(), 40, now.step)});
+    line_.sample(samples_.back().text);
+    add_row(now.held_out >= 0 ? now.bits_per_byte : kNotMeasured);
+    if (!options_.page.empty()) write_page();
   }
 
-  LogRow row() const {
+  Status status() const {
     const RunState& state = trainer_.state();
-    LogRow row{};
-    row.step = state.step;
-    row.total_steps = state.total_steps;
-    row.epoch = static_cast<double>(state.epoch) +
+    Status now{};
+    now.step = state.step;
+    now.total_steps = state.total_steps;
+    now.epoch = static_cast<double>(state.epoch) +
                 static_cast<double>(state.at) / static_cast<double>(corpus_.windows().size());
-    row.loss = loss_sum_ / static_cast<double>(loss_count_);
-    row.held_out = -1;
-    row.rate = static_cast<double>(report_.rate);
-    row.norm = report_.norm;
-    row.tokens_per_second = static_cast<double>(tokens_) / seconds_;
-    row.seconds = state.seconds;
-    return row;
+    now.loss = since_line_.mean_loss();
+    now.held_out = -1;
+    now.tokens_per_second = since_line_.tokens_per_second();
+    now.seconds = state.seconds;
+    return now;
+  }
+
+  void add_row(double heldout_bits) {
+    const RunState& state = trainer_.state();
+    log_->add({state.step, state.tokens, since_row_.mean_loss(), heldout_bits,
+               static_cast<double>(report_.rate), since_row_.tokens_per_second(), state.seconds});
+    since_row_ = {};
+  }
+
+  void write_page() const {
+    const size_t slash = options_.output.rfind('/');
+    const std::string what = shape_text(shape_) + format(", vocabulary %u", shape_.vocab_size);
+    OutputFile file(options_.page);
+    write_loss_page({options_.output.substr(slash + 1), what, log_->rows(), samples_},
+                    [&](const std::string& text) { file.write(text.data(), text.size()); });
+    file.commit();
   }
 
   void write(const std::string& path, const WeightLayout& layout) const {
@@ -164,8 +235,11 @@ class Run {
   Trainer& trainer_;
   std::string settings_;
   StepReport report_;
-  double loss_sum_ = 0, seconds_ = 0;  // since the last row
-  uint64_t loss_count_ = 0, tokens_ = 0;
+  StepSums since_line_, since_row_;
+  StatusLine line_;
+  std::unique_ptr<TrainingLog> log_;
+  std::vector<TrainingSample> samples_;  // since the run was started, or resumed
+  bool has_checkpoint_ = false;
 };
 
 }  // namespace

@@ -2,6 +2,8 @@
 #include "train/text_records.h"
 
 #include <algorithm>
+#include <filesystem>
+#include <system_error>
 #include <unordered_set>
 #include <utility>
 
@@ -66,12 +68,21 @@ RecordsBy records_by(const std::string& name, const std::string& option) {
   if (name == "marks") return RecordsBy::kMarks;
   if (name == "files") return RecordsBy::kFiles;
   if (name == "lines") return RecordsBy::kLines;
-  throw WrongUsage(option + ": found '" + name + "', expected marks, files or lines");
+  throw WrongUsage("option '" + option + "' is '" + name + "', expected marks, lines or files");
+}
+
+std::string names_of(const std::vector<std::string>& paths) {
+  if (paths.empty()) return "no file";
+  return paths[0] + (paths.size() > 1 ? format(" and %zu more", paths.size() - 1) : std::string());
 }
 
 TextRecords::TextRecords(const std::vector<std::string>& paths, const TextRecordsOptions& options) {
   std::unordered_set<std::string_view, TextHash> seen;
   for (const std::string& path : paths) {
+    std::error_code none;
+    if (std::filesystem::is_regular_file(path, none) && std::filesystem::is_empty(path, none)) {
+      throw Refused(path + ": is empty (0 bytes), expected a text");
+    }
     files_.push_back(std::make_unique<MappedFile>(path));
     const MappedFile& file = *files_.back();
     const std::string_view text(reinterpret_cast<const char*>(file.data()), file.size());
@@ -87,12 +98,11 @@ TextRecords::TextRecords(const std::vector<std::string>& paths, const TextRecord
     file.forget();
   }
   if (training_.empty() && held_out_.empty()) {
-    const std::string others =
-        paths.size() > 1 ? format(" and %zu more", paths.size() - 1) : std::string();
-    throw Refused((paths.empty() ? std::string("no file") : paths[0] + others) +
-                  ": found no text, only white space" +
-                  (options.by == RecordsBy::kMarks ? " and <|endoftext|> marks" : ""));
+    throw Refused(names_of(paths) + ": found only white space" +
+                  (options.by == RecordsBy::kMarks ? " and <|endoftext|> marks" : "") +
+                  ", expected a text");
   }
+  if (options.by == RecordsBy::kMarks) find_mid_stories();
   fill_empty_side(options);
 }
 
@@ -100,11 +110,11 @@ void TextRecords::add(std::string_view record, const TextRecordsOptions& options
   bool continues = false;
   while (options.max_record_bytes > 0 && record.size() > options.max_record_bytes) {
     const size_t n = piece_bytes(record, options.max_record_bytes);
-    add_piece({record.substr(0, n), continues}, options);
+    add_piece({record.substr(0, n), continues, true}, options);
     record.remove_prefix(n);
     continues = true;
   }
-  add_piece({record, continues}, options);
+  add_piece({record, continues, false}, options);
 }
 
 void TextRecords::add_piece(TextRecord piece, const TextRecordsOptions& options) {
@@ -112,6 +122,25 @@ void TextRecords::add_piece(TextRecord piece, const TextRecordsOptions& options)
   (is_held_out ? held_out_ : training_).push_back(piece);
   (is_held_out ? held_out_bytes_ : training_bytes_) += piece.text.size();
   pieces_ += piece.continues;
+}
+
+void TextRecords::find_mid_stories() {
+  constexpr uint64_t kFewOf = 10;
+  uint64_t n_begin = 0, n_lower = 0;
+  const auto is_lower = [](const TextRecord& record) {
+    return !record.continues && record.text[0] >= 'a' && record.text[0] <= 'z';
+  };
+  for (const auto* side : {&training_, &held_out_}) {
+    for (const TextRecord& record : *side) {
+      n_begin += !record.continues;
+      n_lower += is_lower(record);
+    }
+  }
+  if (n_lower * kFewOf > n_begin) return;
+  mid_stories_ = n_lower;
+  for (auto* side : {&training_, &held_out_}) {
+    for (TextRecord& record : *side) record.continues |= is_lower(record);
+  }
 }
 
 void TextRecords::fill_empty_side(const TextRecordsOptions& options) {
@@ -140,6 +169,10 @@ std::string TextRecords::summary() const {
       format("%zu records to train on (%llu bytes), %zu held out (%llu bytes)", training_.size(),
              count(training_bytes_), held_out_.size(), count(held_out_bytes_));
   if (pieces_ > 0) text += format("; %llu of them continue one that was cut", count(pieces_));
+  if (mid_stories_ > 0) {
+    text += format("; %llu begin in mid-story (lower-case) and teach no beginning",
+                   count(mid_stories_));
+  }
   if (duplicates_ > 0) {
     text += format("; %llu came again and count once (%llu bytes)", count(duplicates_),
                    count(duplicate_bytes_));

@@ -16,7 +16,7 @@ namespace thimble::tools::train {
 
 enum class RecordsBy { kMarks, kFiles, kLines };
 
-// "marks", "files" or "lines"; throws WrongUsage, naming `option`.
+// "marks", "lines" or "files"; throws WrongUsage, naming `option`.
 RecordsBy records_by(const std::string& name, const std::string& option);
 
 struct TextRecordsOptions {
@@ -25,13 +25,18 @@ struct TextRecordsOptions {
   double held_out = 0.02;  // share of the records, [0, 1)
   uint64_t seed = 0;       // decides which ones
   // Longer records are cut, at the last empty line of a piece's second half, else at a line's, a
-  // word's or a character's end: so a book, too, has something to hold out. 0: none is.
-  size_t max_record_bytes = 65536;
+  // word's or a character's end: so a book, too, has something to hold out. 0: none is. Pieces that
+  // are trained on side by side are put together again, so small ones cost nothing.
+  size_t max_record_bytes = 4096;
 };
+
+// "a.txt", or "a.txt and 2 more".
+std::string names_of(const std::vector<std::string>& paths);
 
 struct TextRecord {
   std::string_view text;  // in a mapped file
   bool continues;         // begins where another one was cut, so not as a text does
+  bool goes_on;           // was cut at its end: another one continues it
 };
 
 // The files stay mapped, and pages that were read can be dropped, so texts may be larger than
@@ -40,6 +45,10 @@ struct TextRecord {
 // A record is held out by its own text and the seed, whatever else is there: another file moves
 // none. Only where that leaves a side empty is one moved there, if there are two; a single one is
 // trained on.
+//
+// Where at most a tenth of the records between marks begin with a lower-case letter, those begin in
+// mid-story: something cut them before. They count as such that continue another one, so that they
+// teach no false beginnings. Where more do, it is how texts begin here.
 class TextRecords {
  public:
   // Throws Refused: a file that cannot be mapped or is empty, is UTF-16 or UTF-32, or if there is
@@ -54,7 +63,8 @@ class TextRecords {
   uint64_t held_out_bytes() const { return held_out_bytes_; }
   uint64_t duplicates() const { return duplicates_; }  // left out
   uint64_t duplicate_bytes() const { return duplicate_bytes_; }
-  uint64_t pieces() const { return pieces_; }  // records that continue another one
+  uint64_t pieces() const { return pieces_; }            // records that continue another one
+  uint64_t mid_stories() const { return mid_stories_; }  // that begin in mid-story
 
   // What is to be told: one line, without a line break.
   std::string summary() const;
@@ -67,12 +77,13 @@ class TextRecords {
  private:
   void add(std::string_view record, const TextRecordsOptions& options);
   void add_piece(TextRecord piece, const TextRecordsOptions& options);
+  void find_mid_stories();
   void fill_empty_side(const TextRecordsOptions& options);
 
   std::vector<std::unique_ptr<MappedFile>> files_;
   std::vector<TextRecord> training_, held_out_;
   uint64_t training_bytes_ = 0, held_out_bytes_ = 0;
-  uint64_t duplicates_ = 0, duplicate_bytes_ = 0, pieces_ = 0;
+  uint64_t duplicates_ = 0, duplicate_bytes_ = 0, pieces_ = 0, mid_stories_ = 0;
   std::vector<std::string> oddities_;
 };
 

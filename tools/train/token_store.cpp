@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "token_store.h"
 
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -18,14 +19,24 @@ namespace {
   throw Refused(folder + ": no room for the tokens of the texts: " + std::strerror(errno));
 }
 
+// -1, with errno, if there can be none.
+int open_nameless(const std::string& folder) {
+#ifdef O_TMPFILE
+  const int nameless = open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+  if (nameless >= 0) return nameless;
+#endif
+  std::string path = folder + "/.tokens-XXXXXX";
+  const int fd = mkstemp(path.data());
+  if (fd >= 0) unlink(path.c_str());  // it lives on until it is closed
+  return fd;
+}
+
 }  // namespace
 
 TokenStore::TokenStore(const std::string& folder, uint32_t vocab_size)
     : folder_(folder), is_wide_(vocab_size > 65536) {
-  std::string path = folder + "/.tokens-XXXXXX";
-  const int fd = mkstemp(path.data());
+  const int fd = open_nameless(folder);
   if (fd < 0) refuse(folder_);
-  unlink(path.c_str());  // it lives on until it is closed
   file_.reset(fdopen(fd, "w+b"));
   if (!file_) {
     close(fd);

@@ -141,7 +141,7 @@ TrainingLog::TrainingLog(const std::string& path) : path_(path) {
 
 TrainingLog::TrainingLog(const std::string& path, uint64_t resumed_step) : path_(path) {
   std::error_code error;
-  if (std::filesystem::exists(path, error)) {
+  if (!path.empty() && std::filesystem::exists(path, error)) {
     rows_ = parse_training_log(path, read_text(path), true);
     const auto is_later = [&](const TrainingRow& row) { return row.step > resumed_step; };
     rows_.erase(std::find_if(rows_.begin(), rows_.end(), is_later), rows_.end());
@@ -155,6 +155,7 @@ TrainingLog::~TrainingLog() {
 
 // Writes what is there anew, in one step, so that no moment is without the rows before.
 void TrainingLog::start() {
+  if (path_.empty()) return;
   std::string text = csv_header();
   for (const TrainingRow& row : rows_) text += csv_line(row);
   OutputFile file(path_);
@@ -166,7 +167,8 @@ void TrainingLog::start() {
 
 void TrainingLog::add(const TrainingRow& row) {
   const std::string line = csv_line(row);
-  if (std::fwrite(line.data(), 1, line.size(), file_) != line.size() || std::fflush(file_) != 0) {
+  if (file_ &&
+      (std::fwrite(line.data(), 1, line.size(), file_) != line.size() || std::fflush(file_) != 0)) {
     throw Refused(path_ + ": cannot be written: " + std::strerror(errno));
   }
   rows_.push_back(row);

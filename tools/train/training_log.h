@@ -35,7 +35,8 @@ std::vector<TrainingRow> parse_training_log(const std::string& path, const std::
 // killed loses none.
 class TrainingLog {
  public:
-  // A new file. Throws Refused, as add() does when the disk is full.
+  // A new file; "": none, the rows are only kept. Throws Refused, as add() does when the disk is
+  // full.
   explicit TrainingLog(const std::string& path);
   // Goes on with a file from a checkpoint of that step: rows after it are dropped, since they come
   // again. A file that is not there is a new one. Also throws what parse_training_log throws.
