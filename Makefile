@@ -135,6 +135,11 @@ $(BUILD)/obj/tests/%.o: tests/%.c
 run: all ## tell a story with the model in models/ (MODEL=FILE for another)
 	$(Q)$(BUILD)/thimble run $(MODEL) -p "Once upon a time" -n 200 -t 0.7 --top-p 0.9 --seed 7 --stats
 
+# The board is one of tests/firmware/boards.sh.
+.PHONY: emulate
+emulate: all ## the README's example with MODEL=FILE on an emulated board (BOARD=cortex-m4f)
+	$(Q)tests/emulate.sh $(BUILD)/thimble $(MODEL) $(BOARD)
+
 # ---- Testing ------------------------------------------------------------------------------
 
 .PHONY: doctest
@@ -228,6 +233,7 @@ test-builds: ## one logits hash from g++ and clang++, -O0 and -O3, every ISA, ev
 
 .PHONY: test-firmware
 test-firmware: test-hosted test-boards ## the same bits from every kernel table, elsewhere under Linux, and on boards
+	tests/check_own_text.sh $(BUILD)/thimble
 
 .PHONY: test-hosted
 test-hosted: all $(BUILD)/family_models ## its first half: this machine's tables, Linux programs for Arm and RISC-V (emulated)
