@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
 // thimble train: from texts to a model file.
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <system_error>
 
 #include "args.h"
 #include "error.h"
@@ -82,7 +84,7 @@ What it writes
   --f32 FILE           the same weights in float32, too
   --log FILE.csv       losses, rate and speed as they were, a thousand rows
   --page FILE.html     the same as curves, with samples, in a page that needs no network: anew each
-                       time that it measures
+                       time that it measures. What was before --resume it has from --log
   --evaluate N         measures on the held-out text every N steps; default: 20 times
   --checkpoint FILE    where the run is saved; default OUT.train
   --every M            minutes between two saves; default 5
@@ -114,14 +116,25 @@ std::string model_line(const ModelShape& shape) {
                 shape.vocab_size, static_cast<unsigned long long>(count_parameters(shape)));
 }
 
-void print_plan(const Options& options, const Ground& ground, const train::TrainerMemory& m) {
+// Of a record, and of the windows that it may come to with a byte a token.
+uint64_t most_bytes_of_places(const TextRecords& texts, uint32_t n_ctx) {
+  const uint64_t n = texts.training().size() + texts.held_out().size();
+  const uint64_t bytes = texts.training_bytes() + texts.held_out_bytes();
+  const uint64_t windows = n + bytes / std::max(1u, n_ctx / 2);
+  return n * sizeof(train::TextRecord) + windows * (sizeof(train::Window) + sizeof(uint32_t));
+}
+
+void print_plan(const Options& options, const TextRecords& texts, const Ground& ground,
+                const train::TrainerMemory& m) {
+  const uint64_t places = most_bytes_of_places(texts, ground.n_ctx);
   print_text(ground.told + model_line(ground.shape) + "\nmemory for training\n");
   print_line("weights, packed ones too", m.weights);
   print_line("gradients", m.gradients);
   print_line("optimizer", m.optimizer);
   print_line("activations", m.activations);
+  print_line("places of the text, at most", places);
   print_line("program, samples, at most", m.rest);
-  print_line("= RAM", m.total());
+  print_line("= RAM", m.total() + places);
   print_text("The texts' tokens lie in a file beside the model to be, which has no name.\n");
   const train::ShapeOptions session = shape_options(options, ground.shape);
   const train::ShapeNeeds needs = needs_of(ground.shape, &ground.vocabulary, session);
@@ -131,6 +144,20 @@ void print_plan(const Options& options, const Ground& ground, const train::Train
   print_line("= flash, at most", needs.flash.total());
   print_line("arena", needs.ram.arena);
   print_line("= RAM, at most", needs.ram.total());
+}
+
+// Before anything takes long.
+void look_for_checkpoint(const Options& options) {
+  std::error_code none;
+  const bool exists = std::filesystem::exists(options.checkpoint, none);
+  if (options.resume && !exists) {
+    throw Refused(options.checkpoint +
+                  ": is not there, expected a run that was saved; without --resume it begins anew");
+  }
+  if (!options.resume && !options.plan_only && exists) {
+    std::fprintf(stderr, "note: %s is there; --resume goes on with it, this run replaces it\n",
+                 options.checkpoint.c_str());
+  }
 }
 
 void add_texts(const TextRecords& texts, const Options& options, Corpus* corpus) {
@@ -151,6 +178,7 @@ int train_verb(const Words& words) {
                      "', expected plain, avx2 or avx512, and a processor that has it");
   }
   options.isa = kernels->name;
+  look_for_checkpoint(options);
   auto texts = std::make_unique<TextRecords>(options.texts, options.records);
   for (const std::string& oddity : texts->oddities()) {
     std::fprintf(stderr, "note: %s\n", oddity.c_str());
@@ -159,7 +187,7 @@ int train_verb(const Words& words) {
   options.trainer.n_ctx = ground.n_ctx;
   const Parameters parameters(ground.shape);
   if (options.plan_only) {
-    print_plan(options, ground, Trainer::memory(parameters, *kernels, options.trainer));
+    print_plan(options, *texts, ground, Trainer::memory(parameters, *kernels, options.trainer));
     return 0;
   }
   std::fprintf(stderr, "texts  %s\n%s%s", texts->summary().c_str(), ground.told.c_str(),

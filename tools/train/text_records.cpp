@@ -165,9 +165,9 @@ void TextRecords::fill_empty_side(const TextRecordsOptions& options) {
 
 std::string TextRecords::summary() const {
   const auto count = [](uint64_t n) { return static_cast<unsigned long long>(n); };
-  std::string text =
-      format("%zu records to train on (%llu bytes), %zu held out (%llu bytes)", training_.size(),
-             count(training_bytes_), held_out_.size(), count(held_out_bytes_));
+  std::string text = format("%zu record%s to train on (%llu bytes), %zu held out (%llu bytes)",
+                            training_.size(), training_.size() == 1 ? "" : "s",
+                            count(training_bytes_), held_out_.size(), count(held_out_bytes_));
   if (pieces_ > 0) text += format("; %llu of them continue one that was cut", count(pieces_));
   if (mid_stories_ > 0) {
     text += format("; %llu begin in mid-story (lower-case) and teach no beginning",
