@@ -6,7 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <cmath>
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
@@ -15,7 +15,7 @@
 
 #include "doctest/doctest.h"
 #include "engine.h"
-#include "opened_model.h"
+#include "train/options.h"
 #include "train/training_log.h"
 #include "train_case.h"
 
@@ -91,6 +91,26 @@ TEST_CASE("train: a run goes on with its own vocabulary only") {
   changed.replace(changed.find("Once"), 4, "Then");
   folder.write("a.txt", changed);
   CHECK(train(folder, text, {"--resume"}).err.find("belongs to another run") != std::string::npos);
+}
+
+TEST_CASE("train: a short text has steps enough to learn from") {
+  CHECK(tools::train::usual_batch(1) == 2048);
+  CHECK(tools::train::usual_batch(300000) == 4687);
+  CHECK(tools::train::usual_batch(uint64_t{1} << 40) == 16384);
+  // The rate gets to its height, however few the steps are, unless --warm-up says otherwise.
+  const TestFolder folder;
+  const std::string text = folder.write("a.txt", small_stories(60)), log = folder / "a.csv";
+  const auto highest_rate = [&](const tools::Words& more) {
+    REQUIRE(train(folder, text, more).code == 0);
+    double highest = 0;
+    for (const tools::train::TrainingRow& row :
+         tools::train::parse_training_log(log, bytes_of(log))) {
+      highest = std::max(highest, row.learning_rate);
+    }
+    return highest;
+  };
+  CHECK(highest_rate({"--log", log, "--rate", "0.01"}) > 0.007);
+  CHECK(highest_rate({"--log", log, "--rate", "0.01", "--warm-up", "99"}) < 0.001);
 }
 
 TEST_CASE("train: odd texts work") {

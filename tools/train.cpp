@@ -60,10 +60,10 @@ How long, and how
   --steps N, --minutes M or --epochs E
                        default: 10 epochs. What comes of minutes depends on the clock, all else
                        only on texts, options and the kind of processor
-  --batch N            tokens a step, at least; default 16384
+  --batch N            tokens a step, at least; default 16384, of short texts down to 2048
   --rate R             of learning, at its highest; default 0.02 with muon, 0.004 with adamw, a tenth
                        of that with --from
-  --warm-up N          steps until it is there; default 100
+  --warm-up N          steps until it is there; default 100, a tenth of them all at most
   --decay SHARE        of the steps in which it falls to zero, the last ones; default 1
   --optimizer NAME     muon (default; AdamW for embeddings and norms) or adamw
   --weight-decay D     of matrices; default 0.1
@@ -198,6 +198,9 @@ int train_verb(const Words& words) {
   Corpus corpus(model, options.trainer.n_ctx, folder);
   add_texts(*texts, options, &corpus);
   texts.reset();  // its memory is the run's
+  if (options.trainer.batch_tokens == 0) {
+    options.trainer.batch_tokens = train::usual_batch(corpus.epoch_tokens());
+  }
   Trainer trainer(parameters, *kernels, corpus, options.trainer);
   if (ground.from) {
     read_rows(parameters, rows_of_model(ground.from->model()), trainer.weights());

@@ -97,8 +97,9 @@ TrainerOptions parse_trainer(const Args& args, bool is_fine_tuning, const char* 
   t.seed = args.count("--seed", 1, 0, UINT64_MAX);
   const uint32_t processors = std::max(1u, std::thread::hardware_concurrency());
   t.threads = number(args, "--threads", std::min(processors, 64u), 1, 256);
-  t.batch_tokens = number(args, "--batch", 16384, 1, 1u << 28);
+  t.batch_tokens = number(args, "--batch", 0, 1, 1u << 28);
   t.warm_up = args.count("--warm-up", 100, 0, UINT32_MAX);
+  t.warm_up_share = args.has("--warm-up") ? 0 : 0.1;  // a short run has to get there, too
   t.decay_share = args.real("--decay", 1.0, 1e-6, 1.0);
   t.dropout = static_cast<float>(args.real("--dropout", 0, 0, 0.9));
   t.average = static_cast<float>(args.real("--average", 0, 0, 0.999999));
@@ -208,6 +209,11 @@ Options parse_options(const Args& args) {
   return o;
 }
 
+uint32_t usual_batch(uint64_t epoch_tokens) {
+  constexpr uint64_t kLeast = 2048, kMost = 16384, kStepsAnEpoch = 64;
+  return static_cast<uint32_t>(std::clamp(epoch_tokens / kStepsAnEpoch, kLeast, kMost));
+}
+
 std::string settings_of(const Options& o, const ModelShape& s) {
   const TrainerOptions& t = o.trainer;
   std::string text;
@@ -235,6 +241,7 @@ std::string settings_of(const Options& o, const ModelShape& s) {
   count("batch", t.batch_tokens);
   real("rate", static_cast<double>(t.rate));
   count("warm-up", t.warm_up);
+  real("warm-up-share", t.warm_up_share);
   real("decay", t.decay_share);
   count("muon", t.optimizer.muon);
   real("weight-decay", static_cast<double>(t.optimizer.weight_decay));

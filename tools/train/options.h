@@ -31,7 +31,7 @@ struct Options {
   double minutes = 0, epochs = 0;  // one of the three is not 0
   double checkpoint_minutes = 5;
   uint64_t evaluate_every = 0;  // 0: some twenty times a run
-  TrainerOptions trainer;
+  TrainerOptions trainer;  // batch_tokens 0: as usual_batch says
   std::string isa;
 };
 
@@ -40,6 +40,9 @@ std::vector<Option> option_names();
 
 // Throws WrongUsage.
 Options parse_options(const Args& args);
+
+// Tokens a step, where nobody says: fewer for a short text, whose epoch would be few steps.
+uint32_t usual_batch(uint64_t epoch_tokens);
 
 // Lines that say what decides the result, beside the texts.
 std::string settings_of(const Options& options, const ModelShape& shape);

@@ -103,7 +103,11 @@ Int8Steps Trainer::int8_steps() const {
 
 float Trainer::rate_at(uint64_t step) const {
   const double at = static_cast<double>(step), total = static_cast<double>(state_.total_steps);
-  double share = std::min(1.0, (at + 1) / static_cast<double>(options_.warm_up + 1));
+  double warm_up = static_cast<double>(options_.warm_up);
+  if (total > 0 && options_.warm_up_share > 0) {
+    warm_up = std::min(warm_up, total * options_.warm_up_share);
+  }
+  double share = std::min(1.0, (at + 1) / (warm_up + 1));
   if (total > 0) {
     const double left = (total - at) / (total * options_.decay_share);
     share *= std::clamp(left, 0.0, 1.0);

@@ -28,6 +28,7 @@ struct TrainerOptions {
   uint32_t batch_tokens = 16384;
   float rate = 0.003f;
   uint64_t warm_up = 100;    // steps
+  double warm_up_share = 0;  // of the steps, at most; 0: any
   double decay_share = 1.0;  // of the steps in which the rate falls to zero, the last ones
   float dropout = 0.0f;
   float average = 0.0f;        // of the weights' running average; 0: none
