@@ -12,6 +12,7 @@
 #include "engine.h"
 #include "error.h"
 #include "files.h"
+#include "model.h"
 #include "odd_text.h"
 #include "opened_model.h"
 #include "output.h"
@@ -30,7 +31,7 @@ namespace thimble::tools {
 
 const char kTrainHelp[] =
     R"(usage: thimble train TEXT... -o OUT --tokenizer FILE [options]
-       thimble train TEXT... -o OUT --from MODEL [options]
+       thimble train TEXT... -o OUT --from MODEL [--lora RANK] [options]
 
 Trains a model on texts, on this machine's processors, and writes it as convert would: a flat model
 file with its self-test. A part of the texts is held out to measure with. Ctrl-C finishes the step,
@@ -50,13 +51,19 @@ The model's shape; default: 128 wide, 5 layers, 8 heads
   --dim N, --layers N, --heads N, --kv-heads N (default: half the heads), --hidden N, --ctx N (512)
   --rope-theta T       base of the rotary frequencies; default 10000
 
+What of it is learned, with --from; all, without --lora
+  --lora RANK          an adapter, 1 to 256: low-rank matrices beside the model's, which stay. OUT is
+                       a small file for this very model (run --lora), or to merge with it
+  --lora-matrices LIST which have one, with commas between: qkv, output, gate-up, down; default: all
+  --lora-alpha A       what is learned counts A / RANK; default twice the rank
+
 How long, and how
   --steps N, --minutes M or --epochs E
                        default: 10 epochs. What comes of minutes depends on the clock, all else
                        only on texts, options and the kind of processor
   --batch N            tokens a step, at least; default 16384
   --rate R             of learning, at its highest; default 0.02 with muon, 0.004 with adamw, a tenth
-                       of that with --from
+                       of that with --from, 0.004 with --lora
   --warm-up N          steps until it is there; default 100
   --decay SHARE        of the steps in which it falls to zero, the last ones; default 1
   --optimizer NAME     muon (default; AdamW for embeddings and norms) or adamw
@@ -70,7 +77,7 @@ How long, and how
                        that 8 gradients take more than 512 MiB, the same number does)
 
 What it writes
-  -o OUT               the model file
+  -o OUT               the model file, or the adapter
   --weights TYPE       f32, q8 (default) or q4, with --group N and --for TARGET as convert has them
   --quantized SHARE    of the steps, the last ones, that see weights, activations and cache rounded
                        as the engine rounds them; default 0.2, of f32 0
@@ -85,6 +92,7 @@ What it writes
 Examples
   thimble train stories.txt --tokenizer story.thimble --epochs 20 --dropout 0.1 -o mine.thimble
   thimble train notes.txt --from story-f32.thimble --minutes 10 -o tuned.thimble
+  thimble train notes.txt --from story.thimble --lora 8 --epochs 3 -o notes.lora
 )";
 
 namespace {
@@ -137,6 +145,19 @@ uint32_t context_of(const Options& options, const ModelShape& shape) {
                          options.from.c_str(), options.n_ctx, shape.n_ctx));
   }
   return options.n_ctx > 0 ? options.n_ctx : std::min(kUsual, shape.n_ctx);
+}
+
+// An adapter is stored, and rounded in training, as its model is.
+void follow_base(Options* options, const FileHeader& base, bool has_quantized) {
+  WeightLayout& layout = options->trainer.layout;
+  layout.type = base.weight_type == kWeightF32 ? kWeightF32 : kWeightQ8;
+  layout.group = base.group;
+  if (layout.type != kWeightF32) return;
+  if (has_quantized && options->trainer.quantized_share > 0) {
+    throw WrongUsage("option '--quantized' needs a model of q8 or q4 weights, and '" +
+                     options->from + "' has f32");
+  }
+  options->trainer.quantized_share = 0;
 }
 
 void print_plan(const train::TrainerMemory& m, const ModelShape& shape) {
@@ -198,6 +219,10 @@ int train_verb(const Words& words) {
   options.isa = kernels->name;
   const Ground ground = find_ground(options);
   options.trainer.n_ctx = context_of(options, ground.shape);
+  const thimble_model* base = ground.from ? &ground.from->model() : nullptr;
+  if (options.trainer.lora.rank > 0) {
+    follow_base(&options, header_of(*base), args.has("--quantized"));
+  }
   const Parameters parameters(ground.shape);
   if (options.plan_only) {
     print_plan(Trainer::memory(parameters, *kernels, options.trainer), ground.shape);
@@ -213,7 +238,7 @@ int train_verb(const Words& words) {
   if (ground.from) {
     read_rows(parameters, rows_of_model(ground.from->model()), trainer.weights());
   }
-  return train::run(options, ground.shape, ground.vocabulary, corpus, &trainer);
+  return train::run(options, ground.shape, ground.vocabulary, corpus, &trainer, base);
 }
 
 }  // namespace thimble::tools

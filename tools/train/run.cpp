@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdio>
 
+#include "adapter_file.h"
 #include "engine.h"
 #include "error.h"
 #include "interrupt.h"
@@ -20,13 +21,14 @@ namespace {
 class Run {
  public:
   Run(const Options& options, const ModelShape& shape, const Vocabulary& vocabulary,
-      const Corpus& corpus, Trainer* trainer)
+      const Corpus& corpus, Trainer* trainer, const thimble_model* base)
       : options_(options),
         shape_(shape),
         vocabulary_(vocabulary),
         corpus_(corpus),
         trainer_(*trainer),
-        settings_(settings_of(options, shape) +
+        base_(base),
+        settings_(settings_of(options, shape) + lora_settings(options.trainer.lora, base) +
                   format("texts %08x\nkernels %s\n", corpus.checksum(), options.isa.c_str())) {}
 
   // Returns the exit code.
@@ -58,6 +60,10 @@ class Run {
                    static_cast<unsigned long long>(trainer_.state().step),
                    options_.checkpoint.c_str());
       return exit_code(interrupt);
+    }
+    if (options_.trainer.lora.rank > 0) {
+      write_adapter();
+      return 0;
     }
     write(options_.output, options_.trainer.layout);
     if (!options_.f32_output.empty()) write(options_.f32_output, {kWeightF32, 0, 16});
@@ -157,11 +163,23 @@ class Run {
                  weight_type(layout.type).name, shape_.n_ctx, size_text(written.bytes).c_str());
   }
 
+  void write_adapter() const {
+    const LoraOptions& lora = options_.trainer.lora;
+    const ImageInMemory image =
+        build_adapter(*base_, lora.rank, lora.matrices, trainer_.adapter_rows());
+    OutputFile file(options_.output);
+    file.write(image.data(), image.bytes);
+    file.commit();
+    std::fprintf(stderr, "wrote  %s: an adapter of %s, rank %u, %s\n", options_.output.c_str(),
+                 options_.from.c_str(), lora.rank, size_text(image.bytes).c_str());
+  }
+
   const Options& options_;
   const ModelShape& shape_;
   const Vocabulary& vocabulary_;
   const Corpus& corpus_;
   Trainer& trainer_;
+  const thimble_model* base_;
   std::string settings_;
   StepReport report_;
   double loss_sum_ = 0, seconds_ = 0;  // since the last row
@@ -171,8 +189,8 @@ class Run {
 }  // namespace
 
 int run(const Options& options, const ModelShape& shape, const Vocabulary& vocabulary,
-        const Corpus& corpus, Trainer* trainer) {
-  return Run(options, shape, vocabulary, corpus, trainer).go();
+        const Corpus& corpus, Trainer* trainer, const thimble_model* base) {
+  return Run(options, shape, vocabulary, corpus, trainer, base).go();
 }
 
 }  // namespace thimble::tools::train
