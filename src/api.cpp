@@ -2,6 +2,7 @@
 // The C API: checks arguments and state, then calls the parts.
 #include <string.h>
 
+#include "adapter.h"
 #include "forward.h"
 #include "sampler.h"
 #include "saved_session.h"
@@ -41,6 +42,28 @@ thimble_status thimble_model_open(thimble_model* model, const void* image, size_
 thimble_status thimble_model_verify(thimble_model* model) {
   if (!model || !model->image) return THIMBLE_ERROR_ARGUMENT;
   return verify_model(model);
+}
+
+thimble_status thimble_adapter_open(thimble_adapter* adapter, const thimble_model* model,
+                                    const void* image, size_t image_bytes) {
+  if (!adapter) return THIMBLE_ERROR_ARGUMENT;
+  memset(adapter, 0, sizeof *adapter);
+  if (!model || !model->image || !image) return THIMBLE_ERROR_ARGUMENT;
+#if THIMBLE_LORA
+  return open_adapter(adapter, *model, image, image_bytes);
+#else
+  (void)image_bytes;
+  return THIMBLE_ERROR_UNSUPPORTED;
+#endif
+}
+
+thimble_status thimble_adapter_verify(thimble_adapter* adapter) {
+  if (!adapter || !adapter->image) return THIMBLE_ERROR_ARGUMENT;
+#if THIMBLE_LORA
+  return verify_adapter(adapter);
+#else
+  return THIMBLE_ERROR_UNSUPPORTED;
+#endif
 }
 
 int thimble_is_end(const thimble_model* model, int32_t token) {
@@ -105,6 +128,22 @@ thimble_status thimble_rewind(thimble_session* s, uint32_t position) {
 #endif
   rewind_to(s, position);
   return THIMBLE_OK;
+}
+
+thimble_status thimble_session_lora(thimble_session* s, const thimble_adapter* adapter) {
+  if (!s || (adapter && !adapter->image)) return THIMBLE_ERROR_ARGUMENT;
+#if THIMBLE_LORA
+  if (is_busy(s)) return THIMBLE_ERROR_BUSY;
+  if (s->position > 0) return THIMBLE_ERROR_NOT_EMPTY;
+  // What was checked were the shapes of that very model.
+  if (adapter && adapter->model_image != s->model.image) return THIMBLE_ERROR_OTHER_MODEL;
+  if (adapter && (!s->lora || adapter->rank > s->lora->max_rank)) return THIMBLE_ERROR_LORA_RANK;
+  rewind_to(s, 0);  // what was computed ahead is of the other weights, too
+  if (s->lora) lora_use(s->lora, adapter, s->model.n_layers);
+  return THIMBLE_OK;
+#else
+  return adapter ? THIMBLE_ERROR_UNSUPPORTED : THIMBLE_OK;
+#endif
 }
 
 uint32_t thimble_position(const thimble_session* s) {
@@ -211,7 +250,7 @@ int32_t thimble_encode(thimble_session* s, const char* text, size_t text_bytes, 
   }
   if (is_busy(s)) return THIMBLE_ERROR_BUSY;
   if (header_of(s->model).tokenizer == kTokenizerNone) return THIMBLE_ERROR_NO_TOKENIZER;
-  return encode_text(s->model, text, text_bytes, flags, tokens, capacity, s->encode_scratch,
+  return encode_text(s->model, text, text_bytes, flags, tokens, capacity, s->act.x,
                      s->encode_scratch_size);
 }
 

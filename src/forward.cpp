@@ -6,6 +6,8 @@
 // which activation, whether matrices have biases, blocks a norm behind them, too, and whether both
 // blocks of a layer start from the same x (parallel).
 //
+// An adapter makes W x + B (A x) of the products within layers (lora.h).
+//
 // It runs on a batch of tokens at once, so that prefill reads the weights once for all of them, and
 // as a row of stages whose work can stop after any unit, so that a pass can be sliced.
 #include "forward.h"
@@ -295,7 +297,66 @@ const Matrix& stage_matrix(const thimble_session* s) {
   }
 }
 
-// Such a stage but the last one, on the whole batch.
+#if THIMBLE_LORA
+// Which of kLoraSections the stage multiplies with; kLoraKinds: none, or the adapter in use has no
+// pair for it.
+uint32_t lora_kind(const thimble_session* s) {
+  uint32_t which = kLoraKinds;
+  switch (s->pass.stage) {
+    case kQkv:
+      which = 0;
+      break;
+    case kAttentionOutputStage:
+      which = 1;
+      break;
+    case kGateUp:
+      which = 2;
+      break;
+    case kDown:
+      which = 3;
+      break;
+    default:
+      break;
+  }
+  const bool is_there =
+      which < kLoraKinds && has_adapter(s) && (s->lora->matrices & lora_bit(which)) != 0;
+  return is_there ? which : kLoraKinds;
+}
+
+// h = A x, of A's tiles [begin, end); with the last one h becomes B's input.
+void multiply_a(const thimble_session* s, const Matrix& a, uint32_t begin, uint32_t end,
+                const float* x, size_t x_stride) {
+  const Lora& lora = *s->lora;
+  multiply(s, a, begin, end, lora.hidden, lora.hidden_stride, x, x_stride, 0, s->pass.n);
+  if (end == tile_count(a) && a.type != kWeightF32) {
+    s->kernels->quantize_q8(lora.input, lora.hidden, lora.hidden_stride, a.rows, s->pass.n);
+  }
+}
+
+// out += B h, of tiles [begin, end).
+void add_b(const thimble_session* s, const Matrix& b, uint32_t begin, uint32_t end, float* out,
+           size_t out_stride) {
+  const Lora& lora = *s->lora;
+  const uint32_t at_once = kLoraChunk / b.row_tile;
+  for (uint32_t first = begin; first < end; first += at_once) {
+    const uint32_t tiles = end - first < at_once ? end - first : at_once;
+    const Matrix part = tiles_from(b, first);
+    if (b.type == kWeightF32) {
+      s->kernels->matmul_f32(lora.delta, kLoraChunk, part, 0, tiles, lora.hidden,
+                             lora.hidden_stride, s->pass.n);
+    } else {
+      s->kernels->matmul_q8(lora.delta, kLoraChunk, part, 0, tiles, lora.input, s->pass.n);
+    }
+    for (uint32_t i = 0; i < s->pass.n; ++i) {
+      s->kernels->add(out + i * out_stride + size_t{first} * b.row_tile,
+                      lora.delta + size_t{i} * kLoraChunk, tiles * b.row_tile);
+    }
+  }
+}
+#endif
+
+// Such a stage but the last one, on the whole batch. With an adapter the tiles of A come before
+// those of the stage's own matrix, each of which then goes together with its tile of B.
 void multiply_stage(const thimble_session* s, uint32_t begin, uint32_t end) {
   const Activations& a = s->act;
   float* out = a.normed;
@@ -318,8 +379,20 @@ void multiply_stage(const thimble_session* s, uint32_t begin, uint32_t end) {
       x = a.gate_up;
       x_stride = a.gate_up_stride;
   }
-  multiply(s, at_layer(stage_matrix(s), s->weights, s->pass.layer), begin, end, out, out_stride, x,
-           x_stride, 0, s->pass.n);
+  const Matrix own = at_layer(stage_matrix(s), s->weights, s->pass.layer);
+#if THIMBLE_LORA
+  if (const uint32_t which = lora_kind(s); which < kLoraKinds) {
+    const LoraPair pair = lora_pair(*s->lora, which, s->pass.layer);
+    const uint32_t first = tile_count(pair.a);
+    if (begin < first) multiply_a(s, pair.a, begin, end < first ? end : first, x, x_stride);
+    begin = begin > first ? begin - first : 0;
+    end = end > first ? end - first : 0;
+    multiply(s, own, begin, end, out, out_stride, x, x_stride, 0, s->pass.n);
+    add_b(s, pair.b, begin, end, out, out_stride);
+    return;
+  }
+#endif
+  multiply(s, own, begin, end, out, out_stride, x, x_stride, 0, s->pass.n);
 }
 
 // Inlined twice, of which firmware keeps one.
@@ -351,6 +424,13 @@ void multiply_stage(const thimble_session* s, uint32_t begin, uint32_t end) {
     }
     default: {
       const Matrix& w = stage_matrix(s);
+#if THIMBLE_LORA
+      if (const uint32_t which = lora_kind(s); which < kLoraKinds) {
+        const LoraPair& pair = s->lora->pairs[which];
+        return {tile_count(pair.a) + tile_count(w),
+                uint64_t{p.n * w.row_tile} * (w.padded_cols + pair.b.padded_cols)};
+      }
+#endif
       if (p.stage != kHead) return {tile_count(w), p.n * w.row_tile * w.padded_cols};  // to 2^31
       return {tile_count(w), logits_rows(s) * w.row_tile *
                                  (w.padded_cols + kPerCandidate * s->candidates.capacity)};

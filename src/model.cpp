@@ -4,8 +4,8 @@
 
 #include <string.h>
 
-#include "crc32.h"
 #include "exact_math.h"
+#include "flat_file.h"
 #include "parts.h"
 
 namespace thimble {
@@ -138,76 +138,6 @@ const SectionEntry& find_section(const FileHeader& h, uint32_t kind, uint32_t la
   return e[layer * static_cast<size_t>(next - e)];
 }
 
-// ---- The file around the header ------------------------------------------------------------
-
-// What can be said before the header's own checksum: is this a file for us at all, and all of it?
-thimble_status check_envelope(const uint8_t* image, size_t bytes, thimble_fault* fault) {
-  const auto fail = [fault](thimble_status status, const char* what, uint64_t found,
-                            uint64_t expected, uint32_t offset) {
-    refuse(fault, what, found, expected, offset);
-    return status;
-  };
-  const size_t prefix = bytes < sizeof kMagic ? bytes : sizeof kMagic;
-  if (bytes == 0 || memcmp(image, kMagic, prefix) != 0) {
-    uint64_t found = 0, expected = 0;
-    memcpy(&found, image, prefix);
-    memcpy(&expected, kMagic, sizeof kMagic);
-    return fail(THIMBLE_ERROR_MAGIC, "magic", found, expected, 0);
-  }
-  if (bytes < sizeof(FileHeader)) {
-    return fail(THIMBLE_ERROR_TRUNCATED, "length of the file", bytes, sizeof(FileHeader), 0);
-  }
-  const FileHeader& h = *reinterpret_cast<const FileHeader*>(image);
-  if (h.byte_order != kByteOrderMark) {
-    return fail(THIMBLE_ERROR_BYTE_ORDER, "byte-order mark", h.byte_order, kByteOrderMark, 12);
-  }
-  if (h.version != kFormatVersion) {
-    return fail(THIMBLE_ERROR_VERSION, "version", h.version, kFormatVersion, 8);
-  }
-  if (h.file_bytes != bytes) {
-    return fail(THIMBLE_ERROR_TRUNCATED, "length of the file", bytes, h.file_bytes, 24);
-  }
-  const uint64_t table = h.header_bytes - static_cast<uint64_t>(sizeof h);
-  if (h.header_bytes < sizeof h || h.header_bytes > bytes ||
-      table != static_cast<uint64_t>(h.n_sections) * sizeof(SectionEntry)) {
-    return fail(THIMBLE_ERROR_HEADER, "header_bytes", h.header_bytes,
-                sizeof h + static_cast<uint64_t>(h.n_sections) * sizeof(SectionEntry), 16);
-  }
-  const uint32_t zero = 0;
-  const size_t crc_at = offsetof(FileHeader, header_crc), crc_end = crc_at + sizeof zero;
-  uint32_t crc = crc32(0, image, crc_at);
-  crc = crc32(crc, &zero, sizeof zero);
-  crc = crc32(crc, image + crc_end, h.header_bytes - crc_end);
-  if (crc != h.header_crc) {
-    return fail(THIMBLE_ERROR_HEADER_CHECKSUM, "checksum of the header", crc, h.header_crc, crc_at);
-  }
-  return THIMBLE_OK;
-}
-
-// A file's entry has to be the one that the header implies, field by field.
-bool entries_match(const SectionEntry& found, const SectionEntry& expected, size_t at,
-                   thimble_fault* fault) {
-  static constexpr const char* kWords[] = {"kind", "layer",    "type",  "rows",
-                                           "cols", "row_tile", "group", "n_groups"};
-  static constexpr const char* kWideWords[] = {"offset", "bytes", "scales_offset", "scales_bytes"};
-  const uint32_t* words[2] = {&found.kind, &expected.kind};
-  for (uint32_t i = 0; i < 8; ++i) {
-    if (words[0][i] != words[1][i]) {
-      return refuse(fault, kWords[i], words[0][i], words[1][i],
-                    static_cast<uint32_t>(at + i * sizeof(uint32_t)));
-    }
-  }
-  const uint64_t* wide[2] = {&found.offset, &expected.offset};
-  for (uint32_t i = 0; i < 4; ++i) {
-    if (wide[0][i] != wide[1][i]) {
-      return refuse(
-          fault, kWideWords[i], wide[0][i], wide[1][i],
-          static_cast<uint32_t>(at + offsetof(SectionEntry, offset) + i * sizeof(uint64_t)));
-    }
-  }
-  return true;
-}
-
 thimble_status check_sections(const FileHeader& h, thimble_fault* fault) {
   const uint32_t count = section_count(h);
   if (h.n_sections != count) {
@@ -326,7 +256,9 @@ thimble_status open_model(thimble_model* model, const void* image, size_t image_
     refuse(fault, "address of the image, modulo 64", misplaced, 0, 0);
     return THIMBLE_ERROR_MISALIGNED;
   }
-  thimble_status status = check_envelope(bytes, image_bytes, fault);
+  static constexpr FileKind kModelFile = {kMagic, kFormatVersion, sizeof(FileHeader),
+                                          offsetof(FileHeader, n_sections)};
+  thimble_status status = check_envelope(kModelFile, bytes, image_bytes, fault);
   if (status != THIMBLE_OK) return status;
   const FileHeader& h = *reinterpret_cast<const FileHeader*>(bytes);
   status = check_header(h, fault);
@@ -359,11 +291,7 @@ thimble_status open_model(thimble_model* model, const void* image, size_t image_
 }
 
 thimble_status verify_model(thimble_model* model) {
-  const FileHeader& h = header_of(*model);
-  const uint32_t crc = crc32(0, model->image + h.header_bytes, model->image_bytes - h.header_bytes);
-  if (crc == h.data_crc) return THIMBLE_OK;
-  refuse(&model->fault, "checksum of the data", crc, h.data_crc, offsetof(FileHeader, data_crc));
-  return THIMBLE_ERROR_DATA_CHECKSUM;
+  return check_data(model->image, model->image_bytes, &model->fault);
 }
 
 // Null if the model has no such section.
@@ -381,24 +309,7 @@ const SectionEntry& section_of(const thimble_model& model, SectionKind kind, uin
 }
 
 Matrix matrix_of(const thimble_model& model, SectionKind kind, uint32_t layer) {
-  const SectionEntry& e = section_of(model, kind, layer);
-  Matrix m;
-  m.data = model.image + e.offset;
-  m.rows = e.rows;
-  m.cols = e.cols;
-  m.row_tile = e.row_tile;
-  m.group = e.group;
-  m.n_groups = e.n_groups;
-  if (e.group > 0) {
-    m.type = THIMBLE_Q4 && e.type == kElementQ4 ? kWeightQ4 : kWeightQ8;
-    m.scales = reinterpret_cast<const uint16_t*>(model.image + e.scales_offset);
-    m.padded_cols = e.n_groups * e.group;
-  } else {
-    m.type = kWeightF32;
-    m.scales = nullptr;
-    m.padded_cols = e.cols;
-  }
-  return m;
+  return matrix_at(model.image, section_of(model, kind, layer));
 }
 
 Weights weights_of(const thimble_model& model) {

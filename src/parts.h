@@ -68,6 +68,9 @@
 #ifndef THIMBLE_DRAFT  // sessions that compute tokens ahead
 #define THIMBLE_DRAFT 1
 #endif
+#ifndef THIMBLE_LORA  // low-rank adapters of a model
+#define THIMBLE_LORA 1
+#endif
 #ifndef THIMBLE_CHAT  // thimble_encode_turn; without it a model with turn texts still opens
 #define THIMBLE_CHAT 1
 #endif

@@ -61,6 +61,15 @@ uint32_t header_crc(SavedHeader header) {
   return crc32(0, &header, sizeof header);
 }
 
+#if THIMBLE_LORA
+// Whether the header names the adapter that is in use, or none if there is none.
+bool names_adapter(const thimble_session* s, const SavedHeader& h) {
+  const uint32_t header_crc = s->lora ? s->lora->header_crc : 0;
+  const uint32_t data_crc = s->lora ? s->lora->data_crc : 0;
+  return h.adapter_header_crc == header_crc && h.adapter_data_crc == data_crc;
+}
+#endif
+
 // Who wrote it, and whether it is whole.
 thimble_status check_envelope(const SavedHeader& h, const uint8_t* saved, size_t bytes) {
   if (memcmp(h.magic, kSavedMagic, sizeof kSavedMagic) != 0) return THIMBLE_ERROR_MAGIC;
@@ -79,6 +88,11 @@ thimble_status check_state(const thimble_session* s, const SavedHeader& h) {
   if (h.model_header_crc != model.header_crc || h.model_data_crc != model.data_crc) {
     return THIMBLE_ERROR_OTHER_MODEL;
   }
+#if THIMBLE_LORA
+  if (!names_adapter(s, h)) return THIMBLE_ERROR_OTHER_ADAPTER;
+#else
+  if (h.adapter_header_crc | h.adapter_data_crc) return THIMBLE_ERROR_UNSUPPORTED;
+#endif
   if (h.kv_type != kv_type_of(s) || h.n_sinks != s->n_sinks ||
       h.n_ctx != (s->n_sinks > 0 ? s->n_ctx : 0)) {
     return THIMBLE_ERROR_OTHER_LAYOUT;
@@ -123,6 +137,12 @@ void save_session(const thimble_session* s, uint8_t* out) {
   h.n_tokens = e.n_tokens;
   h.has_logits = e.has_logits;
   h.overflowed = s->overflowed <= s->position ? s->overflowed : 0;
+#if THIMBLE_LORA
+  if (s->lora) {
+    h.adapter_header_crc = s->lora->header_crc;
+    h.adapter_data_crc = s->lora->data_crc;
+  }
+#endif
 
   uint8_t* at = out + sizeof h;
   const auto put = [&](const void* data, size_t n) {

@@ -29,16 +29,19 @@ struct SavedHeader {
   uint32_t model_data_crc;
   uint32_t n_ctx;  // with sinks: the session's; otherwise 0: any that has room will do
   uint32_t n_sinks;
-  uint32_t position;     // tokens computed
-  uint32_t cached;       // and still to be seen by the next one
-  uint32_t n_tokens;     // of the text: all; with sinks the last n_ctx at most
-  uint32_t has_logits;   // 1: a token can be drawn
-  uint32_t overflowed;   // tokens to the first one whose numbers went beyond a float's; 0: none
-  uint8_t reserved[52];  // 0
+  uint32_t position;    // tokens computed
+  uint32_t cached;      // and still to be seen by the next one
+  uint32_t n_tokens;    // of the text: all; with sinks the last n_ctx at most
+  uint32_t has_logits;  // 1: a token can be drawn
+  uint32_t overflowed;  // tokens to the first one whose numbers went beyond a float's; 0: none
+  uint32_t adapter_header_crc;  // the checksums of the adapter in use; 0: there was none
+  uint32_t adapter_data_crc;
+  uint8_t reserved[44];  // 0
 };
 static_assert(sizeof(SavedHeader) == 128, "saved header layout");
 static_assert(offsetof(SavedHeader, model_header_crc) == 40, "saved header layout");
 static_assert(offsetof(SavedHeader, overflowed) == 72, "saved header layout");
+static_assert(offsetof(SavedHeader, adapter_data_crc) == 80, "saved header layout");
 
 // Bytes of a session between passes.
 uint64_t saved_bytes(const thimble_session* s);

@@ -158,6 +158,9 @@ thimble_session* session_layout(Arena* arena, const thimble_model& model,
     s.drafts = drafts_take(arena, config.n_draft, model.image_bytes, s.candidates);
   }
   p.logits = taken();
+#if THIMBLE_LORA
+  if (config.lora_rank > 0) s.lora = lora_take(arena, model, config.n_batch, config.lora_rank);
+#endif
 
   // Encoding happens between passes, so its scratch is the activations' memory, but for the last
   // matrix's input, which the logits can be computed from again.
@@ -167,7 +170,6 @@ thimble_session* session_layout(Arena* arena, const thimble_model& model,
   const uint64_t shared = arena->used() - scratch;
   const uint64_t wanted = model.max_token_bytes ? encode_scratch_bytes(kMinWordBytes) : 0;
   if (shared < wanted) arena->take<uint8_t>(wanted - shared);
-  s.encode_scratch = s.act.x;
   s.encode_scratch_size = static_cast<size_t>(arena->used() - scratch);
   p.activations = taken();
   if (parts) *parts = p;
@@ -202,10 +204,12 @@ thimble_status resolve_config(const thimble_model& model, const thimble_config* 
   out->n_sinks = c.n_sinks;
   out->kv_type = c.kv_type == THIMBLE_KV_Q8 ? kWeightQ8 : kWeightF32;
   out->n_draft = c.n_draft;
+  out->lora_rank = c.lora_rank;
   out->kernels = kernels_by_name(c.isa);
   const bool good = out->n_ctx <= model.n_ctx && out->n_batch <= kMaxBatch &&
                     out->n_candidates <= kMaxCandidates && has_good_sinks(model, *out) &&
                     out->n_draft <= (THIMBLE_DRAFT ? kMaxDraft : 0) &&
+                    out->lora_rank <= (THIMBLE_LORA ? kMaxLoraRank : 0) &&
                     (c.kv_type == THIMBLE_KV_F32 || c.kv_type == THIMBLE_KV_Q8) && out->kernels;
   // Larger ones could not be used.
   if (out->n_draft > out->n_ctx - 1) out->n_draft = out->n_ctx - 1;

@@ -7,6 +7,7 @@
 #include "candidates.h"
 #include "kernels/kernels.h"
 #include "kv_cache.h"
+#include "lora.h"
 #include "model.h"
 #include "prompt_lookup.h"
 #include "self_test.h"
@@ -88,9 +89,9 @@ struct thimble_session {
                     // (rows of logits, kHeadChunk)
   thimble::Candidates candidates;  // of the first row
   thimble::Drafts* drafts;         // null: there are none, and one row of logits
+  thimble::Lora* lora;             // null: no memory for adapters
   uint32_t* odds;                  // (vocab_size or candidates): the sampler's scratch
-  void* encode_scratch;            // activations' memory, used between passes
-  size_t encode_scratch_size;
+  size_t encode_scratch_size;      // of the activations' memory from act.x on, used between passes
   uint32_t n_ctx, n_batch, n_sinks, token_room;
   uint32_t position;  // tokens fed and computed
   uint32_t cached;    // to be seen by the next one: less after a rewind beyond a window, more where
@@ -124,7 +125,7 @@ void append_tokens(thimble_session* s, const int32_t* tokens, uint32_t n);
 
 // A configuration without defaults, within its ranges.
 struct ResolvedConfig {
-  uint32_t n_ctx, n_batch, n_candidates, n_sinks, n_draft;
+  uint32_t n_ctx, n_batch, n_candidates, n_sinks, n_draft, lora_rank;
   WeightType kv_type;
   const Kernels* kernels;
 };
@@ -159,6 +160,11 @@ inline float* logits_at(const thimble_session* s, uint32_t row) {
 }
 inline Candidates* candidates_at(thimble_session* s, uint32_t row) {
   return THIMBLE_DRAFT && row > 0 ? &s->drafts->candidates[row - 1] : &s->candidates;
+}
+
+// Whether what is computed now goes through an adapter. The self-test is the model's own.
+inline bool has_adapter(const thimble_session* s) {
+  return THIMBLE_LORA && s->lora && s->lora->matrices && !s->self_test.is_running;
 }
 
 // Lays the session out in `arena`, which may only count; with memory, returns it, initialised.

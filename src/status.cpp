@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+#include "parts.h"
 #include "thimble/thimble.h"
 
 namespace {
@@ -36,9 +37,15 @@ constexpr char kTexts[] =
     "the cache has moved beyond it\0"
     "a session of another model\0"
     "a session of another layout\0"
+#if THIMBLE_LORA
+    "the adapter's rank is above the session's limit\0"
+    "the session holds tokens\0"
+    "a session of another adapter\0"
+#endif
     "an unknown status";
 
-constexpr int kHighest = THIMBLE_MORE, kLowest = THIMBLE_ERROR_OTHER_LAYOUT;
+constexpr int kHighest = THIMBLE_MORE,
+              kLowest = THIMBLE_LORA ? THIMBLE_ERROR_OTHER_ADAPTER : THIMBLE_ERROR_OTHER_LAYOUT;
 
 }  // namespace
 

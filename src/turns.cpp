@@ -68,6 +68,6 @@ extern "C" int32_t thimble_encode_turn(thimble_session* s, thimble_role role, co
   if (flags & THIMBLE_TURN_ANSWER) pieces[n++] = texts.open(THIMBLE_ROLE_ASSISTANT);
   const bool is_first = s->position == 0;
   return encode_pieces(s->model, pieces, n, is_first && (h.tokenizer_flags & kTokenizerAddsBos),
-                       !is_first, tokens, capacity, s->encode_scratch, s->encode_scratch_size);
+                       !is_first, tokens, capacity, s->act.x, s->encode_scratch_size);
 #endif
 }

@@ -51,6 +51,11 @@ TEST_CASE("plan: the parts are all of the file and all of the arena, for every c
                 CHECK(more.arena == thimble_session_bytes(&m.view, &drafting));
                 CHECK(parts + more.drafts == more.arena);
                 CHECK((more.drafts > 0) == (n_ctx > 1));
+                drafting.lora_rank = 8;
+                const tools::RamPlan most = tools::plan_ram(m.view, drafting);
+                CHECK(most.arena == thimble_session_bytes(&m.view, &drafting));
+                CHECK(parts + more.drafts + most.lora == most.arena);
+                CHECK(most.lora > 0);
                 CHECK(ram.total() == ram.arena + THIMBLE_STACK_BYTES);
               }
             }

@@ -3,9 +3,11 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "adapter_file.h"
 #include "args.h"
 #include "engine.h"
 #include "error.h"
@@ -31,6 +33,7 @@ The model file has the texts around turns, which `thimble convert` takes from th
 template, or from --turns.
 
 The chat
+  --lora FILE          with an adapter of the model, as thimble train --lora writes it
   --system TEXT        what holds for the whole chat; default: none
   -n N                 tokens of an answer at most, 1 or more; default: until it ends
 
@@ -72,7 +75,7 @@ namespace {
 constexpr size_t kMaxLineBytes = 1 << 20;
 
 struct ChatOptions {
-  std::string model, system;
+  std::string model, system, lora;
   thimble_sampling sampling{};
   thimble_config config{};
   uint64_t n = 0;
@@ -86,10 +89,12 @@ ChatOptions parse(const Words& words) {
                                                 {"--ctx", true},
                                                 {"--draft", true},
                                                 {"--sinks", true},
+                                                {"--lora", true},
                                                 {"--stats", false}}));
   ChatOptions o;
   o.model = args.one_positional("a model file");
   o.system = args.text("--system", "");
+  o.lora = args.text("--lora", "");
   o.sampling = sampling_of(args);
   o.n = args.count("-n", 0, 1, UINT32_MAX);
   o.config.n_ctx = static_cast<uint32_t>(args.count("--ctx", 0, 1, UINT32_MAX));
@@ -130,12 +135,15 @@ bool read_line(bool shows_prompt, std::string* line) {
 
 class Chat {
  public:
-  Chat(const LoadedModel& loaded, const ChatOptions& options, const thimble_config& config)
+  Chat(const LoadedModel& loaded, const ChatOptions& options, const thimble_config& config,
+       const LoadedAdapter* adapter)
       : options_(options),
         model_(loaded.model()),
         session_(loaded, config),
         text_(model_),
-        turn_bytes_(header_of(model_).turn_bytes) {}
+        turn_bytes_(header_of(model_).turn_bytes) {
+    if (adapter) use_adapter(session_, *adapter);
+  }
 
   // False if the context has no room for it.
   bool say(thimble_role role, const std::string& text, uint32_t flags) {
@@ -256,7 +264,8 @@ int chat_verb(const Words& words) {
   }
   thimble_config config = o.config;
   config.isa = isa.c_str();
-  Chat chat(loaded, o, config);
+  const std::unique_ptr<LoadedAdapter> adapter = load_adapter(o.lora, loaded, &config);
+  Chat chat(loaded, o, config, adapter.get());
 
   const bool is_terminal = isatty(STDIN_FILENO) == 1;
   const std::string system = trimmed(o.system);

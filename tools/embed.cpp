@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "adapter_file.h"
 #include "args.h"
 #include "error.h"
 #include "files.h"
@@ -26,8 +27,8 @@ const char kEmbedHelp[] =
     R"(usage: thimble embed MODEL -o OUT [options]
        thimble embed MODEL --needs FILE
 
-Turns a model file into something that links into a program: read-only data, aligned to 64 bytes as
-the engine wants it. The model is checked first. In C, with every kind of OUT:
+Turns a model file, or an adapter, into something that links into a program: read-only data, aligned
+to 64 bytes as the engine wants it. It is checked first. In C, with every kind of OUT:
 
   extern const uint8_t NAME[];
   extern const size_t NAME_bytes;
@@ -46,8 +47,8 @@ Options
   --needs FILE         writes the defines that leave out of the engine what this model never asks
                        for; the engine is then compiled with -DTHIMBLE_NEEDS='"FILE"'
   --uses LIST          with --needs: what the program asks for by itself, with commas between; sinks
-                       (texts without end) and drafts (tokens computed ahead) are left out
-                       otherwise
+                       (texts without end), drafts (tokens computed ahead) and lora (adapters) are
+                       left out otherwise
   --for TARGET         of an object file: host, x86, x86-64, avx2, avx512, aarch64, neon, arm (bare
                        metal), arm-linux, cortex-m0, cortex-m3, cortex-m4, cortex-m7, cortex-m33,
                        cortex-m55, riscv32 or riscv64. It links with hard and with soft floats; only ld.lld for
@@ -247,12 +248,32 @@ std::string description(const EmbedOptions& o) {
   return "";
 }
 
+// What was read, in words.
+std::string described(const thimble_model& model, size_t bytes) {
+  return format("%llu parameters, tiles of %u rows, %s",
+                static_cast<unsigned long long>(model.n_params), model.row_tile,
+                size_text(bytes).c_str());
+}
+std::string described(const AdapterHeader& adapter, size_t bytes) {
+  return format("an adapter of rank %u, %s", adapter.rank, size_text(bytes).c_str());
+}
+
 }  // namespace
 
 int embed_verb(const Words& words) {
   const EmbedOptions o = parse(words);
   const MappedFile file(o.model);
-  const thimble_model model = open_model(file);
+  thimble_model model{};
+  std::string what;
+  if (is_adapter(file)) {
+    if (!o.needs.empty()) {
+      throw WrongUsage("option '--needs' is for models, and '" + o.model + "' is an adapter");
+    }
+    what = described(intact_adapter(file), file.size());
+  } else {
+    model = open_model(file);
+    what = described(model, file.size());
+  }
   const Embedding embedding{o.model, o.name, o.section, file.data(), file.size()};
   uint64_t bytes = 0;
 
@@ -278,9 +299,7 @@ int embed_verb(const Words& words) {
     if (*file_of) (*file_of)->commit();
   }
 
-  std::fprintf(stderr, "read   %s: %llu parameters, tiles of %u rows, %s, intact\n",
-               o.model.c_str(), static_cast<unsigned long long>(model.n_params), model.row_tile,
-               size_text(file.size()).c_str());
+  std::fprintf(stderr, "read   %s: %s, intact\n", o.model.c_str(), what.c_str());
   if (output) {
     std::fprintf(stderr, "wrote  %s: %s, %s\n", o.output.c_str(), description(o).c_str(),
                  size_text(bytes).c_str());

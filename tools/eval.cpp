@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <memory>
 #include <string>
 
+#include "adapter_file.h"
 #include "args.h"
 #include "engine.h"
 #include "error.h"
@@ -35,6 +37,7 @@ says otherwise.
   --kv f32|q8        how keys and values are cached; default f32
   --sinks N          records are not cut: behind the context each token is given the record's first
                      N tokens and its last ones, as `thimble run --sinks` has it
+  --lora FILE        with an adapter of the model
   --recompute        records are not cut: behind the context each token is given the last ones, all
                      computed anew; slow, and as good as a window of that size can be
   --json             prints the result as JSON
@@ -112,6 +115,7 @@ int eval_verb(const Words& words) {
                           {"--ctx", true},
                           {"--kv", true},
                           {"--sinks", true},
+                          {"--lora", true},
                           {"--recompute", false},
                           {"--json", false}});
   if (args.positional().size() != 2) {
@@ -139,7 +143,10 @@ int eval_verb(const Words& words) {
   note_oddities(text, file.path());
   const std::vector<std::string_view> records = split_records(text);
   if (records.empty()) throw Refused(file.path() + ": holds no text, only white space and marks");
+  const std::unique_ptr<LoadedAdapter> adapter =
+      load_adapter(args.text("--lora", ""), loaded, &config);
   const Session session(loaded, config);
+  if (adapter) use_adapter(session, *adapter);
   const Interrupt interrupt;
   Score score;
   {

@@ -118,24 +118,29 @@ std::string fault_value(thimble_status status, const char* what, uint64_t value,
 }
 
 std::string describe(thimble_status status, const thimble_fault& fault, size_t file_bytes) {
-  std::string text = thimble_status_text(status);
+  std::string text = fault_text(status, fault, file_bytes);
   if (!fault.what) return text;
-  if (status == THIMBLE_ERROR_TRUNCATED) {
-    return text + format(": found %llu bytes, expected %s%llu",
-                         static_cast<unsigned long long>(fault.found),
-                         file_bytes < sizeof(FileHeader) ? "at least " : "",
-                         static_cast<unsigned long long>(fault.expected));
-  }
-  text += std::string(": ") + fault.what + ": found " +
-          fault_value(status, fault.what, fault.found, file_bytes) + ", expected " +
-          fault_value(status, fault.what, fault.expected, 8) +
-          format(" (at byte %llu)", static_cast<unsigned long long>(fault.offset));
   if (status == THIMBLE_ERROR_MAGIC) text += "; thimble convert makes models";
   if (status == THIMBLE_ERROR_VERSION) text += "; convert the checkpoint again with this program";
   return text;
 }
 
 }  // namespace
+
+std::string fault_text(thimble_status status, const thimble_fault& fault, size_t file_bytes) {
+  std::string text = thimble_status_text(status);
+  if (!fault.what) return text;
+  if (status == THIMBLE_ERROR_TRUNCATED) {
+    return text + format(": found %llu bytes, expected %s%llu",
+                         static_cast<unsigned long long>(fault.found),
+                         fault.offset == 0 ? "at least " : "",
+                         static_cast<unsigned long long>(fault.expected));
+  }
+  return text + ": " + fault.what + ": found " +
+         fault_value(status, fault.what, fault.found, file_bytes) + ", expected " +
+         fault_value(status, fault.what, fault.expected, 8) +
+         format(" (at byte %llu)", static_cast<unsigned long long>(fault.offset));
+}
 
 MappedFile::MappedFile(const std::string& path) : path_(path) {
   // Without O_NONBLOCK a named pipe would wait for its writer.

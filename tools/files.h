@@ -71,6 +71,10 @@ class OutputFile {
   std::FILE* file_ = nullptr;
 };
 
+// Why a flat file was refused: the status, and if the fault says so the field, what was found, what
+// was expected, and where.
+std::string fault_text(thimble_status status, const thimble_fault& fault, size_t file_bytes);
+
 // Opens a model that lies at `data`, verifying its checksum too. Throws Refused, naming `path`,
 // with the status, the field, what was found and what was expected.
 // verify: with the checksum of all data, which reads all of it.

@@ -34,6 +34,7 @@ const Verb kVerbs[] = {
     {"embed", embed_verb, kEmbedHelp, "turn a model file into C, assembler or an object to link"},
     {"export", export_verb, kExportHelp, "write a model as GGUF, for larger machines"},
     {"inspect", inspect_verb, kInspectHelp, "show what a model file holds"},
+    {"merge", merge_verb, kMergeHelp, "turn a model and its adapter into one model file"},
     {"plan", plan_verb, kPlanHelp, "tell the flash and RAM that a model takes"},
     {"eval", eval_verb, kEvalHelp, "measure how well a model predicts a text"},
     {"bench", bench_verb, kBenchHelp, "measure speed beside this machine's limits"},

@@ -36,6 +36,8 @@ The session
   --batch B            prompt tokens in one pass over the weights, 1 to 1024; default 1
   --draft N            compute up to N tokens ahead, 1 to 16; default: none
   --sinks N            a text without end: the first N positions and the last of --ctx are seen
+  --lora RANK          memory for adapters up to this rank, 1 to 256, whose own flash comes on top;
+                       default: none
 
 The device
   --board NAME         flash and RAM of a chip; --board list shows them
@@ -81,15 +83,21 @@ RamPlan plan_ram(const thimble_model& model, const thimble_config& config) {
   ResolvedConfig resolved;
   checked(resolve_config(model, &config, &resolved), "session");
   RamPlan plan = {};
-  Arena counter(nullptr);
-  session_layout(&counter, model, resolved, nullptr);
-  plan.arena = counter.used();
+  const auto arena_of = [&](SessionParts* parts) {
+    Arena counter(nullptr);
+    session_layout(&counter, model, resolved, parts);
+    return counter.used();
+  };
+  plan.arena = arena_of(nullptr);
   thimble_config without = config;
+  without.lora_rank = 0;
+  checked(resolve_config(model, &without, &resolved), "session");
+  const uint64_t without_lora = arena_of(nullptr);
   without.n_draft = 0;
   checked(resolve_config(model, &without, &resolved), "session");
-  Arena others(nullptr);
-  session_layout(&others, model, resolved, &plan.parts);
-  plan.drafts = plan.arena - others.used();
+  const uint64_t others = arena_of(&plan.parts);
+  plan.lora = plan.arena - without_lora;
+  plan.drafts = without_lora - others;
   plan.stack = THIMBLE_STACK_BYTES;
   return plan;
 }
@@ -136,10 +144,13 @@ std::vector<Part> flash_parts(const FlashPlan& f) {
 }
 
 std::vector<Part> ram_parts(const RamPlan& r) {
-  return {
-      {"session structure", "structure", r.parts.structure}, {"tokens", "tokens", r.parts.tokens},
-      {"key/value cache", "cache", r.parts.cache},           {"logits", "logits", r.parts.logits},
-      {"activations", "activations", r.parts.activations},   {"drafts", "drafts", r.drafts}};
+  return {{"session structure", "structure", r.parts.structure},
+          {"tokens", "tokens", r.parts.tokens},
+          {"key/value cache", "cache", r.parts.cache},
+          {"logits", "logits", r.parts.logits},
+          {"activations", "activations", r.parts.activations},
+          {"drafts", "drafts", r.drafts},
+          {"adapter", "lora", r.lora}};
 }
 
 struct Report {
@@ -215,6 +226,7 @@ std::string as_text(const Report& r) {
   out += format(", batch %u", c.n_batch);
   if (c.n_draft) out += format(", drafts of %u", c.n_draft);
   if (c.n_sinks) out += format(", %u sink%s", c.n_sinks, c.n_sinks > 1 ? "s" : "");
+  if (c.lora_rank) out += format(", adapters up to rank %u", c.lora_rank);
   out += "\n\nflash\n";
   for (const Part& part : flash_parts(r.flash)) out += line(part.name, part.bytes);
   out += line("= model file", r.flash.model());
@@ -223,9 +235,10 @@ std::string as_text(const Report& r) {
   out += line("= flash", r.flash.total());
   out += "\nRAM\n";
   for (const Part& part : ram_parts(r.ram)) {
-    if (std::string(part.key) == "drafts" && part.bytes == 0) continue;
+    const std::string key = part.key;
+    if ((key == "drafts" || key == "lora") && part.bytes == 0) continue;
     out += line(part.name, part.bytes);
-    if (std::string(part.key) != "cache") continue;
+    if (key != "cache") continue;
     for (const LayerGroup& g : layer_groups(r.model, c)) {
       out += format("    %u layer%s: %u positions", g.layers, g.layers > 1 ? "s" : "", g.positions);
       if (g.window) out += format(", a window of %u", g.window);
@@ -261,9 +274,9 @@ std::string as_json(const Report& r) {
   std::string out = "{\n  \"file\": " + json_string(r.path) + ",\n";
   out += format(
       "  \"n_ctx\": %u, \"kv\": \"%s\", \"n_candidates\": %u, \"n_batch\": %u, \"n_draft\": %u, "
-      "\"n_sinks\": %u,\n",
+      "\"n_sinks\": %u, \"lora_rank\": %u,\n",
       r.config.n_ctx, r.config.kv_type == THIMBLE_KV_Q8 ? "q8" : "f32", r.config.n_candidates,
-      r.config.n_batch, r.config.n_draft, r.config.n_sinks);
+      r.config.n_batch, r.config.n_draft, r.config.n_sinks, r.config.lora_rank);
   out += "  \"flash\": {" + json_parts(flash_parts(r.flash));
   out += format(
       "\"model\": %llu, \"code_at_most\": %llu, \"library_at_most\": %llu, \"total\": %llu},\n",
@@ -295,6 +308,7 @@ int plan_verb(const Words& words) {
                           {"--batch", true},
                           {"--draft", true},
                           {"--sinks", true},
+                          {"--lora", true},
                           {"--board", true},
                           {"--flash", true},
                           {"--ram", true},
@@ -314,6 +328,7 @@ int plan_verb(const Words& words) {
   r.config.kv_type = kv_type_of(args);
   r.config.n_sinks = sinks_of(args);
   r.config.n_draft = static_cast<uint32_t>(args.count("--draft", 0, 1, 16));
+  r.config.lora_rank = static_cast<uint32_t>(args.count("--lora", 0, 1, kMaxLoraRank));
   r.config.n_candidates = static_cast<uint32_t>(args.count("--candidates", 0, 1, 256));
   check_sinks(loaded, r.config);
   r.flash = plan_flash(r.model);

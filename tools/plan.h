@@ -36,8 +36,9 @@ struct FlashPlan {
 };
 
 struct RamPlan {
-  SessionParts parts;  // of a session without drafts
+  SessionParts parts;  // of a session without drafts and adapters
   uint64_t drafts;     // what drafts add to them
+  uint64_t lora;       // what memory for adapters adds
   uint64_t arena;      // the sum: thimble_session_bytes
   uint64_t stack;      // at most
   uint64_t total() const { return arena + stack; }

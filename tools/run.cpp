@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
 // thimble run: a prompt and its continuation, as they are computed.
 #include <cstdio>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "adapter_file.h"
 #include "args.h"
 #include "engine.h"
 #include "error.h"
@@ -34,6 +36,7 @@ The text
                        with -n 0 that of the prompt
   --load FILE          goes on from a saved session, the prompt behind its text; the same model, --kv
                        and --sinks
+  --lora FILE          with an adapter of the model, as thimble train --lora writes it
   --ignore-end         goes on behind the end of a text: the model begins another one
 
 How the next token is drawn
@@ -85,7 +88,7 @@ Examples
 namespace {
 
 struct RunOptions {
-  std::string model, prompt, save, load;
+  std::string model, prompt, save, load, lora;
   LoadedModel::Place place = LoadedModel::kMapped;
   thimble_sampling sampling{};
   thimble_config config{};
@@ -141,6 +144,7 @@ RunOptions parse(const Words& words) {
                                                 {"--open", true},
                                                 {"--save", true},
                                                 {"--load", true},
+                                                {"--lora", true},
                                                 {"--arena", true}}));
   RunOptions o;
   o.model = args.one_positional("a model file");
@@ -150,7 +154,8 @@ RunOptions parse(const Words& words) {
   o.hash = args.has("--hash");
   o.save = args.text("--save", "");
   o.load = args.text("--load", "");
-  for (const char* option : {"--save", "--load"}) {
+  o.lora = args.text("--lora", "");
+  for (const char* option : {"--save", "--load", "--lora"}) {
     if (args.has(option) && args.text(option, "").empty()) {
       throw WrongUsage(std::string("option '") + option + "' is '', expected the name of a file");
     }
@@ -196,7 +201,9 @@ int run_verb(const Words& words) {
   const thimble_model& model = loaded.model();
   thimble_config config = o.config;
   config.isa = isa.c_str();
+  const std::unique_ptr<LoadedAdapter> adapter = load_adapter(o.lora, loaded, &config);
   const Session session(loaded, config, o.arena_bytes);
+  if (adapter) use_adapter(session, *adapter);
   const std::vector<int32_t> before =
       o.load.empty() ? std::vector<int32_t>() : load_session(session, loaded, o.load);
   const std::vector<int32_t> prompt = encode_prompt(session, loaded, o.prompt);

@@ -33,6 +33,19 @@ std::string other_layout(const thimble_session* s, const SavedHeader& h) {
                 h.position, s->n_ctx);
 }
 
+std::string adapter_name(uint32_t header_crc, uint32_t data_crc) {
+  if (header_crc == 0 && data_crc == 0) return "none";
+  return format("one with the checksums 0x%08x 0x%08x", header_crc, data_crc);
+}
+
+std::string other_adapter(const thimble_session* s, const SavedHeader& h) {
+  const bool has_one = s->lora && s->lora->matrices;
+  return "found another adapter, " + adapter_name(h.adapter_header_crc, h.adapter_data_crc) +
+         ", expected " +
+         (has_one ? adapter_name(s->lora->header_crc, s->lora->data_crc) : adapter_name(0, 0)) +
+         ", as --lora has it";
+}
+
 std::string fault_of(thimble_status status, const thimble_session* s, const LoadedModel& loaded,
                      const MappedFile& file) {
   SavedHeader h = {};
@@ -57,6 +70,8 @@ std::string fault_of(thimble_status status, const thimble_session* s, const Load
           "0x%08x",
           h.model_header_crc, h.model_data_crc, loaded.path().c_str(), model.header_crc,
           model.data_crc);
+    case THIMBLE_ERROR_OTHER_ADAPTER:
+      return other_adapter(s, h);
     case THIMBLE_ERROR_OTHER_LAYOUT:
       return other_layout(s, h);
     default:

@@ -10,6 +10,7 @@
 #include "args.h"
 #include "error.h"
 #include "files.h"
+#include "model.h"
 #include "opened_model.h"
 #include "output.h"
 #include "progress.h"
@@ -27,6 +28,7 @@ namespace thimble::tools {
 
 const char kTrainHelp[] =
     R"(usage: thimble train TEXT... -o OUT [options]
+       thimble train TEXT... -o OUT --from MODEL [--lora RANK] [options]
 
 Trains a model on texts, on this machine's processors, and writes it as convert would: a flat model
 file with its self-test. A part of the texts is held out to measure with. Ctrl-C finishes the step,
@@ -56,13 +58,19 @@ The model's shape; default: 128 wide, 5 layers, 8 heads
   --flash SIZE, --ram SIZE
                        of another one, or of --board's what is left for this: 700000, 512K, 1M
 
+What of it is learned, with --from; all, without --lora
+  --lora RANK          an adapter, 1 to 256: low-rank matrices beside the model's, which stay. OUT is
+                       a small file for this very model (run --lora), or to merge with it
+  --lora-matrices LIST which have one, with commas between: qkv, output, gate-up, down; default: all
+  --lora-alpha A       what is learned counts A / RANK; default twice the rank
+
 How long, and how
   --steps N, --minutes M or --epochs E
                        default: 10 epochs. What comes of minutes depends on the clock, all else
                        only on texts, options and the kind of processor
   --batch N            tokens a step, at least; default 16384, of short texts down to 2048
   --rate R             of learning, at its highest; default 0.02 with muon, 0.004 with adamw, a tenth
-                       of that with --from
+                       of that with --from, 0.004 with --lora
   --warm-up N          steps until it is there; default 100, a tenth of them all at most
   --decay SHARE        of the steps in which it falls to zero, the last ones; default 1
   --optimizer NAME     muon (default; AdamW for embeddings and norms) or adamw
@@ -76,7 +84,7 @@ How long, and how
                        that 8 gradients take more than 512 MiB, the same number does)
 
 What it writes
-  -o OUT               the model file
+  -o OUT               the model file, or the adapter
   --weights TYPE       f32, q8 (default) or q4, with --group N and --for TARGET as convert has them;
                        TARGET is the board's where one is given
   --quantized SHARE    of the steps, the last ones, that see weights, activations and cache rounded
@@ -96,6 +104,7 @@ Examples
   thimble train notes.txt --board nrf52840 --minutes 60 --page notes.html -o notes.thimble
   thimble train stories.txt --tokenizer story.thimble --epochs 20 --dropout 0.1 -o mine.thimble
   thimble train notes.txt --from story-f32.thimble --minutes 10 -o tuned.thimble
+  thimble train notes.txt --from story.thimble --lora 8 --epochs 3 -o notes.lora
 )";
 
 namespace {
@@ -160,6 +169,19 @@ void look_for_checkpoint(const Options& options) {
   }
 }
 
+// An adapter is stored, and rounded in training, as its model is.
+void follow_base(Options* options, const FileHeader& base, bool has_quantized) {
+  WeightLayout& layout = options->trainer.layout;
+  layout.type = base.weight_type == kWeightF32 ? kWeightF32 : kWeightQ8;
+  layout.group = base.group;
+  if (layout.type != kWeightF32) return;
+  if (has_quantized && options->trainer.quantized_share > 0) {
+    throw WrongUsage("option '--quantized' needs a model of q8 or q4 weights, and '" +
+                     options->from + "' has f32");
+  }
+  options->trainer.quantized_share = 0;
+}
+
 void add_texts(const TextRecords& texts, const Options& options, Corpus* corpus) {
   Progress bar("tokens");
   corpus->add(texts, [&](double share) { bar.show(share); });
@@ -185,6 +207,10 @@ int train_verb(const Words& words) {
   }
   const Ground ground = find_ground(options, *texts);
   options.trainer.n_ctx = ground.n_ctx;
+  const thimble_model* base = ground.from ? &ground.from->model() : nullptr;
+  if (options.trainer.lora.rank > 0) {
+    follow_base(&options, header_of(*base), args.has("--quantized"));
+  }
   const Parameters parameters(ground.shape);
   if (options.plan_only) {
     print_plan(options, *texts, ground, Trainer::memory(parameters, *kernels, options.trainer));
@@ -205,7 +231,7 @@ int train_verb(const Words& words) {
   if (ground.from) {
     read_rows(parameters, rows_of_model(ground.from->model()), trainer.weights());
   }
-  return train::run(options, ground.shape, ground.vocabulary, corpus, &trainer);
+  return train::run(options, ground.shape, ground.vocabulary, corpus, &trainer, base);
 }
 
 }  // namespace thimble::tools

@@ -49,8 +49,8 @@ typedef enum thimble_status {
   THIMBLE_ERROR_UNSUPPORTED = -10,    /* an architecture, type or flag that is not known */
   THIMBLE_ERROR_SECTION = -11,        /* a section is not where or what the header implies */
   THIMBLE_ERROR_TOKENIZER = -12,      /* a tokenizer table contradicts itself */
-  THIMBLE_ERROR_CONFIG =
-      -13, /* n_ctx, n_batch, kv_type, n_candidates or n_draft outside its range, or unknown ISA */
+  THIMBLE_ERROR_CONFIG = -13, /* n_ctx, n_batch, kv_type, n_candidates, n_draft or lora_rank outside
+                                 its range, or unknown ISA */
   THIMBLE_ERROR_ARENA_TOO_SMALL = -14,  /* less than thimble_session_bytes */
   THIMBLE_ERROR_CONTEXT_FULL = -15,     /* more tokens than positions left */
   THIMBLE_ERROR_TOKEN = -16,            /* a token id outside [0, vocab_size) */
@@ -64,9 +64,12 @@ typedef enum thimble_status {
   THIMBLE_ERROR_NO_TURNS = -24,         /* the model file has no texts around turns */
   THIMBLE_ERROR_NOT_FINITE = -25,       /* the weights lead to numbers beyond a float's range */
   THIMBLE_ERROR_FORGOTTEN = -26,   /* thimble_rewind, with sinks: the cache has moved beyond it */
-  THIMBLE_ERROR_OTHER_MODEL = -27, /* thimble_session_load: saved from a session of another model */
+  THIMBLE_ERROR_OTHER_MODEL = -27, /* a saved session or an adapter of another model */
   THIMBLE_ERROR_OTHER_LAYOUT =
-      -28 /* thimble_session_load: another type of cache or sinks, or a longer text than fits */
+      -28, /* thimble_session_load: another type of cache or sinks, or a longer text than fits */
+  THIMBLE_ERROR_LORA_RANK = -29,    /* thimble_session_lora: a rank above the session's lora_rank */
+  THIMBLE_ERROR_NOT_EMPTY = -30,    /* thimble_session_lora: the session holds tokens */
+  THIMBLE_ERROR_OTHER_ADAPTER = -31 /* thimble_session_load: saved with another adapter, or none */
 } thimble_status;
 
 /* One line of text for a status, without a full stop; never NULL. */
@@ -128,6 +131,36 @@ thimble_status thimble_model_verify(thimble_model* model);
  * of an answer in a chat (end_of_turn_id). */
 int thimble_is_end(const thimble_model* model, int32_t token);
 
+/* ---- Adapters ----------------------------------------------------------------------------- */
+
+/* A checked, read-only view of an adapter's image: low-rank matrices that change what a model does
+ * (LoRA: Hu et al. 2021). `thimble train --lora` writes them. thimble_adapter_open fills it; may be
+ * copied. */
+typedef struct thimble_adapter {
+  const uint8_t* image;       /* the flat file, in flash or memory-mapped */
+  const uint8_t* model_image; /* the model's that it belongs to */
+  size_t image_bytes;
+  uint64_t n_params;   /* trained parameters */
+  uint32_t rank;       /* 1 to 256 */
+  thimble_fault fault; /* after a refusal: why */
+} thimble_adapter;
+
+/*
+ * Checks `image_bytes` bytes at `image` and fills `*adapter`. An adapter belongs to one model file,
+ * whose checksums it holds; sections are compared with that model's shapes, field by field. Nothing
+ * of its content can then make the engine read or write outside images and arena. The image must
+ * be aligned to THIMBLE_ALIGNMENT, stays where it is, is only read, and outlives every session that
+ * uses it. Time: proportional to layers.
+ * Errors: ARGUMENT, MISALIGNED, TRUNCATED, MAGIC, VERSION, BYTE_ORDER, HEADER_CHECKSUM, HEADER,
+ * SECTION, OTHER_MODEL, UNSUPPORTED (a flag that is not known, or an engine built without
+ * adapters); adapter->fault then says which field, found and expected, and adapter->image is NULL.
+ */
+thimble_status thimble_adapter_open(thimble_adapter* adapter, const thimble_model* model,
+                                    const void* image, size_t image_bytes);
+
+/* Reads the whole image and compares the checksum of its matrices, as thimble_model_verify. */
+thimble_status thimble_adapter_verify(thimble_adapter* adapter);
+
 /* Stack that any call needs, with all that it calls, in bytes: a bound on what was measured by
  * painting the stack of emulated Cortex-M and RISC-V boards, at -Os (`make firmware` shows it). A
  * hook's own needs come on top. */
@@ -170,6 +203,10 @@ typedef struct thimble_config {
    * n_draft + 1 tokens with logits, or candidates, behind each of them, and 576 bytes. While an
    * attention hook is set nothing is drafted. */
   uint32_t n_draft;
+  /* The highest rank of an adapter that thimble_session_lora may be given, 1 to 256; 0: none.
+   * Memory: 512 bytes, and for each of n_batch tokens 4 * lora_rank (rounded up to 64) + 256, with
+   * weights of 8 or 4 bits about lora_rank + 8 more. Costs no time while no adapter is in use. */
+  uint32_t lora_rank;
 } thimble_config;
 
 /*
@@ -207,14 +244,12 @@ thimble_status thimble_feed(thimble_session* session, const int32_t* tokens, siz
  * longer, up to ten times (`make firmware` shows the longest slices). Worst case: one unit of work
  * more than the budget, the largest of
  *   n_batch (at least n_draft + 1) * row_tile * the longest row of weights (dim, hidden_dim or
- *     n_heads * head_dim, each rounded up to whole groups), for the logits (n_draft + 1) *
- *     row_tile * (dim + 8 * n_candidates),
- *   one KV head's attention at one position: n_heads / n_kv_heads * n_ctx * (2 * head_dim + 64),
- *   one token's activation, 40 * hidden_dim, norm, 16 * dim, or rotation,
- *     10 * (n_heads + 2 * n_kv_heads) * head_dim,
- * so a small n_batch and row_tile keep slices short. Slicing does not change one bit, and a session
- * can be rewound between slices. Returns THIMBLE_OK when the pass is complete (or none was
- * prepared). Errors: ARGUMENT.
+ *     n_heads * head_dim, each rounded up to whole groups, + an adapter's rank), for the logits
+ * (n_draft + 1) * row_tile * (dim + 8 * n_candidates), one KV head's attention at one position:
+ * n_heads / n_kv_heads * n_ctx * (2 * head_dim + 64), one token's activation, 40 * hidden_dim,
+ * norm, 16 * dim, or rotation, 10 * (n_heads + 2 * n_kv_heads) * head_dim, so a small n_batch and
+ * row_tile keep slices short. Slicing does not change one bit, and a session can be rewound between
+ * slices. Returns THIMBLE_OK when the pass is complete (or none was prepared). Errors: ARGUMENT.
  */
 thimble_status thimble_step(thimble_session* session, uint64_t budget);
 
@@ -226,6 +261,17 @@ thimble_status thimble_step(thimble_session* session, uint64_t budget);
  * had at most n_batch tokens, there is always a way).
  */
 thimble_status thimble_rewind(thimble_session* session, uint32_t position);
+
+/*
+ * From now on the session computes W x + B (A x) with the adapter's matrices where it has some;
+ * NULL: the model alone, as after init. Nothing of model or adapter is copied, so that swapping
+ * costs nothing. It needs an empty session (thimble_rewind to 0), since keys and values in the
+ * cache come from the weights before. About rank / dim of a layer's multiply-accumulates come on
+ * top, twice. The results are the same bits on every chip. The self-test stays the model's own.
+ * Errors: ARGUMENT, BUSY, NOT_EMPTY, OTHER_MODEL (the adapter was opened with another model's
+ * image), LORA_RANK (its rank is above the session's lora_rank), UNSUPPORTED (built without).
+ */
+thimble_status thimble_session_lora(thimble_session* session, const thimble_adapter* adapter);
 
 /* Tokens computed so far, 0 to n_ctx; with sinks to about 2^32. */
 uint32_t thimble_position(const thimble_session* session);
@@ -325,13 +371,13 @@ thimble_status thimble_session_save(const thimble_session* session, void* out, s
 
 /*
  * Checks `bytes` bytes at `saved`, of any alignment, and goes on from them: they are copied to the
- * arena and may go. The model must be the very file, kv_type, n_sinks and with sinks n_ctx the
- * same; otherwise any n_ctx with room for the text will do. If a token could be drawn when it was
- * saved, the pass that computes the logits again is prepared (the head alone): call thimble_step
- * until it is complete. Self-made bytes with right checksums can make the text absurd, but nothing
- * worse. Errors: ARGUMENT, BUSY, TRUNCATED (also if longer), MAGIC, VERSION, BYTE_ORDER,
- * HEADER_CHECKSUM, DATA_CHECKSUM, OTHER_MODEL, OTHER_LAYOUT, HEADER, TOKEN. The session is then as
- * it was.
+ * arena and may go. The model must be the very file, so must the adapter in use, if there was one;
+ * kv_type, n_sinks and with sinks n_ctx the same; otherwise any n_ctx with room for the text will
+ * do. If a token could be drawn when it was saved, the pass that computes the logits again is
+ * prepared (the head alone): call thimble_step until it is complete. Self-made bytes with right
+ * checksums can make the text absurd, but nothing worse. Errors: ARGUMENT, BUSY, TRUNCATED (also if
+ * longer), MAGIC, VERSION, BYTE_ORDER, HEADER_CHECKSUM, DATA_CHECKSUM, OTHER_MODEL, OTHER_ADAPTER,
+ * OTHER_LAYOUT, HEADER, TOKEN. The session is then as it was.
  */
 thimble_status thimble_session_load(thimble_session* session, const void* saved, size_t bytes);
 

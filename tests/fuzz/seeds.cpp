@@ -11,6 +11,7 @@
 #include "family_checkpoints.h"
 #include "gguf_files.h"
 #include "llama2c_files.h"
+#include "tiny_adapter.h"
 #include "tiny_model.h"
 #include "tokenizer_files.h"
 #include "verbs.h"
@@ -42,6 +43,15 @@ std::vector<FileTensor> some_tensors() {
           {"d", "F64", {}, {1}},
           {"empty", "F32", {0, 7}, {}},
           {"mask", "BOOL", {2}, {0, 1}}};
+}
+
+void write_adapters(SeedFolder seeds) {
+  const TinyModel model(tiny_shape(24, 20, 2, 3, 1, 8, 32, 16, true), {kWeightQ8, 32, 4});
+  for (const uint32_t rank : {1u, 5u}) {
+    const TinyAdapter adapter(model.view, rank, rank == 1 ? uint32_t{kMatrixQkv} : kLoraMatrices);
+    seeds.add(
+        std::string(reinterpret_cast<const char*>(adapter.image.data()), adapter.image.size()));
+  }
 }
 
 void write_json(SeedFolder seeds) {
@@ -231,6 +241,7 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "usage: seeds FOLDER\n");
     return 2;
   }
+  write_adapters({argv[1], "adapter"});
   write_json({argv[1], "json"});
   write_safetensors({argv[1], "safetensors"});
   write_pytorch({argv[1], "pytorch"});

@@ -108,12 +108,14 @@ TrainerOptions parse_trainer(const Args& args, bool is_fine_tuning, const char* 
   if (t.layout.type == kWeightF32 && t.quantized_share > 0) {
     throw WrongUsage("option '--quantized' needs '--weights q8' or q4");
   }
-  const std::string optimizer = args.text("--optimizer", "muon");
+  t.lora = parse_lora(args);
+  const std::string optimizer = args.text("--optimizer", t.lora.rank > 0 ? "adamw" : "muon");
   if (optimizer != "muon" && optimizer != "adamw") {
     wrong_value("--optimizer", optimizer, "muon or adamw");
   }
   t.optimizer.muon = optimizer == "muon";
-  const double usual = (t.optimizer.muon ? 0.02 : 0.004) / (is_fine_tuning ? 10 : 1);
+  const double whole = (t.optimizer.muon ? 0.02 : 0.004) / (is_fine_tuning ? 10 : 1);
+  const double usual = t.lora.rank > 0 ? 0.004 : whole;
   t.rate = static_cast<float>(args.real("--rate", usual, 0, 10));
   t.optimizer.weight_decay = static_cast<float>(args.real("--weight-decay", 0.1, 0, 10));
   t.optimizer.clip = static_cast<float>(args.real("--clip", 1.0, 0, 1e9));
@@ -124,7 +126,7 @@ TrainerOptions parse_trainer(const Args& args, bool is_fine_tuning, const char* 
 }  // namespace
 
 std::vector<Option> option_names() {
-  return {
+  std::vector<Option> names = {
       {"-o", true},           {"--tokenizer", true},    {"--vocab", true},   {"--vocab-kind", true},
       {"--board", true},      {"--flash", true},        {"--ram", true},     {"--page", true},
       {"--from", true},       {"--family", true},       {"--dim", true},     {"--layers", true},
@@ -137,6 +139,8 @@ std::vector<Option> option_names() {
       {"--records", true},    {"--seed", true},         {"--threads", true}, {"--isa", true},
       {"--log", true},        {"--checkpoint", true},   {"--every", true},   {"--evaluate", true},
       {"--resume", false},    {"--plan", false}};
+  for (const Option& option : lora_option_names()) names.push_back(option);
+  return names;
 }
 
 Options parse_options(const Args& args) {

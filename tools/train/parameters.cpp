@@ -34,6 +34,11 @@ Parameters::Parameters(const ModelShape& s) : shape_(s) {
   if (!s.tied_head) add(kOutputHead, 0, s.vocab_size, s.dim, true);
 }
 
+Parameters::Parameters(const ModelShape& shape, const std::vector<Tensor>& tensors)
+    : shape_(shape) {
+  for (const Tensor& t : tensors) add(t.kind, t.layer, t.rows, t.cols, t.is_matrix);
+}
+
 void Parameters::add(SectionKind kind, uint32_t layer, uint32_t rows, uint32_t cols,
                      bool is_matrix) {
   constexpr size_t kFloats = 16;

@@ -38,6 +38,8 @@ struct Tensor {
 class Parameters {
  public:
   explicit Parameters(const ModelShape& shape);
+  // Others than the model's own; their offsets are set here.
+  Parameters(const ModelShape& shape, const std::vector<Tensor>& tensors);
 
   const ModelShape& shape() const { return shape_; }
   const std::vector<Tensor>& tensors() const { return tensors_; }

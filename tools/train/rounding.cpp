@@ -18,15 +18,6 @@ struct Rows {
   uint32_t first, n;
 };
 
-void round_q8(const float* row, uint32_t cols, uint32_t group, float* out) {
-  std::vector<int8_t> values(group);
-  for (uint32_t begin = 0; begin < cols; begin += group) {
-    const uint32_t n = std::min(group, cols - begin);
-    const float scale = from_bf16(quantize_group(row + begin, n, values.data()));
-    for (uint32_t i = 0; i < n; ++i) out[begin + i] = static_cast<float>(values[i]) * scale;
-  }
-}
-
 void round_q4(Q4Rounder* rounder, const float* row, uint32_t cols, uint32_t group, float* out) {
   const Q4Row& rounded = rounder->round(row);
   for (uint32_t i = 0; i < cols; ++i) {
@@ -35,6 +26,15 @@ void round_q4(Q4Rounder* rounder, const float* row, uint32_t cols, uint32_t grou
 }
 
 }  // namespace
+
+void round_q8(const float* row, uint32_t cols, uint32_t group, float* out) {
+  std::vector<int8_t> values(group);
+  for (uint32_t begin = 0; begin < cols; begin += group) {
+    const uint32_t n = std::min(group, cols - begin);
+    const float scale = from_bf16(quantize_group(row + begin, n, values.data()));
+    for (uint32_t i = 0; i < n; ++i) out[begin + i] = static_cast<float>(values[i]) * scale;
+  }
+}
 
 void round_weights(const Parameters& parameters, const WeightLayout& layout, const Workers& workers,
                    const float* weights, float* out) {

@@ -8,6 +8,7 @@
 #include <memory>
 #include <vector>
 
+#include "adapter_file.h"
 #include "crc32.h"
 #include "device_shape.h"
 #include "engine.h"
@@ -42,15 +43,16 @@ struct StepSums {
 class Run {
  public:
   Run(const Options& options, const ModelShape& shape, const Vocabulary& vocabulary,
-      const Corpus& corpus, Trainer* trainer)
+      const Corpus& corpus, Trainer* trainer, const thimble_model* base)
       : options_(options),
         shape_(shape),
         vocabulary_(vocabulary),
         corpus_(corpus),
         trainer_(*trainer),
-        settings_(settings_of(options, shape) + format("tokenizer %08x\ntexts %08x\nkernels %s\n",
-                                                       checksum_of(vocabulary), corpus.checksum(),
-                                                       options.isa.c_str())) {}
+        base_(base),
+        settings_(settings_of(options, shape) + lora_settings(options.trainer.lora, base) +
+                  format("tokenizer %08x\ntexts %08x\nkernels %s\n", checksum_of(vocabulary),
+                         corpus.checksum(), options.isa.c_str())) {}
 
   // Returns the exit code.
   int go() {
@@ -91,6 +93,7 @@ class Run {
       return exit_code(interrupt);
     }
     writing([&] {
+      if (options_.trainer.lora.rank > 0) return write_adapter();
       write(options_.output, options_.trainer.layout);
       if (!options_.f32_output.empty()) write(options_.f32_output, {kWeightF32, 0, 16});
     });
@@ -228,11 +231,23 @@ class Run {
                  weight_type(layout.type).name, shape_.n_ctx, size_text(written.bytes).c_str());
   }
 
+  void write_adapter() const {
+    const LoraOptions& lora = options_.trainer.lora;
+    const ImageInMemory image =
+        build_adapter(*base_, lora.rank, lora.matrices, trainer_.adapter_rows());
+    OutputFile file(options_.output);
+    file.write(image.data(), image.bytes);
+    file.commit();
+    std::fprintf(stderr, "wrote  %s: an adapter of %s, rank %u, %s\n", options_.output.c_str(),
+                 options_.from.c_str(), lora.rank, size_text(image.bytes).c_str());
+  }
+
   const Options& options_;
   const ModelShape& shape_;
   const Vocabulary& vocabulary_;
   const Corpus& corpus_;
   Trainer& trainer_;
+  const thimble_model* base_;
   std::string settings_;
   StepReport report_;
   StepSums since_line_, since_row_;
@@ -245,8 +260,8 @@ class Run {
 }  // namespace
 
 int run(const Options& options, const ModelShape& shape, const Vocabulary& vocabulary,
-        const Corpus& corpus, Trainer* trainer) {
-  return Run(options, shape, vocabulary, corpus, trainer).go();
+        const Corpus& corpus, Trainer* trainer, const thimble_model* base) {
+  return Run(options, shape, vocabulary, corpus, trainer, base).go();
 }
 
 }  // namespace thimble::tools::train

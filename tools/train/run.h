@@ -10,9 +10,10 @@
 namespace thimble::tools::train {
 
 // Trains as the options say, tells on stderr how it goes, saves now and then, and writes the model.
-// Returns the exit code: after an interruption that of the signal. Throws Refused.
+// With options.trainer.lora the file is an adapter of `base`, which may be null otherwise. Returns
+// the exit code: after an interruption that of the signal. Throws Refused.
 int run(const Options& options, const ModelShape& shape, const Vocabulary& vocabulary,
-        const Corpus& corpus, Trainer* trainer);
+        const Corpus& corpus, Trainer* trainer, const thimble_model* base);
 
 }  // namespace thimble::tools::train
 

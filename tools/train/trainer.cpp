@@ -42,13 +42,20 @@ Trainer::Trainer(const Parameters& parameters, const Kernels& kernels, const Cor
       options_(options),
       workers_(options.threads),
       network_(parameters, kernels),
-      optimizer_(parameters, kernels, options.optimizer),
+      lora_(options.lora.rank > 0 ? std::make_unique<Lora>(parameters, options.lora, options.layout)
+                                  : nullptr),
+      optimizer_(learned(), kernels, options.optimizer),
       batches_(corpus, options.seed, batch_tokens(corpus, options), largest_pack(options.n_ctx)),
       packed_(parameters, kernels),
-      weights_(parameters.size()) {
-  initialize(parameters, options.seed, weights_.data());
-  if (options.average > 0) average_ = Floats(parameters.size());
-  if (options.quantized_share > 0) rounded_ = Floats(parameters.size());
+      weights_(learned().size()) {
+  if (lora_) {
+    lora_->initialize(options.seed, weights_.data());
+    projected_ = Floats(learned().size());
+  } else {
+    initialize(parameters, options.seed, weights_.data());
+  }
+  if (options.average > 0) average_ = Floats(learned().size());
+  if (lora_ || options.quantized_share > 0) rounded_ = Floats(parameters.size());
   for (uint32_t i = 0; i < lanes_for(parameters, options.threads); ++i) {
     lanes_.emplace_back(parameters.size());
   }
@@ -63,8 +70,14 @@ TrainerMemory Trainer::memory(const Parameters& parameters, const Kernels& kerne
   TrainerMemory m{};
   m.weights = floats * (1 + (options.average > 0) + (options.quantized_share > 0)) +
               PackedWeights(parameters, kernels).bytes();
+  uint64_t learned = floats;
+  if (options.lora.rank > 0) {  // the model's, the composed ones, and the factors
+    learned = Lora(parameters, options.lora, options.layout).factors().size() * sizeof(float);
+    m.weights = 2 * floats + PackedWeights(parameters, kernels).bytes() +
+                learned * (3 + (options.average > 0));
+  }
   m.gradients = floats * lanes_for(parameters, options.threads);
-  m.optimizer = 2 * floats;
+  m.optimizer = 2 * learned;
   m.activations = options.threads * sizeof(float) *
                   Network::Workspace::floats(parameters.shape(), largest_pack(options.n_ctx));
   m.rest = floats + (uint64_t{16} << 20);
@@ -115,8 +128,17 @@ float Trainer::rate_at(uint64_t step) const {
   return static_cast<float>(static_cast<double>(options_.rate) * share);
 }
 
+RowSource Trainer::rows() {
+  if (!lora_) return rows_of(parameters_, result());
+  lora_->compose(workers_, result(), is_quantized(), rounded_.data());
+  return rows_of(parameters_, rounded_.data());
+}
+
 void Trainer::prepare(const float* weights) {
-  if (is_quantized()) {
+  if (lora_) {
+    lora_->compose(workers_, weights, is_quantized(), rounded_.data());
+    weights = rounded_.data();
+  } else if (is_quantized()) {
     round_weights(parameters_, options_.layout, workers_, weights, rounded_.data());
     weights = rounded_.data();
   }
@@ -165,6 +187,10 @@ StepReport Trainer::step() {
       kernels_.add(gradient + begin, lanes_[lane].data() + begin, end - begin);
     }
   });
+  if (lora_) {
+    lora_->project(workers_, gradient, projected_.data());
+    gradient = projected_.data();
+  }
   report.rate = rate_at(state_.step);
   ++state_.step;
   report.norm = optimizer_.step(workers_, state_.step, report.rate, gradient, weights_.data());
@@ -172,7 +198,7 @@ StepReport Trainer::step() {
     // As long as it is younger than its memory it is the mean of all.
     const float youth = 1.0f / static_cast<float>(state_.step);
     const float share = std::max(1.0f - options_.average, youth);
-    workers_.run_pieces(parameters_.size(), kPiece, [&](size_t begin, size_t end) {
+    workers_.run_pieces(weights_.size(), kPiece, [&](size_t begin, size_t end) {
       for (size_t i = begin; i < end; ++i) average_[i] += share * (weights_[i] - average_[i]);
     });
   }

@@ -10,11 +10,13 @@
 #define THIMBLE_TOOLS_TRAIN_TRAINER_H
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "checkpoint.h"
 #include "corpus.h"
+#include "lora.h"
 #include "network.h"
 #include "optimizer.h"
 #include "workers.h"
@@ -35,6 +37,7 @@ struct TrainerOptions {
   double quantized_share = 0;  // of the steps, the last ones
   WeightLayout layout;         // of the model that is to be written
   OptimizerOptions optimizer;
+  LoraOptions lora;
 };
 
 struct StepReport {
@@ -59,7 +62,8 @@ class Trainer {
   static TrainerMemory memory(const Parameters& parameters, const Kernels& kernels,
                               const TrainerOptions& options);
 
-  float* weights() { return weights_.data(); }
+  // The model's weights: what to start from, and under an adapter stays.
+  float* weights() { return lora_ ? lora_->base() : weights_.data(); }
   RunState& state() { return state_; }
   bool is_quantized() const;
 
@@ -68,7 +72,8 @@ class Trainer {
   double evaluate();
 
   // The weights to ship: the running average if there is one.
-  RowSource rows() const { return rows_of(parameters_, result()); }
+  RowSource rows();
+  RowSource adapter_rows() const { return lora_->rows(result()); }
 
   void save(const std::string& path, const std::string& settings) const;
   void load(const std::string& path, const std::string& settings);
@@ -76,6 +81,8 @@ class Trainer {
  private:
   static uint32_t lanes_for(const Parameters& parameters, uint32_t threads);
   uint32_t pack_tokens() const;
+  // What is learned: the model's parameters, or the adapter's.
+  const Parameters& learned() const { return lora_ ? lora_->factors() : parameters_; }
   const float* result() const { return average_.size() > 0 ? average_.data() : weights_.data(); }
   std::vector<const Floats*> blocks() const;
   Int8Steps int8_steps() const;
@@ -89,11 +96,14 @@ class Trainer {
   TrainerOptions options_;
   Workers workers_;
   Network network_;
+  std::unique_ptr<Lora> lora_;  // null: the weights themselves are learned
   Optimizer optimizer_;
   Batches batches_;
   RunState state_;
   PackedWeights packed_;
-  Floats weights_, average_, rounded_;
+  Floats weights_, average_;   // of what is learned
+  Floats rounded_;             // the model's weights as they are computed with
+  Floats projected_;           // the gradient of an adapter
   std::vector<Floats> lanes_;  // gradients
   std::vector<Network::Workspace> workspaces_;
 };

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: MIT
+#include "inspect_adapter.h"
+
+#include <string>
+#include <vector>
+
+#include "adapter_file.h"
+#include "crc32.h"
+#include "error.h"
+#include "image.h"
+#include "json_string.h"
+#include "output.h"
+#include "size_text.h"
+#include "weight_types.h"
+
+namespace thimble::tools {
+namespace {
+
+unsigned long long wide(uint64_t n) {
+  return static_cast<unsigned long long>(n);
+}
+
+const char* type_of(const SectionEntry& s) {
+  return s.type == kElementF32 ? "f32" : s.type == kElementQ8 ? "q8" : "?";
+}
+
+std::string as_text(const std::string& path, const AdapterHeader& h,
+                    const std::vector<SectionEntry>& sections, bool tensors, uint32_t data_crc) {
+  std::string out = path + ": adapter, " + size_text(h.file_bytes) + "\n";
+  const auto line = [&](const char* name, const std::string& value) {
+    out += format("  %-18s%s\n", name, value.c_str());
+  };
+  line("file_bytes", format("%llu", wide(h.file_bytes)));
+  line("format_version", format("%u", h.version));
+  line("model_checksums", format("0x%08x 0x%08x", h.model_header_crc, h.model_data_crc));
+  line("n_params", format("%llu", wide(h.n_params)));
+  line("rank", format("%u", h.rank));
+  line("matrices", format("%u (%s)", h.matrices, matrix_names(h.matrices).c_str()));
+  line("weight_type", sections.empty() ? "?" : type_of(sections[0]));
+  line("sections", format("%u", h.n_sections));
+  if (tensors) {
+    out += format("\n%-24s%6s%6s%8s%8s%6s%7s%13s%13s%13s%10s\n", "tensors", "layer", "type", "rows",
+                  "cols", "tile", "group", "offset", "bytes", "scales at", "bytes");
+    for (const SectionEntry& s : sections) {
+      out += format("  %-22s%6u%6s%8u%8u%6u%7u%13llu%13llu%13llu%10llu\n", section_name(s.kind),
+                    s.layer, type_of(s), s.rows, s.cols, s.row_tile, s.group, wide(s.offset),
+                    wide(s.bytes), wide(s.scales_offset), wide(s.scales_bytes));
+    }
+  }
+  return out + (data_crc == h.data_crc
+                    ? format("\nchecksum good: 0x%08x\n", data_crc)
+                    : format("\nchecksum WRONG: found 0x%08x, expected 0x%08x; matrices were "
+                             "damaged\n",
+                             data_crc, h.data_crc));
+}
+
+std::string as_json(const std::string& path, const AdapterHeader& h,
+                    const std::vector<SectionEntry>& sections, bool tensors, uint32_t data_crc) {
+  const char* good = data_crc == h.data_crc ? "true" : "false";
+  std::string out = "{\n  \"file\": " + json_string(path) + ",\n";
+  out += format(
+      "  \"file_bytes\": %llu,\n  \"format_version\": %u,\n"
+      "  \"model_checksums\": [\"0x%08x\", \"0x%08x\"],\n  \"n_params\": %llu,\n"
+      "  \"rank\": %u,\n  \"matrices\": %u,\n",
+      wide(h.file_bytes), h.version, h.model_header_crc, h.model_data_crc, wide(h.n_params), h.rank,
+      h.matrices);
+  if (tensors) {
+    out += "  \"tensors\": [\n";
+    for (size_t i = 0; i < sections.size(); ++i) {
+      const SectionEntry& s = sections[i];
+      out += format(
+          "    {\"kind\": %u, \"name\": \"%s\", \"layer\": %u, \"type\": \"%s\", \"rows\": %u, "
+          "\"cols\": %u, \"row_tile\": %u, \"group\": %u, \"offset\": %llu, \"bytes\": %llu, "
+          "\"scales_offset\": %llu, \"scales_bytes\": %llu}%s\n",
+          s.kind, section_name(s.kind), s.layer, type_of(s), s.rows, s.cols, s.row_tile, s.group,
+          wide(s.offset), wide(s.bytes), wide(s.scales_offset), wide(s.scales_bytes),
+          i + 1 < sections.size() ? "," : "");
+    }
+    out += "  ],\n";
+  }
+  return out + format(
+                   "  \"checksum\": {\"good\": %s, \"stored\": \"0x%08x\", \"computed\": "
+                   "\"0x%08x\"},\n  \"good\": %s\n}\n",
+                   good, h.data_crc, data_crc, good);
+}
+
+}  // namespace
+
+int inspect_adapter(const MappedFile& file, bool tensors, bool json) {
+  thimble_fault fault{};
+  const thimble_status status = check_adapter(file.data(), file.size(), &fault);
+  if (status != THIMBLE_OK) {
+    throw Refused(file.path() + ": " + adapter_fault(status, fault, file.size()));
+  }
+  const AdapterHeader& h = *reinterpret_cast<const AdapterHeader*>(file.data());
+  const auto* table = reinterpret_cast<const SectionEntry*>(&h + 1);
+  const std::vector<SectionEntry> sections(table, table + h.n_sections);
+  const uint32_t crc = crc32(0, file.data() + h.header_bytes, file.size() - h.header_bytes);
+  print_text(json ? as_json(file.path(), h, sections, tensors, crc)
+                  : as_text(file.path(), h, sections, tensors, crc));
+  return crc == h.data_crc ? 0 : 1;
+}
+
+}  // namespace thimble::tools
