@@ -31,7 +31,7 @@ struct Options {
   double minutes = 0, epochs = 0;  // one of the three is not 0
   double checkpoint_minutes = 5;
   uint64_t evaluate_every = 0;  // 0: some twenty times a run
-  TrainerOptions trainer;  // batch_tokens 0: as usual_batch says
+  TrainerOptions trainer;       // batch_tokens 0: as usual_batch says
   std::string isa;
 };
 
