@@ -168,7 +168,7 @@ thimble_status open_adapter(thimble_adapter* adapter, const thimble_model& model
     }
     previous = entry;
   }
-  const uint64_t file_bytes = end_of(*previous);
+  const uint64_t file_bytes = end_of(section_table(h)[count - 1]);
   if (h.file_bytes != file_bytes) {
     return fail(THIMBLE_ERROR_TRUNCATED, "file_bytes", h.file_bytes, file_bytes,
                 offsetof(AdapterHeader, file_bytes));

@@ -25,10 +25,8 @@ inline constexpr uint32_t lora_bit(uint32_t which) {
 static_assert(lora_bit(3) == kMatrixDown, "bits in the order of the sections");
 
 // Sections: those of a layer together, A before B. A section's kind is this and its matrix's kind.
-enum LoraSection : uint32_t {
-  kLoraA = 64,  // (rank, the matrix's cols)
-  kLoraB = 128  // (the matrix's rows, rank)
-};
+constexpr uint32_t kLoraA = 64;   // (rank, the matrix's cols)
+constexpr uint32_t kLoraB = 128;  // (the matrix's rows, rank)
 
 struct AdapterHeader {
   uint8_t magic[8];

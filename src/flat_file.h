@@ -21,13 +21,16 @@ struct FileKind {
   uint32_t sections_at;   // where the header says how many sections there are
 };
 
-// Both are inlined where they are called, once for each kind of file: an engine without adapters
-// pays nothing for what they share.
+// With adapters both kinds of file share one copy; without, what is called once is inlined there.
+#if THIMBLE_LORA
+#define THIMBLE_SHARED [[gnu::noinline]] inline
+#else
+#define THIMBLE_SHARED [[gnu::always_inline]] inline
+#endif
 
 // What can be said before the header's own checksum: is this a file of the kind, and all of it?
-[[gnu::always_inline]] inline thimble_status check_envelope(const FileKind& kind,
-                                                            const uint8_t* image, size_t bytes,
-                                                            thimble_fault* fault) {
+THIMBLE_SHARED thimble_status check_envelope(const FileKind& kind, const uint8_t* image,
+                                             size_t bytes, thimble_fault* fault) {
   const auto fail = [fault](thimble_status status, const char* what, uint64_t found,
                             uint64_t expected, uint32_t offset) {
     refuse(fault, what, found, expected, offset);
@@ -72,9 +75,8 @@ struct FileKind {
 }
 
 // A file's entry has to be the one that the header implies, field by field.
-[[gnu::always_inline]] inline bool entries_match(const SectionEntry& found,
-                                                 const SectionEntry& expected, size_t at,
-                                                 thimble_fault* fault) {
+THIMBLE_SHARED bool entries_match(const SectionEntry& found, const SectionEntry& expected,
+                                  size_t at, thimble_fault* fault) {
   static constexpr const char* kWords[] = {"kind", "layer",    "type",  "rows",
                                            "cols", "row_tile", "group", "n_groups"};
   static constexpr const char* kWideWords[] = {"offset", "bytes", "scales_offset", "scales_bytes"};

@@ -5,8 +5,9 @@
 //   h = A x             as the kernels define products; of int8 weights, x as it is quantized for W
 //   d = B h             of int8 weights, h quantized like any input, the whole row as one group
 //   y[r] = (W x)[r] + d[r]
-// Biases come behind. So tables of kernels, batches and slices give the same bits, and an engine
-// without floats in hardware has one more fma a row.
+// Biases come behind. So tables of kernels, batches and slices give the same bits, and a core
+// without an FPU has one fma and one addition more a row: with B in float32 it would be rank of
+// them. What rounding B A to int8 costs is a share of B A, and the model's own is one of W.
 #ifndef THIMBLE_SRC_LORA_H
 #define THIMBLE_SRC_LORA_H
 

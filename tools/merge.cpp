@@ -88,8 +88,8 @@ int merge_verb(const Words& words) {
   if (output.empty()) throw WrongUsage("expected -o OUT, the model file to write");
   for (const std::string& input : args.positional()) {
     if (same_file(output, input)) {
-      throw WrongUsage("'-o " + output + "' would overwrite '" + input +
-                       "', expected another name");
+      throw WrongUsage(format("'-o %s' would overwrite '%s', expected another name", output.c_str(),
+                              input.c_str()));
     }
   }
   const LoadedModel loaded(args.positional()[0]);

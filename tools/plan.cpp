@@ -52,7 +52,7 @@ Examples
   thimble plan story.thimble --flash 2M --ram 200K --json
 )";
 
-FlashPlan plan_flash(const thimble_model& model) {
+FlashPlan plan_flash(const thimble_model& model, uint32_t lora_rank) {
   const FileHeader& h = header_of(model);
   const SectionEntry* sections = reinterpret_cast<const SectionEntry*>(&h + 1);
   FlashPlan plan = {};
@@ -75,7 +75,8 @@ FlashPlan plan_flash(const thimble_model& model) {
                         h.embedding_scale < 1.0f || h.embedding_scale > 1.0f ||
                         h.logit_scale < 1.0f || h.logit_scale > 1.0f || h.logit_cap > 0.0f;
   plan.code = (is_whole ? kWholeEngineCodeBytes : kEngineCodeBytes) +
-              (h.tokenizer == kTokenizerNone ? 0 : kTokenizerCodeBytes);
+              (h.tokenizer == kTokenizerNone ? 0 : kTokenizerCodeBytes) +
+              (lora_rank > 0 ? kLoraCodeBytes : 0);
   return plan;
 }
 
@@ -331,7 +332,7 @@ int plan_verb(const Words& words) {
   r.config.lora_rank = static_cast<uint32_t>(args.count("--lora", 0, 1, kMaxLoraRank));
   r.config.n_candidates = static_cast<uint32_t>(args.count("--candidates", 0, 1, 256));
   check_sinks(loaded, r.config);
-  r.flash = plan_flash(r.model);
+  r.flash = plan_flash(r.model, r.config.lora_rank);
   r.ram = plan_ram(r.model, r.config);
   print_text(args.has("--json") ? as_json(r) : as_text(r));
   return r.flash_fits() && r.ram_fits() ? 0 : 1;

@@ -244,12 +244,14 @@ thimble_status thimble_feed(thimble_session* session, const int32_t* tokens, siz
  * longer, up to ten times (`make firmware` shows the longest slices). Worst case: one unit of work
  * more than the budget, the largest of
  *   n_batch (at least n_draft + 1) * row_tile * the longest row of weights (dim, hidden_dim or
- *     n_heads * head_dim, each rounded up to whole groups, + an adapter's rank), for the logits
- * (n_draft + 1) * row_tile * (dim + 8 * n_candidates), one KV head's attention at one position:
- * n_heads / n_kv_heads * n_ctx * (2 * head_dim + 64), one token's activation, 40 * hidden_dim,
- * norm, 16 * dim, or rotation, 10 * (n_heads + 2 * n_kv_heads) * head_dim, so a small n_batch and
- * row_tile keep slices short. Slicing does not change one bit, and a session can be rewound between
- * slices. Returns THIMBLE_OK when the pass is complete (or none was prepared). Errors: ARGUMENT.
+ *     n_heads * head_dim, each rounded up to whole groups, and an adapter's rank on top),
+ *   for the logits (n_draft + 1) * row_tile * (dim + 8 * n_candidates),
+ *   one KV head's attention at one position: n_heads / n_kv_heads * n_ctx * (2 * head_dim + 64),
+ *   one token's activation, 40 * hidden_dim, norm, 16 * dim, or rotation,
+ *     10 * (n_heads + 2 * n_kv_heads) * head_dim,
+ * so a small n_batch and row_tile keep slices short. Slicing does not change one bit, and a session
+ * can be rewound between slices. Returns THIMBLE_OK when the pass is complete (or none was
+ * prepared). Errors: ARGUMENT.
  */
 thimble_status thimble_step(thimble_session* session, uint64_t budget);
 
@@ -266,8 +268,9 @@ thimble_status thimble_rewind(thimble_session* session, uint32_t position);
  * From now on the session computes W x + B (A x) with the adapter's matrices where it has some;
  * NULL: the model alone, as after init. Nothing of model or adapter is copied, so that swapping
  * costs nothing. It needs an empty session (thimble_rewind to 0), since keys and values in the
- * cache come from the weights before. About rank / dim of a layer's multiply-accumulates come on
- * top, twice. The results are the same bits on every chip. The self-test stays the model's own.
+ * cache come from the weights before. To the rows * cols multiply-accumulates of a matrix come rank
+ * * (rows + cols). The results are the same bits on every chip. The self-test stays the model's
+ * own.
  * Errors: ARGUMENT, BUSY, NOT_EMPTY, OTHER_MODEL (the adapter was opened with another model's
  * image), LORA_RANK (its rank is above the session's lora_rank), UNSUPPORTED (built without).
  */

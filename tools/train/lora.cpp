@@ -100,8 +100,7 @@ std::string lora_settings(const LoraOptions& o, const thimble_model* model) {
 }
 
 Lora::Lora(const Parameters& parameters, const LoraOptions& options, const WeightLayout& layout)
-    : parameters_(parameters),
-      options_(options),
+    : options_(options),
       layout_(layout),
       scale_(options.alpha / static_cast<float>(options.rank)),
       factors_(parameters.shape(), factor_tensors(parameters, options)),
@@ -183,7 +182,7 @@ RowSource Lora::rows(const float* factors) const {
   return
       [this, factors](SectionKind kind, uint32_t layer, uint32_t row, uint32_t cols, float* out) {
         const Tensor* t = factors_.find(kind, layer);
-        const float scale = kind >= static_cast<SectionKind>(kLoraB) ? scale_ : 1.0f;
+        const float scale = kind >= kLoraB ? scale_ : 1.0f;
         const float* from = factors + t->offset + size_t{row} * cols;
         for (uint32_t c = 0; c < cols; ++c) out[c] = scale * from[c];
       };

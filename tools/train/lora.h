@@ -56,7 +56,6 @@ class Lora {
     const Tensor *whole, *a, *b;
   };
   void use(const Pair& pair, const float* factors, bool is_rounded) const;
-  const Parameters& parameters_;
   LoraOptions options_;
   WeightLayout layout_;
   float scale_;
