@@ -395,7 +395,9 @@ class ImageWriter {
 
   void write_matrix(const SectionEntry& section) {
     const auto kind = static_cast<SectionKind>(section.kind);
-    const Moments* moments = layout_.moments ? (*layout_.moments)(kind, section.layer) : nullptr;
+    const bool is_q4 = section.type == kElementQ4;  // only it has moments
+    const Moments* moments =
+        layout_.moments && is_q4 ? (*layout_.moments)(kind, section.layer) : nullptr;
     MatrixErrors errors;
     write_matrix_section(
         section, rows_, moments, [&](const void* data, size_t bytes) { put(data, bytes); },
