@@ -181,23 +181,28 @@ TEST_CASE("q8 cache: attention over it is that of the numbers it stores") {
 }
 
 TEST_CASE("q8 cache: the same bits for every kernel table, batch, slice and way of feeding") {
-  for (const NamedShape& named : tiny_shapes()) {
-    for (const tools::WeightLayout& layout : all_weight_types()) {
-      TinyModel m(named.shape, layout);
+  const std::vector<NamedShape> shapes = tiny_shapes();
+  const std::vector<tools::WeightLayout> layouts = all_weight_types();
+  const uint32_t batches[] = {1, 5, 64};
+  const uint64_t budgets[] = {0, 1, 1000};
+  for (size_t shape = 0; shape < shapes.size(); ++shape) {
+    for (size_t type = 0; type < layouts.size(); ++type) {
+      TinyModel m(shapes[shape].shape, layouts[type]);
       const std::vector<int32_t> text = random_tokens(5, 47, m.shape.vocab_size);
       TestSession reference(m.view, q8_config(0, 1, "reference"));
       const uint64_t expected = hash_of_text(reference, text, 1);
       TestSession f32(m.view, {0, 1, nullptr, THIMBLE_KV_F32, 0});
       CHECK(hash_of_text(f32, text, 1) != expected);
       for (size_t i = 0; kernels_at(i); ++i) {
-        for (uint32_t n_batch : {1u, 5u, 64u}) {
-          TestSession s(m.view, q8_config(0, n_batch, kernels_at(i)->name), 0xff);
-          for (uint64_t budget : {0u, 1u, 1000u}) {
+        for (size_t batch = 0; batch < 3; ++batch) {
+          TestSession s(m.view, q8_config(0, batches[batch], kernels_at(i)->name), 0xff);
+          for (size_t budget = 0; budget < 3; ++budget) {
+            if (!in_turn(shape + type + i + batch + budget, 3)) continue;
             CAPTURE(std::string(kernels_at(i)->name));
-            CAPTURE(std::string(named.name));
-            CAPTURE(n_batch);
-            CAPTURE(budget);
-            REQUIRE(hash_of_text(s, text, 17, budget) == expected);
+            CAPTURE(std::string(shapes[shape].name));
+            CAPTURE(batches[batch]);
+            CAPTURE(budgets[budget]);
+            REQUIRE(hash_of_text(s, text, 17, budgets[budget]) == expected);
             REQUIRE(thimble_rewind(s, 0) == THIMBLE_OK);
           }
         }

@@ -825,16 +825,20 @@ TEST_CASE("crafted weights: NaN, infinite, huge, tiny; no crash, a valid token, 
       {"0", 0, 0, 0},
       {"-128", 0xc3000000, -128, 0x3f80},
   };
-  for (const NamedShape& named : tiny_shapes()) {
-    for (const tools::WeightLayout& layout : all_weight_types(16)) {
-      for (const Craft& craft : crafts) {
+  const std::vector<NamedShape> shapes = tiny_shapes();
+  const std::vector<tools::WeightLayout> layouts = all_weight_types(16);
+  for (size_t shape = 0; shape < shapes.size(); ++shape) {
+    for (size_t type = 0; type < layouts.size(); ++type) {
+      for (size_t craft = 0; craft < std::size(crafts); ++craft) {
         for (uint32_t every : {1u, 7u}) {
-          TinyModel m(named.shape, layout);
-          craft_weights(&m, craft, every, every == 1);
+          if (!in_turn(shape + type + craft + (every == 7) * 2, 4)) continue;
+          TinyModel m(shapes[shape].shape, layouts[type]);
+          craft_weights(&m, crafts[craft], every, every == 1);
           const std::vector<uint64_t> hashes = run_a_little(m.view);
           for (uint64_t hash : hashes) {
-            CHECK_MESSAGE(hash == hashes[0], std::string(named.name), ", ", layout_name(layout),
-                          ", ", std::string(craft.name), ", every ", every);
+            CHECK_MESSAGE(hash == hashes[0], std::string(shapes[shape].name), ", ",
+                          layout_name(layouts[type]), ", ", std::string(crafts[craft].name),
+                          ", every ", every);
           }
         }
       }

@@ -154,6 +154,12 @@ inline std::vector<tools::WeightLayout> all_weight_types(uint32_t row_tile = 16)
   return layouts;
 }
 
+// Of so many combinations every `n`-th, by the sum of their parts' numbers: with up to n of each
+// part every two of them still meet. What all of them would add is time.
+inline bool in_turn(size_t sum, size_t n) {
+  return sum % n == 0;
+}
+
 inline std::string layout_name(const tools::WeightLayout& layout) {
   const std::string name = tools::weight_type(layout.type).name;
   if (layout.type == kWeightF32) return name + " tile " + std::to_string(layout.row_tile);
