@@ -17,6 +17,7 @@
 #include "tiny_adapter.h"
 #include "tiny_model.h"
 #include "train/lora.h"
+#include "train/text_records.h"
 #include "train/trainer.h"
 #include "train_reference.h"
 
@@ -250,9 +251,9 @@ TEST_CASE("train lora: with a break it ends with the same bits, on any number of
   const tools::LoadedModel story("models/story.thimble");
   const tools::ModelShape shape = tools::shape_of_model(story.model());
   const Parameters parameters(shape);
-  tools::train::Corpus corpus(story.model(), 64, 0.1, 1, folder.path);
-  corpus.add(letters(40, "To the king!"), tools::train::RecordRule::kMarks);
-  corpus.finish();
+  tools::train::Corpus corpus(story.model(), 64, folder.path);
+  corpus.add(tools::train::TextRecords({folder.write("letters", letters(40, "To the king!"))}, {}));
+  corpus.finish("letters");
   tools::train::TrainerOptions options;
   options.n_ctx = 64;
   options.batch_tokens = 200;
