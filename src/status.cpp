@@ -35,7 +35,7 @@ constexpr char kTexts[] =
     "the model has no turns\0"
     "the results are not finite numbers\0"
     "the cache has moved beyond it\0"
-    "a session of another model\0"
+    "belongs to another model\0"
     "a session of another layout\0"
 #if THIMBLE_LORA
     "the adapter's rank is above the session's limit\0"
