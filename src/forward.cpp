@@ -300,7 +300,8 @@ const Matrix& stage_matrix(const thimble_session* s) {
 #if THIMBLE_LORA
 // Which of kLoraSections the stage multiplies with; kLoraKinds: none, or the adapter in use has no
 // pair for it.
-uint32_t lora_kind(const thimble_session* s) {
+[[gnu::noinline]] uint32_t lora_kind(const thimble_session* s) {
+  if (!has_adapter(s)) return kLoraKinds;
   uint32_t which = kLoraKinds;
   switch (s->pass.stage) {
     case kQkv:
@@ -318,8 +319,7 @@ uint32_t lora_kind(const thimble_session* s) {
     default:
       break;
   }
-  const bool is_there =
-      which < kLoraKinds && has_adapter(s) && (s->lora->matrices & lora_bit(which)) != 0;
+  const bool is_there = which < kLoraKinds && (s->lora->matrices & lora_bit(which)) != 0;
   return is_there ? which : kLoraKinds;
 }
 
@@ -381,7 +381,7 @@ void multiply_stage(const thimble_session* s, uint32_t begin, uint32_t end) {
   }
   const Matrix own = at_layer(stage_matrix(s), s->weights, s->pass.layer);
 #if THIMBLE_LORA
-  if (const uint32_t which = lora_kind(s); which < kLoraKinds) {
+  if (const uint32_t which = s->lora ? lora_kind(s) : kLoraKinds; which < kLoraKinds) {
     const LoraPair pair = lora_pair(*s->lora, which, s->pass.layer);
     const uint32_t first = tile_count(pair.a);
     if (begin < first) multiply_a(s, pair.a, begin, end < first ? end : first, x, x_stride);
@@ -425,7 +425,7 @@ void multiply_stage(const thimble_session* s, uint32_t begin, uint32_t end) {
     default: {
       const Matrix& w = stage_matrix(s);
 #if THIMBLE_LORA
-      if (const uint32_t which = lora_kind(s); which < kLoraKinds) {
+      if (const uint32_t which = s->lora ? lora_kind(s) : kLoraKinds; which < kLoraKinds) {
         const LoraPair& pair = s->lora->pairs[which];
         return {tile_count(pair.a) + tile_count(w),
                 uint64_t{p.n * w.row_tile} * (w.padded_cols + pair.b.padded_cols)};
