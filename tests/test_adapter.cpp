@@ -56,15 +56,6 @@ std::vector<float> logits_with(const thimble_model& model, const thimble_adapter
   return {logits, logits + model.vocab_size};
 }
 
-void seal(AlignedBlock* image) {
-  AdapterHeader h;
-  std::memcpy(&h, image->data(), sizeof h);
-  h.header_crc = 0;
-  std::memcpy(image->data(), &h, sizeof h);
-  if (h.header_bytes <= image->size()) h.header_crc = crc32(0, image->data(), h.header_bytes);
-  std::memcpy(image->data(), &h, sizeof h);
-}
-
 }  // namespace
 
 TEST_CASE("adapter: the same bits from all kernels, batches and slices") {

@@ -69,6 +69,9 @@ TEST_CASE("convert q4: half the bytes of q8, the same each time, with a self-tes
   CHECK(q4.bytes.size() < q8.bytes.size() * 2 / 3);
   CHECK(convert({"--weights", "q4"}).bytes == q4.bytes);
   const std::string path = convert.folder.write("q4.thimble", q4.bytes);
+  const Ended shown = run(tools::inspect_verb, {path, "--tensors"});
+  CHECK(shown.out.find("  token embedding            0    q4 ") != std::string::npos);
+  CHECK(shown.out.find("     ? ") == std::string::npos);
   const Ended tested = run(tools::inspect_verb, {path, "--self-test"});
   CHECK(tested.code == 0);
   CHECK(tested.out.find("  weight_type       q4\n") != std::string::npos);

@@ -182,6 +182,11 @@ TEST_CASE("text_records: what is refused") {
                     spaces = folder.write("spaces", " \n\t"),
                     wide = folder.write("wide", std::string("\xff\xfet\0e\0x\0t\0", 10));
   CHECK(refusal({text, empty}) == empty + ": is empty (0 bytes), expected a text");
+  const std::string model = "models/story.thimble";
+  CHECK(refusal({text, model}) ==
+        model +
+            ": is a flat file of Thimble, expected a text; --from MODEL goes "
+            "on with a model");
   const std::string marks = ": found only white space and <|endoftext|> marks, expected a text";
   CHECK(refusal({blank}) == blank + marks);
   CHECK(refusal({blank, blank}) == blank + " and 1 more" + marks);

@@ -9,10 +9,10 @@
 #include "opened_model.h"
 #include "random.h"
 #include "tiny_model.h"
+#include "tiny_training.h"
 #include "train/dropout.h"
 #include "train/network.h"
 #include "train/random_stream.h"
-#include "train_reference.h"
 
 using namespace thimble;
 using namespace thimble::test;
@@ -54,34 +54,6 @@ Pack tiny_pack(const tools::ModelShape& shape, uint64_t seed, std::vector<uint32
   return pack;
 }
 
-void random_weights(const Parameters& parameters, float* weights) {
-  read_rows(
-      parameters,
-      [](SectionKind kind, uint32_t layer, uint32_t row, uint32_t cols, float* out) {
-        random_row(3, kind, layer, row, cols, out);
-      },
-      weights);
-}
-
-struct Result {
-  double loss;
-  std::vector<float> gradient;
-};
-Result trainer_result(const Parameters& parameters, const Kernels& kernels, const float* weights,
-                      const Pack& pack, float dropout = 0, uint64_t seed = 0) {
-  const Network network(parameters, kernels);
-  PackedWeights packed(parameters, kernels);
-  for (size_t i = 0; i < packed.n_matrices(); ++i) packed.pack(i, weights);
-  packed.finish(weights);
-  Network::Workspace workspace(network, static_cast<uint32_t>(pack.tokens.size()));
-  const Floats gradient(parameters.size());
-  const Network::Training training = {dropout, seed, 1.0f, gradient.data()};
-  const double loss = network.run(packed, pack, &workspace, &training);
-  const double again = network.run(packed, pack, &workspace);
-  if (!(dropout > 0)) CHECK(loss == again);
-  return {loss, {gradient.begin(), gradient.end()}};
-}
-
 // The largest difference of a tensor, as a part of its largest gradient; the worst tensor's.
 double worst_error(const Parameters& parameters, const std::vector<float>& found,
                    const Doubles& expected, std::string* where) {
@@ -120,19 +92,13 @@ TEST_CASE("train reference: its gradient is that of its loss") {
     reference.run(w, pack, &gradient);
     Random random(9);
     for (const Tensor& t : parameters.tensors()) {
-      // Some directions in each tensor, by central differences: an error of h^2 and of 1e-16 / h.
-      for (int trial = 0; trial < 3; ++trial) {
-        Doubles up = w, down = w;
+      for (int trial = 0; trial < 3; ++trial) {  // some directions in each tensor
+        const Doubles direction = random_direction(&random, t.size());
         double expected = 0;
-        constexpr double kStep = 1e-5;
-        for (size_t i = t.offset; i < t.offset + t.size(); ++i) {
-          const double d = static_cast<double>(random.uniform(-1, 1));
-          up[i] += kStep * d;
-          down[i] -= kStep * d;
-          expected += d * gradient[i];
-        }
-        const double found =
-            (reference.run(up, pack, nullptr) - reference.run(down, pack, nullptr)) / (2 * kStep);
+        for (size_t i = 0; i < t.size(); ++i) expected += direction[i] * gradient[t.offset + i];
+        const double found = slope(w, t.offset, direction, [&](const Doubles& at) {
+          return reference.run(at, pack, nullptr);
+        });
         INFO(each.name, ": ", tools::section_name(t.kind), " of layer ", t.layer);
         // ReLU has a corner, which a difference may straddle.
         const double tolerance = each.shape.activation == kActivationRelu ? 1e-3 : 1e-6;
@@ -152,7 +118,7 @@ TEST_CASE("train: gradients in float32 are those in double within 1e-5 of a tens
     const double loss =
         TrainReference(parameters).run({weights.begin(), weights.end()}, pack, &gradient);
     for (const Kernels* kernels : all_kernels()) {
-      const Result result = trainer_result(parameters, *kernels, weights.data(), pack);
+      const TrainerResult result = trainer_result(parameters, *kernels, weights.data(), pack);
       INFO(each.name, " by ", kernels->name);
       CHECK(std::fabs(result.loss - loss) <= 1e-6 * loss);
       std::string where;
@@ -198,7 +164,7 @@ TEST_CASE("train: dropout's gradient is that of the same mask in double") {
       Doubles gradient(parameters.size());
       const double loss = TrainReference(parameters, dropout)
                               .run({weights.begin(), weights.end()}, pack, &gradient);
-      const Result result =
+      const TrainerResult result =
           trainer_result(parameters, *kernels, weights.data(), pack, kDropout, kSeed);
       INFO(each.name, " by ", kernels->name);
       CHECK(std::fabs(result.loss - loss) <= 1e-6 * loss);
@@ -223,7 +189,7 @@ TEST_CASE("measure: gradients of the story model on whole contexts" * doctest::s
   Doubles gradient(parameters.size());
   TrainReference(parameters).run({weights.begin(), weights.end()}, pack, &gradient);
   for (const Kernels* kernels : all_kernels()) {
-    const Result result = trainer_result(parameters, *kernels, weights.data(), pack);
+    const TrainerResult result = trainer_result(parameters, *kernels, weights.data(), pack);
     std::string where;
     const double error = worst_error(parameters, result.gradient, gradient, &where);
     CHECK(error <= 1e-5);

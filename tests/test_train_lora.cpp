@@ -16,10 +16,10 @@
 #include "test_folder.h"
 #include "tiny_adapter.h"
 #include "tiny_model.h"
+#include "tiny_training.h"
 #include "train/lora.h"
 #include "train/text_records.h"
 #include "train/trainer.h"
-#include "train_reference.h"
 
 using namespace thimble;
 using namespace thimble::test;
@@ -27,9 +27,7 @@ using tools::train::find_kernels;
 using tools::train::Floats;
 using tools::train::Lora;
 using tools::train::LoraOptions;
-using tools::train::Network;
 using tools::train::Pack;
-using tools::train::PackedWeights;
 using tools::train::Parameters;
 using tools::train::Tensor;
 using tools::train::Trainer;
@@ -54,15 +52,6 @@ LoraOptions options_of(uint32_t rank, uint32_t matrices = kLoraMatrices) {
   options.matrices = matrices;
   options.alpha = 2.5f * static_cast<float>(rank);
   return options;
-}
-
-void random_base(const Parameters& parameters, float* weights) {
-  read_rows(
-      parameters,
-      [](SectionKind kind, uint32_t layer, uint32_t row, uint32_t cols, float* out) {
-        random_row(3, kind, layer, row, cols, out);
-      },
-      weights);
 }
 
 void random_factors(const Lora& lora, float* factors) {
@@ -111,8 +100,8 @@ TEST_CASE("train lora: gradients of A and B are the differences of the loss in d
     const Workers workers(1);
     Lora lora(parameters, options_of(3), {});
     const Floats factors(lora.factors().size()), weights(parameters.size());
-    const Floats gradient(parameters.size()), projected(factors.size());
-    random_base(parameters, lora.base());
+    const Floats projected(factors.size());
+    random_weights(parameters, lora.base());
     random_factors(lora, factors.data());
     lora.compose(workers, factors.data(), false, weights.data());
     const Doubles f(factors.begin(), factors.end());
@@ -125,34 +114,22 @@ TEST_CASE("train lora: gradients of A and B are the differences of the loss in d
     }
 
     const Pack pack = random_pack(each.shape);
-    const tools::train::Kernels& kernels = *find_kernels();
-    const Network network(parameters, kernels);
-    PackedWeights packed(parameters, kernels);
-    for (size_t i = 0; i < packed.n_matrices(); ++i) packed.pack(i, weights.data());
-    packed.finish(weights.data());
-    Network::Workspace workspace(network, static_cast<uint32_t>(pack.tokens.size()));
-    const Network::Training training = {0, 0, 1.0f, gradient.data()};
-    network.run(packed, pack, &workspace, &training);
-    lora.project(workers, gradient.data(), projected.data());
+    const TrainerResult run = trainer_result(parameters, *find_kernels(), weights.data(), pack);
+    lora.project(workers, run.gradient.data(), projected.data());
 
     TrainReference reference(parameters);
     Random random(9);
     for (const Tensor& t : lora.factors().tensors()) {
-      // Directions in each tensor: central differences err by h^2 and 1e-16 / h, float32 by 1e-5.
-      for (int trial = 0; trial < 3; ++trial) {
-        constexpr double kStep = 1e-5;
-        Doubles up = f, down = f;
+      for (int trial = 0; trial < 3; ++trial) {  // directions in each tensor
+        const Doubles direction = random_direction(&random, t.size());
         double found = 0, size = 0;
-        for (size_t i = t.offset; i < t.offset + t.size(); ++i) {
-          const double d = static_cast<double>(random.uniform(-1, 1));
-          up[i] += kStep * d;
-          down[i] -= kStep * d;
-          found += d * static_cast<double>(projected[i]);
-          size += std::fabs(static_cast<double>(projected[i]));
+        for (size_t i = 0; i < t.size(); ++i) {
+          found += direction[i] * static_cast<double>(projected[t.offset + i]);
+          size += std::fabs(static_cast<double>(projected[t.offset + i]));
         }
-        const double expected = (reference.run(weights_of(up), pack, nullptr) -
-                                 reference.run(weights_of(down), pack, nullptr)) /
-                                (2 * kStep);
+        const double expected = slope(f, t.offset, direction, [&](const Doubles& at) {
+          return reference.run(weights_of(at), pack, nullptr);
+        });
         INFO(each.name, ": ", tools::section_name(t.kind), " of layer ", t.layer);
         CHECK(std::fabs(found - expected) <= 1e-5 * (1 + size));
       }

@@ -6,6 +6,7 @@
 
 #include "crc32.h"
 #include "error.h"
+#include "flat_file.h"
 #include "matrix_writer.h"
 #include "opened_model.h"
 
@@ -78,18 +79,11 @@ bool is_adapter(const MappedFile& file) {
 const AdapterHeader& intact_adapter(const MappedFile& file) {
   thimble_fault fault{};
   thimble_status status = check_adapter(file.data(), file.size(), &fault);
-  const AdapterHeader& h = *reinterpret_cast<const AdapterHeader*>(file.data());
-  if (status == THIMBLE_OK) {
-    const uint32_t crc = crc32(0, file.data() + h.header_bytes, file.size() - h.header_bytes);
-    if (crc != h.data_crc) {
-      fault = {"checksum of the data", crc, h.data_crc, offsetof(AdapterHeader, data_crc)};
-      status = THIMBLE_ERROR_DATA_CHECKSUM;
-    }
-  }
+  if (status == THIMBLE_OK) status = check_data(file.data(), file.size(), &fault);
   if (status != THIMBLE_OK) {
     throw Refused(file.path() + ": " + adapter_fault(status, fault, file.size()));
   }
-  return h;
+  return *reinterpret_cast<const AdapterHeader*>(file.data());
 }
 
 ImageInMemory build_adapter(const thimble_model& model, uint32_t rank, uint32_t matrices,

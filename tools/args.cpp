@@ -39,6 +39,16 @@ const Option* known(const std::vector<Option>& options, const std::string& name)
 
 }  // namespace
 
+void exclude(const Args& args, const char* option, const std::vector<const char*>& others,
+             const char* why) {
+  for (const char* other : others) {
+    if (args.has(other)) {
+      throw WrongUsage(std::string("options '") + option + "' and '" + other +
+                       "' exclude each other: " + why);
+    }
+  }
+}
+
 std::string nearest(const std::string& word, const std::vector<std::string>& candidates) {
   std::string best;
   size_t best_distance = SIZE_MAX;

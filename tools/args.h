@@ -41,6 +41,10 @@ class Args {
   std::vector<std::string> positional_;
 };
 
+// Throws WrongUsage if one of the others is given beside `option`.
+void exclude(const Args& args, const char* option, const std::vector<const char*>& others,
+             const char* why);
+
 // The candidate that differs from `word` by the fewest typing errors, if it is close enough that it
 // may have been meant; otherwise "".
 std::string nearest(const std::string& word, const std::vector<std::string>& candidates);

@@ -15,6 +15,7 @@
 #include "json_string.h"
 #include "model.h"
 #include "output.h"
+#include "section_table.h"
 #include "size_text.h"
 #include "tokenizer.h"
 #include "verbs.h"
@@ -181,11 +182,6 @@ std::vector<KindTotal> totals_of(const std::vector<SectionEntry>& sections) {
   return totals;
 }
 
-const char* type_name(uint32_t type) {
-  const char* const names[] = {"f32", "q8", "u8", "i32", "u32", "u64"};
-  return type < sizeof names / sizeof names[0] ? names[type] : "?";
-}
-
 // One run of the file's self-test.
 struct SelfTestRun {
   std::string isa;
@@ -228,18 +224,7 @@ std::string as_text(const Inspection& in, bool tensors) {
     out += format("  %-22s%8u%14llu\n", section_name(t.kind), t.count,
                   static_cast<unsigned long long>(t.bytes));
   }
-  if (tensors) {
-    out += format("\n%-24s%6s%6s%8s%8s%6s%7s%13s%13s%13s%10s\n", "tensors", "layer", "type", "rows",
-                  "cols", "tile", "group", "offset", "bytes", "scales at", "bytes");
-    for (const SectionEntry& s : in.sections) {
-      out += format("  %-22s%6u%6s%8u%8u%6u%7u%13llu%13llu%13llu%10llu\n", section_name(s.kind),
-                    s.layer, type_name(s.type), s.rows, s.cols, s.row_tile, s.group,
-                    static_cast<unsigned long long>(s.offset),
-                    static_cast<unsigned long long>(s.bytes),
-                    static_cast<unsigned long long>(s.scales_offset),
-                    static_cast<unsigned long long>(s.scales_bytes));
-    }
-  }
+  if (tensors) out += section_table(in.sections);
   const Verdict& v = in.verdict;
   out += v.checksum_good
              ? format("\nchecksum good: 0x%08x\n", v.computed)
@@ -270,35 +255,14 @@ std::string as_text(const Inspection& in, bool tensors) {
 std::string as_json(const Inspection& in, bool tensors) {
   std::string out = "{\n  \"file\": " + json_string(in.path) + ",\n";
   for (const Fact& f : header_facts(*in.header)) out += "  \"" + f.name + "\": " + f.json + ",\n";
-  const auto list = [&out](const char* name, const std::vector<std::string>& items) {
-    out += format("  \"%s\": [\n", name);
-    for (size_t i = 0; i < items.size(); ++i) {
-      out += "    {" + items[i] + (i + 1 < items.size() ? "},\n" : "}\n");
-    }
-    out += "  ],\n";
-  };
   std::vector<std::string> items;
   for (const KindTotal& t : totals_of(in.sections)) {
     items.push_back(format("\"kind\": %u, \"name\": \"%s\", \"count\": %u, \"bytes\": %llu", t.kind,
                            section_name(t.kind), t.count,
                            static_cast<unsigned long long>(t.bytes)));
   }
-  list("sections", items);
-  if (tensors) {
-    items.clear();
-    for (const SectionEntry& s : in.sections) {
-      items.push_back(format(
-          "\"kind\": %u, \"name\": \"%s\", \"layer\": %u, \"type\": \"%s\", \"rows\": %u, "
-          "\"cols\": %u, \"row_tile\": %u, \"group\": %u, \"offset\": %llu, \"bytes\": %llu, "
-          "\"scales_offset\": %llu, \"scales_bytes\": %llu",
-          s.kind, section_name(s.kind), s.layer, type_name(s.type), s.rows, s.cols, s.row_tile,
-          s.group, static_cast<unsigned long long>(s.offset),
-          static_cast<unsigned long long>(s.bytes),
-          static_cast<unsigned long long>(s.scales_offset),
-          static_cast<unsigned long long>(s.scales_bytes)));
-    }
-    list("tensors", items);
-  }
+  out += json_list("sections", items);
+  if (tensors) out += section_table_json(in.sections);
   const Verdict& v = in.verdict;
   out +=
       format("  \"checksum\": {\"good\": %s, \"stored\": \"0x%08x\", \"computed\": \"0x%08x\"},\n",
@@ -313,7 +277,7 @@ std::string as_json(const Inspection& in, bool tensors) {
                  run.isa.c_str(), run.kv, json_bool(run.status == THIMBLE_OK), run.status,
                  run.report.layer));
     }
-    list("self_tests", items);
+    out += json_list("self_tests", items);
     out += format("  \"self_tests_finite\": %s,\n", json_bool(v.not_finite.empty()));
   }
   return out + format("  \"good\": %s\n}\n", json_bool(v.good()));

@@ -7,9 +7,9 @@
 #include "adapter_file.h"
 #include "crc32.h"
 #include "error.h"
-#include "image.h"
 #include "json_string.h"
 #include "output.h"
+#include "section_table.h"
 #include "size_text.h"
 #include "weight_types.h"
 
@@ -18,10 +18,6 @@ namespace {
 
 unsigned long long wide(uint64_t n) {
   return static_cast<unsigned long long>(n);
-}
-
-const char* type_of(const SectionEntry& s) {
-  return s.type == kElementF32 ? "f32" : s.type == kElementQ8 ? "q8" : "?";
 }
 
 std::string as_text(const std::string& path, const AdapterHeader& h,
@@ -36,17 +32,10 @@ std::string as_text(const std::string& path, const AdapterHeader& h,
   line("n_params", format("%llu", wide(h.n_params)));
   line("rank", format("%u", h.rank));
   line("matrices", format("%u (%s)", h.matrices, matrix_names(h.matrices).c_str()));
-  line("weight_type", sections.empty() ? "?" : type_of(sections[0]));
+  const bool is_f32 = !sections.empty() && sections[0].type == kElementF32;
+  line("weight_type", is_f32 ? "f32" : "q8");
   line("sections", format("%u", h.n_sections));
-  if (tensors) {
-    out += format("\n%-24s%6s%6s%8s%8s%6s%7s%13s%13s%13s%10s\n", "tensors", "layer", "type", "rows",
-                  "cols", "tile", "group", "offset", "bytes", "scales at", "bytes");
-    for (const SectionEntry& s : sections) {
-      out += format("  %-22s%6u%6s%8u%8u%6u%7u%13llu%13llu%13llu%10llu\n", section_name(s.kind),
-                    s.layer, type_of(s), s.rows, s.cols, s.row_tile, s.group, wide(s.offset),
-                    wide(s.bytes), wide(s.scales_offset), wide(s.scales_bytes));
-    }
-  }
+  if (tensors) out += section_table(sections);
   return out + (data_crc == h.data_crc
                     ? format("\nchecksum good: 0x%08x\n", data_crc)
                     : format("\nchecksum WRONG: found 0x%08x, expected 0x%08x; matrices were "
@@ -64,20 +53,7 @@ std::string as_json(const std::string& path, const AdapterHeader& h,
       "  \"rank\": %u,\n  \"matrices\": %u,\n",
       wide(h.file_bytes), h.version, h.model_header_crc, h.model_data_crc, wide(h.n_params), h.rank,
       h.matrices);
-  if (tensors) {
-    out += "  \"tensors\": [\n";
-    for (size_t i = 0; i < sections.size(); ++i) {
-      const SectionEntry& s = sections[i];
-      out += format(
-          "    {\"kind\": %u, \"name\": \"%s\", \"layer\": %u, \"type\": \"%s\", \"rows\": %u, "
-          "\"cols\": %u, \"row_tile\": %u, \"group\": %u, \"offset\": %llu, \"bytes\": %llu, "
-          "\"scales_offset\": %llu, \"scales_bytes\": %llu}%s\n",
-          s.kind, section_name(s.kind), s.layer, type_of(s), s.rows, s.cols, s.row_tile, s.group,
-          wide(s.offset), wide(s.bytes), wide(s.scales_offset), wide(s.scales_bytes),
-          i + 1 < sections.size() ? "," : "");
-    }
-    out += "  ],\n";
-  }
+  if (tensors) out += section_table_json(sections);
   return out + format(
                    "  \"checksum\": {\"good\": %s, \"stored\": \"0x%08x\", \"computed\": "
                    "\"0x%08x\"},\n  \"good\": %s\n}\n",

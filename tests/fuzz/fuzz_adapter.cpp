@@ -6,23 +6,21 @@
 #include <vector>
 
 #include "adapter.h"
-#include "crc32.h"
+#include "tiny_adapter.h"
 #include "tiny_model.h"
 
 using namespace thimble;
 using namespace thimble::test;
 
 // What was changed has right checksums again, so that the fuzzer gets beyond them.
-static void seal(AlignedBlock* image, const thimble_model& model) {
+static void seal_for(AlignedBlock* image, const thimble_model& model) {
   AdapterHeader h;
   if (image->size() < sizeof h) return;
   std::memcpy(&h, image->data(), sizeof h);
-  h.model_header_crc = reinterpret_cast<const FileHeader*>(model.image)->header_crc;
-  h.model_data_crc = reinterpret_cast<const FileHeader*>(model.image)->data_crc;
-  h.header_crc = 0;
+  h.model_header_crc = header_of(model).header_crc;
+  h.model_data_crc = header_of(model).data_crc;
   std::memcpy(image->data(), &h, sizeof h);
-  if (h.header_bytes <= image->size()) h.header_crc = crc32(0, image->data(), h.header_bytes);
-  std::memcpy(image->data(), &h, sizeof h);
+  seal(image);
 }
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t bytes) {
@@ -30,7 +28,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t bytes) {
   AlignedBlock image(data, bytes);
   thimble_adapter adapter;
   if (bytes > 0 && thimble_adapter_open(&adapter, &model.view, image.data(), bytes) != THIMBLE_OK) {
-    seal(&image, model.view);
+    seal_for(&image, model.view);
     thimble_adapter_open(&adapter, &model.view, image.data(), bytes);
   }
   if (bytes == 0 || !adapter.image) return 0;

@@ -66,13 +66,8 @@ LoraOptions parse_lora(const Args& args) {
   if (!args.has("--from")) {
     throw WrongUsage("option '--lora' needs '--from MODEL', the model that the adapter is for");
   }
-  for (const char* option : {"--weights", "--group", "--for", "--f32", "--optimizer"}) {
-    if (args.has(option)) {
-      throw WrongUsage(std::string("options '--lora' and '") + option + "' exclude each other" +
-                       (option == std::string("--optimizer") ? ": adapters are learned with adamw"
-                                                             : ": the model says that"));
-    }
-  }
+  exclude(args, "--lora", {"--weights", "--group", "--for", "--f32"}, "the model says that");
+  exclude(args, "--lora", {"--optimizer"}, "adapters are learned with adamw");
   o.alpha =
       static_cast<float>(args.real("--lora-alpha", 2.0 * static_cast<double>(o.rank), 1e-6, 1e6));
   if (!args.has("--lora-matrices")) return o;

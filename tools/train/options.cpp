@@ -22,17 +22,6 @@ uint32_t number(const Args& args, const char* option, uint32_t fallback, uint32_
   return static_cast<uint32_t>(args.count(option, fallback, low, high));
 }
 
-// Throws WrongUsage if one of them is given beside `option`.
-void exclude(const Args& args, const char* option, const std::vector<const char*>& others,
-             const char* why) {
-  for (const char* other : others) {
-    if (args.has(other)) {
-      throw WrongUsage(std::string("options '") + option + "' and '" + other +
-                       "' exclude each other: " + why);
-    }
-  }
-}
-
 VocabularyOptions parse_vocabulary(const Args& args) {
   VocabularyOptions v;
   v.vocab_size = number(args, "--vocab", v.vocab_size, 1, kMaxVocab);

@@ -7,8 +7,10 @@
 #include <unordered_set>
 #include <utility>
 
+#include "adapter_file.h"
 #include "error.h"
 #include "odd_text.h"
+#include "opened_model.h"
 #include "records.h"
 #include "train/hashed_text.h"
 
@@ -85,6 +87,11 @@ TextRecords::TextRecords(const std::vector<std::string>& paths, const TextRecord
     }
     files_.push_back(std::make_unique<MappedFile>(path));
     const MappedFile& file = *files_.back();
+    if (is_adapter(file) || is_model_file(path)) {
+      throw Refused(path +
+                    ": is a flat file of Thimble, expected a text; --from MODEL goes on with a "
+                    "model");
+    }
     const std::string_view text(reinterpret_cast<const char*>(file.data()), file.size());
     for (std::string& oddity : oddities_of(text, path)) oddities_.push_back(std::move(oddity));
     for (const std::string_view record : split(text, options.by)) {

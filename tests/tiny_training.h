@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: MIT
+// What tests of the trainer's gradients share.
+#ifndef THIMBLE_TESTS_TINY_TRAINING_H
+#define THIMBLE_TESTS_TINY_TRAINING_H
+
+#include <vector>
+
+#include "random.h"
+#include "tiny_model.h"
+#include "train/network.h"
+#include "train_reference.h"
+
+namespace thimble::test {
+
+inline void random_weights(const tools::train::Parameters& parameters, float* weights) {
+  read_rows(
+      parameters,
+      [](SectionKind kind, uint32_t layer, uint32_t row, uint32_t cols, float* out) {
+        random_row(3, kind, layer, row, cols, out);
+      },
+      weights);
+}
+
+struct TrainerResult {
+  double loss;
+  std::vector<float> gradient;
+};
+inline TrainerResult trainer_result(const tools::train::Parameters& parameters,
+                                    const tools::train::Kernels& kernels, const float* weights,
+                                    const tools::train::Pack& pack, float dropout = 0,
+                                    uint64_t seed = 0) {
+  using tools::train::Network;
+  const Network network(parameters, kernels);
+  tools::train::PackedWeights packed(parameters, kernels);
+  for (size_t i = 0; i < packed.n_matrices(); ++i) packed.pack(i, weights);
+  packed.finish(weights);
+  Network::Workspace workspace(network, static_cast<uint32_t>(pack.tokens.size()));
+  const tools::train::Floats gradient(parameters.size());
+  const Network::Training training = {dropout, seed, 1.0f, gradient.data()};
+  const double loss = network.run(packed, pack, &workspace, &training);
+  const double again = network.run(packed, pack, &workspace);
+  if (!(dropout > 0)) CHECK(loss == again);
+  return {loss, {gradient.begin(), gradient.end()}};
+}
+
+// How `loss` of x changes along a direction, which has n elements from x[begin] on: by central
+// differences, which err by h^2 and by 1e-16 / h.
+template <class Loss>
+double slope(const Doubles& x, size_t begin, const Doubles& direction, Loss loss) {
+  constexpr double kStep = 1e-5;
+  Doubles up = x, down = x;
+  for (size_t i = 0; i < direction.size(); ++i) {
+    up[begin + i] += kStep * direction[i];
+    down[begin + i] -= kStep * direction[i];
+  }
+  return (loss(up) - loss(down)) / (2 * kStep);
+}
+
+inline Doubles random_direction(Random* random, size_t n) {
+  Doubles direction(n);
+  for (double& d : direction) d = static_cast<double>(random->uniform(-1, 1));
+  return direction;
+}
+
+}  // namespace thimble::test
+
+#endif
