@@ -41,6 +41,7 @@ std::string json_list(const char* name, const std::vector<std::string>& items) {
 
 std::string section_table_json(const std::vector<SectionEntry>& sections) {
   std::vector<std::string> items;
+  items.reserve(sections.size());
   for (const SectionEntry& s : sections) {
     items.push_back(format(
         "\"kind\": %u, \"name\": \"%s\", \"layer\": %u, \"type\": \"%s\", \"rows\": %u, "
