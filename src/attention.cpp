@@ -20,12 +20,14 @@ uint32_t sinks_seen(const thimble_session* s, uint32_t row) {
 }  // namespace
 #endif
 
-void rotate_and_store(thimble_session* s, uint32_t row) {
+namespace {
+
+// Returns the row's key, rotated, behind which its value is.
+const float* rotate_row(thimble_session* s, uint32_t row) {
   const thimble_model& m = s->model;
   const Activations& a = s->act;
   float* q = a.qkv + size_t{row} * a.qkv_stride;
   float* k = q + size_t{m.n_heads} * m.head_dim;
-  const float* v = k + size_t{m.n_kv_heads} * m.head_dim;
   const Weights& w = s->weights;
   const uint32_t layer = s->pass.layer;
   if (THIMBLE_BIASES && w.qkv_bias) {
@@ -53,7 +55,26 @@ void rotate_and_store(thimble_session* s, uint32_t row) {
 #endif
   s->kernels->rotate(q, table, m.n_heads, m.head_dim, scale);
   s->kernels->rotate(k, table, m.n_kv_heads, m.head_dim, 1.0f);
-  kv_cache_store(s->cache, s->pass.layer, s->pass.first + row, k, v);
+  return k;
+}
+
+}  // namespace
+
+void rotate_and_store(thimble_session* s, uint32_t begin, uint32_t end) {
+  const size_t width = size_t{s->model.n_kv_heads} * s->model.head_dim;
+  const uint32_t layer = s->pass.layer, first = s->pass.first;
+#if THIMBLE_ATTEND_ROWS
+  if (begin == end) return;
+  const float* k = rotate_row(s, begin);
+  for (uint32_t row = begin + 1; row < end; ++row) rotate_row(s, row);
+  kv_cache_store_rows(*s->kernels, s->cache, layer, first + begin, end - begin, k, k + width,
+                      s->act.qkv_stride);
+#else
+  for (uint32_t row = begin; row < end; ++row) {
+    const float* k = rotate_row(s, row);
+    kv_cache_store(*s->kernels, s->cache, layer, first + row, k, k + width);
+  }
+#endif
 }
 
 void attend(thimble_session* s, uint32_t row, uint32_t kv_begin, uint32_t kv_end) {
@@ -92,5 +113,61 @@ void attend(thimble_session* s, uint32_t row, uint32_t kv_begin, uint32_t kv_end
         }
       });
 }
+
+#if THIMBLE_ATTEND_ROWS
+uint32_t attend_together(const thimble_session* s, uint32_t row) {
+  const uint32_t left = s->pass.n - row;
+  const uint32_t rows = left < s->model.n_kv_heads ? left : s->model.n_kv_heads;
+  const uint32_t last = s->pass.first + row + rows - 1;
+  const bool from_start = kv_seen_from(s->cache, s->pass.layer, last + 1) == 0 &&
+                          kv_slot(s->cache, s->pass.layer, last) == last;
+  if (!s->kernels->mix_rows || !from_start) return 1;
+  constexpr uint32_t kBlock = 8;
+  return rows < kBlock ? rows : rows / kBlock * kBlock;
+}
+
+void attend_rows(thimble_session* s, uint32_t row, uint32_t n_rows, uint32_t kv) {
+  const thimble_model& m = s->model;
+  const Activations& a = s->act;
+  const Kernels& kernels = *s->kernels;
+  const KvCache& cache = s->cache;
+  const uint32_t layer = s->pass.layer, head_dim = m.head_dim, shared = m.n_heads / m.n_kv_heads;
+  const uint32_t n = s->pass.first + row + 1;  // what the first row sees
+  const size_t stride = a.scores_stride, of_head = n_rows * stride;
+  const bool is_q8 = cache.type == kWeightQ8;
+  const float* q = a.qkv + row * size_t{a.qkv_stride} + size_t{kv} * shared * head_dim;
+  float* context = a.context + row * size_t{a.context_stride} + size_t{kv} * shared * head_dim;
+  const Matrix keys = kv_cache_keys(cache, layer, kv, 0, n + n_rows - 1);
+  for (uint32_t h = 0; h < shared; ++h, q += head_dim) {
+    if (is_q8) {
+      kernels.quantize_q8(skip_rows(a.query, h * n_rows), q, a.qkv_stride, head_dim, n_rows);
+    } else {
+      kernels.matmul_f32(a.scores + h * of_head, stride, keys, 0, tile_count(keys), q, a.qkv_stride,
+                         n_rows);
+    }
+  }
+  if (is_q8) {
+    kernels.matmul_q8(a.scores, stride, keys, 0, tile_count(keys), a.query, n_rows * shared);
+  }
+  float* weights = a.scores;
+  for (uint32_t i = 0; i < n_rows; ++i, weights += stride) {
+    kernels.softmax(weights, of_head, shared, n + i);
+    if (s->on_attention && !s->self_test.is_running) {
+      s->on_attention(s->hook_user, layer, n + i - 1, 0, kv * shared, shared, weights, of_head);
+    }
+  }
+  weights = a.scores;
+  for (uint32_t h = 0; h < shared; ++h, context += head_dim, weights += of_head) {
+    if (is_q8) {
+      kernels.mix_rows_q8(context, a.context_stride, weights, stride,
+                          kv_cache_values_q8(cache, layer, kv),
+                          cache.value_scales + kv_scales_at(cache, layer, kv), n, head_dim, n_rows);
+    } else {
+      kernels.mix_rows(context, a.context_stride, weights, stride,
+                       kv_cache_values(cache, layer, kv), n, head_dim, n_rows);
+    }
+  }
+}
+#endif
 
 }  // namespace thimble

@@ -138,11 +138,24 @@ inline void attend_heads(const Kernels& kernels, const Look& look, OnScores on_s
 }
 
 // Adds the biases of queries, keys and values, norms queries and keys where the model does, rotates
-// them to the position of batch row `row`, scales the queries, and stores key and value.
-void rotate_and_store(thimble_session* s, uint32_t row);
+// them to the positions of batch rows [begin, end), scales the queries, and stores keys and values.
+void rotate_and_store(thimble_session* s, uint32_t begin, uint32_t end);
 
 // The context vectors of batch row `row`, for the query heads of KV heads [kv_begin, kv_end).
 void attend(thimble_session* s, uint32_t row, uint32_t kv_begin, uint32_t kv_end);
+
+// Prefill: rows of a batch that see the same positions, but for the last few, take them together.
+#if defined(__OPTIMIZE_SIZE__)
+#define THIMBLE_ATTEND_ROWS 0
+#else
+#define THIMBLE_ATTEND_ROWS 1
+
+// How many rows from `row` on do: as many as there is room for scores.
+uint32_t attend_together(const thimble_session* s, uint32_t row);
+
+// The context vectors of batch rows [row, row + n_rows), for the query heads of one KV head.
+void attend_rows(thimble_session* s, uint32_t row, uint32_t n_rows, uint32_t kv);
+#endif
 
 }  // namespace thimble
 

@@ -152,7 +152,7 @@ void remember(const Kernels& kernels, const Form& form, const Buffers& b) {
     kv_cache_clear(b.cache, 1);
   }
   for (uint32_t t = 0; t < form.x.rows; ++t) {
-    kv_cache_store(b.cache, 0, form.past + t, keys + t * kv_width, values + t * kv_width);
+    kv_cache_store(kernels, b.cache, 0, form.past + t, keys + t * kv_width, values + t * kv_width);
   }
 }
 

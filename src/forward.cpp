@@ -239,33 +239,33 @@ void activate(thimble_session* s, uint32_t row) {
   quantize(s, w.down, a.gate_up, a.gate_up_stride, row);
 }
 
-// Whether a layer's keys and values so far are more than a second-level cache holds.
-bool cache_is_large(const thimble_session* s) {
-#if defined(__OPTIMIZE_SIZE__)
-  (void)s;
-  return false;
-#else
-  constexpr size_t kLarge = size_t{1} << 20;
-  const KvCache& cache = s->cache;
-  const size_t positions = kv_layer_size(cache, s->pass.layer) < s->pass.first + s->pass.n
-                               ? kv_layer_size(cache, s->pass.layer)
-                               : s->pass.first + s->pass.n;
-  const size_t bytes = cache.type == kWeightQ8 ? 1 : sizeof(float);
-  return positions * s->model.n_kv_heads * cache.head_dim * 2 * bytes > kLarge;
-#endif
-}
-
-// A unit is a KV head of a batch row. Row by row, all heads of a row at once; where those do not
-// stay in a cache, head by head, all rows with one head's keys and values.
+// A unit is a KV head of a batch row: row by row, all heads of a row at once; of several rows head by
+// head, as many rows together as can be.
 void attend_units(thimble_session* s, uint32_t begin, uint32_t end) {
   const Activations& a = s->act;
   const uint32_t heads = s->model.n_kv_heads, rows = s->pass.n;
-  const bool by_head = rows > 1 && cache_is_large(s);
+#if THIMBLE_ATTEND_ROWS
+  if (rows > 1) {
+    while (begin < end) {
+      const uint32_t row = begin % rows, head = begin / rows;
+      uint32_t count = attend_together(s, row);
+      if (count > end - begin) count = end - begin;
+      if (count > 1) {
+        attend_rows(s, row, count, head);
+      } else {
+        attend(s, row, head, head + 1);
+      }
+      for (uint32_t i = row; i < row + count && head + 1 == heads; ++i) {
+        quantize(s, s->weights.output, a.context, a.context_stride, i);
+      }
+      begin += count;
+    }
+    return;
+  }
+#endif
   while (begin < end) {
-    const uint32_t row = by_head ? begin % rows : begin / heads;
-    const uint32_t first = by_head ? begin / rows : begin % heads;
-    const uint32_t most = by_head ? 1 : heads - first;
-    const uint32_t count = end - begin < most ? end - begin : most;
+    const uint32_t row = begin / heads, first = begin % heads;
+    const uint32_t count = end - begin < heads - first ? end - begin : heads - first;
     attend(s, row, first, first + count);
     if (first + count == heads) quantize(s, s->weights.output, a.context, a.context_stride, row);
     begin += count;
@@ -471,7 +471,7 @@ void run_stage(thimble_session* s, uint32_t begin, uint32_t end) {
 #endif
       break;
     case kRotateAndStore:
-      for (uint32_t row = begin; row < end; ++row) rotate_and_store(s, row);
+      rotate_and_store(s, begin, end);
       break;
     case kAttend:
       attend_units(s, begin, end);

@@ -13,8 +13,10 @@ uint32_t element_bytes(const KvCache& cache) {
   return cache.type == kWeightQ8 ? sizeof(int8_t) : sizeof(float);
 }
 
-void store_f32(const KvCache& cache, uint32_t layer, uint32_t position, const float* key,
-               const float* value) {
+// n positions of one tile, whose keys, and values, are `stride` floats apart.
+[[gnu::always_inline]] inline void store_f32(const KvCache& cache, uint32_t layer,
+                                             uint32_t position, uint32_t n, const float* key,
+                                             const float* value, size_t key_stride) {
   const size_t head_dim = cache.head_dim, tile = cache.tile;
   const size_t stride = kv_value_stride(cache, layer);
   const size_t first = kv_layer_before(cache, layer) * cache.n_kv_heads * head_dim;
@@ -22,8 +24,12 @@ void store_f32(const KvCache& cache, uint32_t layer, uint32_t position, const fl
       static_cast<float*>(cache.keys) + first + position / tile * tile * head_dim + position % tile;
   float* values = static_cast<float*>(cache.values) + first + position * head_dim;
   for (uint32_t h = 0; h < cache.n_kv_heads; ++h) {
-    for (size_t d = 0; d < head_dim; ++d) keys[d * tile] = key[d];
-    memcpy(values, value, head_dim * sizeof(float));
+    for (size_t d = 0; d < head_dim; ++d) {
+      for (uint32_t i = 0; i < n; ++i) keys[d * tile + i] = key[i * key_stride + d];
+    }
+    for (uint32_t i = 0; i < n; ++i) {
+      memcpy(values + i * head_dim, value + i * key_stride, head_dim * sizeof(float));
+    }
     keys += stride;
     values += stride;
     key += head_dim;
@@ -49,7 +55,7 @@ int8_t quantized(float x, float inverse) {
   return static_cast<int8_t>(round_to_even(x * inverse));
 }
 
-void store_q8(const KvCache& cache, uint32_t layer, uint32_t position, const float* key,
+void store_q8(const Kernels& kernels, const KvCache& cache, uint32_t layer, uint32_t position, const float* key,
               const float* value) {
   const size_t head_dim = cache.head_dim, tile = cache.tile;
   const uint32_t together = cache.heads_per_scale;
@@ -62,9 +68,28 @@ void store_q8(const KvCache& cache, uint32_t layer, uint32_t position, const flo
   for (uint32_t scale = 0; scale < cache.n_scales; ++scale) {
     const uint32_t heads = left < together ? left : together;
     left -= heads;
+    const size_t at = before * cache.n_scales + scale * size + position;
+#if !defined(__OPTIMIZE_SIZE__)
+    if (kernels.quantize_cached) {
+      alignas(64) int8_t key_q8[kMaxHeadDim], value_q8[kMaxHeadDim];
+      cache.key_scales[at] = kernels.quantize_cached(key_q8, key, heads * cache.head_dim);
+      cache.value_scales[at] = kernels.quantize_cached(value_q8, value, heads * cache.head_dim);
+      for (uint32_t h = 0; h < heads; ++h) {
+        const int8_t* from = key_q8 + h * head_dim;
+        size_t d = 0;
+        for (; d + 4 <= head_dim; d += 4) memcpy(keys + d * tile, from + d, 4);
+        for (; d < head_dim; ++d) keys[d / 4 * tile * 4 + d % 4] = from[d];
+        memcpy(values, value_q8 + h * head_dim, head_dim);
+        keys += size * key_dim;
+        values += size * head_dim;
+      }
+      key += heads * head_dim;
+      value += heads * head_dim;
+      continue;
+    }
+#endif
     const uint16_t key_scale = scale_for(key, heads * head_dim);
     const uint16_t value_scale = scale_for(value, heads * head_dim);
-    const size_t at = before * cache.n_scales + scale * size + position;
     cache.key_scales[at] = key_scale;
     cache.value_scales[at] = value_scale;
     const float key_inverse = key_scale ? 1.0f / from_bf16(key_scale) : 0.0f;
@@ -154,15 +179,35 @@ void kv_cache_clear(const KvCache& cache, uint32_t n_layers) {
   memset(cache.value_scales, 0, scales * sizeof(uint16_t));
 }
 
-void kv_cache_store(const KvCache& cache, uint32_t layer, uint32_t position, const float* key,
-                    const float* value) {
+void kv_cache_store(const Kernels& kernels, const KvCache& cache, uint32_t layer,
+                    uint32_t position, const float* key, const float* value) {
   position = kv_slot(cache, layer, position);
   if (cache.type == kWeightQ8) {
-    store_q8(cache, layer, position, key, value);
+    store_q8(kernels, cache, layer, position, key, value);
   } else {
-    store_f32(cache, layer, position, key, value);
+    store_f32(cache, layer, position, 1, key, value, 0);
   }
 }
+
+#if !defined(__OPTIMIZE_SIZE__)
+void kv_cache_store_rows(const Kernels& kernels, const KvCache& cache, uint32_t layer,
+                         uint32_t position, uint32_t n, const float* key, const float* value,
+                         size_t stride) {
+  while (n > 0) {
+    const uint32_t slot = kv_slot(cache, layer, position), left = cache.tile - slot % cache.tile;
+    const uint32_t here = cache.type == kWeightQ8 ? 1 : n < left ? n : left;
+    if (cache.type == kWeightQ8) {
+      store_q8(kernels, cache, layer, slot, key, value);
+    } else {
+      store_f32(cache, layer, slot, here, key, value, stride);
+    }
+    position += here;
+    n -= here;
+    key += here * stride;
+    value += here * stride;
+  }
+}
+#endif
 
 uint32_t kv_needed_from(const KvCache& cache, uint32_t layer, uint32_t next) {
   const uint32_t seen = kv_seen_from(cache, layer, next + 1) / kLanes * kLanes;

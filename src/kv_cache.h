@@ -130,8 +130,15 @@ inline size_t kv_head_at(const KvCache& cache, uint32_t layer, uint32_t kv_head)
 
 // Stores key and value vectors, (n_kv_heads, head_dim) each, of one position. q8: the scale is
 // max|x| / 127 rounded up to bf16, a value x / scale rounded to nearest even.
-void kv_cache_store(const KvCache& cache, uint32_t layer, uint32_t position, const float* key,
-                    const float* value);
+void kv_cache_store(const Kernels& kernels, const KvCache& cache, uint32_t layer,
+                    uint32_t position, const float* key, const float* value);
+
+#if !defined(__OPTIMIZE_SIZE__)
+// Those of n positions, `stride` floats apart. Whole lines of a tile of keys are written at a time.
+void kv_cache_store_rows(const Kernels& kernels, const KvCache& cache, uint32_t layer,
+                         uint32_t position, uint32_t n, const float* key, const float* value,
+                         size_t stride);
+#endif
 
 // A position's row as bytes, the same for every tile: f32: keys, then values, (n_kv_heads,
 // head_dim) each; q8: scales of keys, of values, (n_scales) bf16 each, then int8 keys and values.

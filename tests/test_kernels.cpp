@@ -537,6 +537,72 @@ TEST_CASE("mix_values_q8: every table equals the reference") {
   }
 }
 
+TEST_CASE("mix_rows: the rows of mix_values, each of one position more") {
+  Random random(20);
+  for (uint32_t head_dim : {1u, 2u, 8u, 15u, 16u, 17u, 32u, 40u, 48u, 64u, 65u, 80u, 128u, 130u}) {
+    for (uint32_t n_rows = 1; n_rows <= 17; n_rows += 1 + n_rows / 9) {
+      for (uint32_t n : {1u, 2u, 19u}) {
+        const uint32_t most = n + n_rows - 1;
+        const size_t stride = most + 1, out_stride = head_dim + 3;
+        Block<float> weights = random_floats(random, stride * (n_rows - 1) + most, 1);
+        Block<float> values = random_floats(random, size_t{most} * head_dim, 1);
+        Block<float> expected(out_stride * (n_rows - 1) + head_dim);
+        for (uint32_t i = 0; i < n_rows; ++i) {
+          kKernelsReference.mix_values(expected.data() + i * out_stride, weights.data() + i * stride,
+                                       stride, values.data(), 0, n + i, head_dim, 1, 1);
+        }
+        for (const Kernels* k : fast_tables()) {
+          if (!k->mix_rows) continue;
+          Block<float> found(expected.size());
+          k->mix_rows(found.data(), out_stride, weights.data(), stride, values.data(), n, head_dim,
+                      n_rows);
+          REQUIRE_MESSAGE(same_bits(found.data(), expected.data(), expected.size()),
+                          std::string(k->name), " ", head_dim, " ", n_rows, " ", n);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("mix_rows_q8: the rows of mix_values_q8, each of one position more") {
+  Random random(21);
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  for (uint32_t head_dim : {2u, 4u, 8u, 16u, 24u, 32u, 48u, 64u, 66u, 130u}) {
+    for (uint32_t n_rows : {1u, 2u, 3u, 8u, 9u, 15u}) {
+      for (uint32_t n : {1u, 3u, 16u, 250u, 256u, 257u, 509u}) {
+        const uint32_t most = n + n_rows - 1;
+        const size_t stride = most + 1, out_stride = head_dim + 3;
+        Block<float> weights = random_floats(random, stride * (n_rows - 1) + most, 1);
+        Block<int8_t> values(size_t{most} * head_dim);
+        Block<uint16_t> scales(most);
+        for (size_t i = 0; i < weights.size(); ++i) weights[i] = std::fabs(weights[i]);
+        for (size_t i = 0; i < values.size(); ++i) {
+          values[i] = static_cast<int8_t>(static_cast<int>(random.below(255)) - 127);
+        }
+        for (uint32_t t = 0; t < most; ++t) {
+          scales[t] = static_cast<uint16_t>(bits_of(random.uniform(0.001f, 0.1f)) >> 16);
+        }
+        // What lies behind a row's positions is never looked at.
+        for (uint32_t i = 0; i + 1 < n_rows; ++i) weights[i * stride + n + i] = nan;
+        Block<float> expected(out_stride * (n_rows - 1) + head_dim);
+        for (uint32_t i = 0; i < n_rows; ++i) {
+          kKernelsReference.mix_values_q8(expected.data() + i * out_stride,
+                                          weights.data() + i * stride, stride, values.data(),
+                                          scales.data(), n + i, head_dim, 1);
+        }
+        for (const Kernels* k : fast_tables()) {
+          if (!k->mix_rows_q8) continue;
+          Block<float> found(expected.size());
+          k->mix_rows_q8(found.data(), out_stride, weights.data(), stride, values.data(),
+                         scales.data(), n, head_dim, n_rows);
+          REQUIRE_MESSAGE(same_bits(found.data(), expected.data(), expected.size()),
+                          std::string(k->name), " ", head_dim, " ", n_rows, " ", n);
+        }
+      }
+    }
+  }
+}
+
 TEST_CASE("argmax: the lowest index of the largest, whatever the values") {
   Random random(17);
   const float nan = std::numeric_limits<float>::quiet_NaN();

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -18,13 +20,14 @@ namespace {
 
 struct CacheShape {
   uint32_t n_layers, n_kv_heads, head_dim, n_ctx, tile;
+  WeightType type = kWeightQ8;
 };
 
 // A cache in a block of its own.
 struct TestCache {
   explicit TestCache(const CacheShape& s) : block(bytes(s), 0xa5) {
     Arena arena(block.data());
-    cache = kv_cache_take(&arena, model_of(s), {s.n_ctx, 1, 0, kWeightQ8, s.tile});
+    cache = kv_cache_take(&arena, model_of(s), {s.n_ctx, 1, 0, s.type, s.tile});
     kv_cache_clear(cache, s.n_layers);
   }
   static thimble_model model_of(const CacheShape& s) {
@@ -38,7 +41,7 @@ struct TestCache {
   }
   static size_t bytes(const CacheShape& s) {
     Arena counter(nullptr);
-    kv_cache_take(&counter, model_of(s), {s.n_ctx, 1, 0, kWeightQ8, s.tile});
+    kv_cache_take(&counter, model_of(s), {s.n_ctx, 1, 0, s.type, s.tile});
     return static_cast<size_t>(counter.used());
   }
 
@@ -88,7 +91,7 @@ TEST_CASE("q8 cache: stored within half a scale, whatever else is stored, in eve
         const float size = p % 5 == 4 ? 1e-33f : p % 3 ? 1.0f : 300.0f;
         keys.push_back(random_floats(random, width, size));
         values.push_back(random_floats(random, width, size));
-        kv_cache_store(t.cache, layer, p, keys.back().data(), values.back().data());
+        kv_cache_store(kKernelsReference, t.cache, layer, p, keys.back().data(), values.back().data());
       }
     }
     const uint32_t together = t.cache.heads_per_scale;
@@ -122,6 +125,40 @@ TEST_CASE("q8 cache: stored within half a scale, whatever else is stored, in eve
   }
 }
 
+TEST_CASE("cache: every table stores the same, one by one and in rows, odd numbers too") {
+  Random random(33);
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const float infinity = std::numeric_limits<float>::infinity();
+  for (const WeightType type : {kWeightF32, kWeightQ8}) {
+    for (CacheShape s : kShapes) {
+      s.type = type;
+      const size_t width = size_t{s.n_kv_heads} * s.head_dim, stride = 2 * width + 3;
+      std::vector<float> x = random_floats(random, stride * s.n_ctx, 1.0f);
+      for (size_t i = 0; i < x.size(); i += 1 + random.below(97)) {
+        const float odd[] = {nan, -nan, infinity, -infinity, 0.0f, -0.0f, 1e-40f, 3e38f, -1e-31f};
+        x[i] = odd[random.below(9)];
+      }
+      const size_t size = TestCache::bytes(s);
+      TestCache one_by_one(s);
+      for (uint32_t p = 0; p < s.n_ctx; ++p) {
+        const float* key = x.data() + p * stride;
+        kv_cache_store(kKernelsReference, one_by_one.cache, 0, p, key, key + width);
+      }
+      for (size_t table = 0; const Kernels* k = kernels_at(table); ++table) {
+        TestCache rows(s);
+        for (uint32_t p = 0; p < s.n_ctx;) {
+          const uint32_t n = std::min(s.n_ctx - p, 1 + random.below(20));
+          const float* key = x.data() + p * stride;
+          kv_cache_store_rows(*k, rows.cache, 0, p, n, key, key + width, stride);
+          p += n;
+        }
+        REQUIRE_MESSAGE(memcmp(rows.block.data(), one_by_one.block.data(), size) == 0,
+                        std::string(k->name));
+      }
+    }
+  }
+}
+
 TEST_CASE("q8 cache: attention over it is that of the numbers it stores") {
   Random random(32);
   for (const CacheShape& s : kShapes) {
@@ -131,7 +168,7 @@ TEST_CASE("q8 cache: attention over it is that of the numbers it stores") {
     for (uint32_t p = 0; p < s.n_ctx; ++p) {
       const std::vector<float> k = random_floats(random, width, 1.0f);
       const std::vector<float> v = random_floats(random, width, 1.0f);
-      kv_cache_store(t.cache, layer, p, k.data(), v.data());
+      kv_cache_store(kKernelsReference, t.cache, layer, p, k.data(), v.data());
     }
     const std::vector<float> q = random_floats(random, size_t{n_heads} * s.head_dim, 1.0f);
     const uint32_t padded = kv_padded_dim(s.head_dim);

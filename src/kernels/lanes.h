@@ -174,6 +174,30 @@ static void add_lanes(float* x, const float* y, uint32_t n) {
   });
 }
 
+template <class F>
+static uint16_t quantize_cached_lanes(int8_t* out, const float* x, uint32_t n) {
+  F max = F::of(0.0f);
+  over_lanes<F>(n, [&](uint32_t i, auto memory) {
+    max = greater(absolute(memory.load(x + i)), max);
+  });
+  const float largest = greatest(max);
+  if (largest < 1e-30f) {
+    memset(out, 0, n);
+    return 0;
+  }
+  const uint16_t scale = static_cast<uint16_t>((bits_of(largest / 127.0f) + 0xffffu) >> 16);
+  const F inverse = F::of(1.0f / from_bf16(scale)), zero = F::of(0.0f);
+  over_lanes<F>(n, [&](uint32_t i, auto memory) {
+    const F v = mul(memory.load(x + i), inverse);
+    const auto whole = round_even(add(greater(v, zero), lesser(v, zero)));  // 0 for a NaN
+    if (n - i >= kLanes) return whole.store_int8(out + i);
+    int8_t last[kLanes];
+    whole.store_int8(last);
+    memcpy(out + i, last, n - i);
+  });
+  return scale;
+}
+
 // ---- Attention -----------------------------------------------------------------------------
 
 // Row by row within each step, so that the steps of several rows, each a chain, run side by side.
@@ -336,6 +360,100 @@ static void mix_values_lanes(float* out, const float* weights, size_t weights_st
   }
 }
 
+// kRows rows of weights by lanes of kVectors vectors of the values, which all rows share; row i has
+// i positions more than the first.
+template <class V, uint32_t kVectors, class Tail>
+struct MixRows {
+  float* out;
+  size_t out_stride;
+  const float* weights;
+  size_t weights_stride;
+  const float* values;
+  uint32_t n, head_dim;
+  Tail tail;
+
+  template <uint32_t kRows>
+  void rows(uint32_t first) const {
+    constexpr uint32_t kLast = kVectors - 1;
+    const float* w = weights + first * weights_stride;
+    const float* v = values;
+    const uint32_t end = n + first;  // of what all of them see
+    V acc[kRows][kVectors];
+    THIMBLE_UNROLL
+    for (uint32_t i = 0; i < kRows; ++i) {
+      THIMBLE_UNROLL
+      for (uint32_t d = 0; d < kVectors; ++d) acc[i][d] = V::of(0.0f);
+    }
+    for (uint32_t t = 0; t < end; ++t, v += head_dim) {
+      V value[kVectors];
+      THIMBLE_UNROLL
+      for (uint32_t d = 0; d < kLast; ++d) value[d] = V::load(v + d * V::kWidth);
+      value[kLast] = tail.load(v + kLast * V::kWidth);
+      THIMBLE_UNROLL
+      for (uint32_t d = 0; d < kVectors; ++d) keep(value[d]);
+      THIMBLE_UNROLL
+      for (uint32_t i = 0; i < kRows; ++i) {
+        const V weight = V::of(w[i * weights_stride + t]);
+        THIMBLE_UNROLL
+        for (uint32_t d = 0; d < kVectors; ++d) acc[i][d] = fma(weight, value[d], acc[i][d]);
+      }
+    }
+    THIMBLE_UNROLL
+    for (uint32_t i = 0; i < kRows; ++i) {
+      const float* more = v;
+      THIMBLE_UNROLL
+      for (uint32_t t = 0; t < i; ++t, more += head_dim) {
+        const V weight = V::of(w[i * weights_stride + end + t]);
+        THIMBLE_UNROLL
+        for (uint32_t d = 0; d < kLast; ++d) {
+          acc[i][d] = fma(weight, V::load(more + d * V::kWidth), acc[i][d]);
+        }
+        acc[i][kLast] = fma(weight, tail.load(more + kLast * V::kWidth), acc[i][kLast]);
+      }
+      float* to = out + (first + i) * out_stride;
+      THIMBLE_UNROLL
+      for (uint32_t d = 0; d < kLast; ++d) acc[i][d].store(to + d * V::kWidth);
+      tail.store(to + kLast * V::kWidth, acc[i][kLast]);
+    }
+  }
+};
+
+template <class F>
+static void mix_rows_lanes(float* out, size_t out_stride, const float* weights,
+                           size_t weights_stride, const float* values, uint32_t n,
+                           uint32_t head_dim, uint32_t n_rows) {
+  using Half = typename F::Half;
+  constexpr uint32_t kVectors = F::kBlockTiles < 2 ? 1 : 2;
+  constexpr uint32_t kRows = F::kBlockRows, kHalfRows = F::kHalfChains;
+  for (uint32_t left = head_dim; left > 0;) {
+    uint32_t done;
+    if (left >= kVectors * kLanes) {
+      over_rows<kRows>(0, n_rows,
+                       MixRows<F, kVectors, Whole<F>>{out, out_stride, weights, weights_stride,
+                                                      values, n, head_dim, {}});
+      done = kVectors * kLanes;
+    } else if (left >= kLanes) {
+      over_rows<kRows>(0, n_rows,
+                       MixRows<F, 1, Whole<F>>{out, out_stride, weights, weights_stride, values, n,
+                                               head_dim, {}});
+      done = kLanes;
+    } else if (left >= kLanes / 2) {
+      over_rows<kHalfRows>(0, n_rows,
+                           MixRows<Half, 1, Whole<Half>>{out, out_stride, weights, weights_stride,
+                                                         values, n, head_dim, {}});
+      done = kLanes / 2;
+    } else {
+      over_rows<kHalfRows>(0, n_rows,
+                           MixRows<Half, 1, First<Half>>{out, out_stride, weights, weights_stride,
+                                                         values, n, head_dim, First<Half>{left}});
+      done = left;
+    }
+    out += done;
+    values += done;
+    left -= done;
+  }
+}
+
 // The values in int8: sums over positions are exact in any order, so positions go side by side.
 
 // The weights of `count` positions to 15 bits, zeros behind up to a whole vector; returns what one
@@ -364,7 +482,7 @@ static inline float quantize_weights(int16_t* p, const float* weights, const uin
 // One block of positions for V::kWidth lanes of kHeads heads. Rows: Rows::kPositions rows of values
 // a step.
 template <class Rows, uint32_t kHeads>
-static inline void mix_rows(float* out, const int16_t (&p)[kHeads][kMixBlock],
+static inline void mix_rows(float* out, size_t out_stride, const int16_t (&p)[kHeads][kMixBlock],
                             const float (&units)[kHeads], const int8_t* values, uint32_t count,
                             uint32_t head_dim, bool is_first) {
   using V = typename Rows::V;
@@ -386,68 +504,90 @@ static inline void mix_rows(float* out, const int16_t (&p)[kHeads][kMixBlock],
   if (t < count) positions(t, count - t);
   THIMBLE_UNROLL
   for (uint32_t h = 0; h < kHeads; ++h) {
-    float* to = out + size_t{h} * head_dim;
+    float* to = out + h * out_stride;
     const V before = is_first ? V::of(0.0f) : V::load(to);
     fma(Rows::sums(dot[h]), V::of(units[h]), before).store(to);
   }
 }
 
+// kHeads heads that look at `n` positions, or rows of which each looks at one more.
 template <class F, class Rows, class HalfRows, uint32_t kHeads>
-static inline void mix_heads_q8(float* out, const float* weights, size_t weights_stride,
-                                const int8_t* values, const uint16_t* scales, uint32_t n,
-                                uint32_t head_dim) {
-  int16_t p[kHeads][kMixBlock];
+static inline void mix_heads_q8(float* out, size_t out_stride, const float* weights,
+                                size_t weights_stride, const int8_t* values, const uint16_t* scales,
+                                uint32_t n, uint32_t more, uint32_t head_dim) {
+  alignas(64) int16_t p[kHeads][kMixBlock];
   float units[kHeads];
-  for (uint32_t begin = 0; begin < n; begin += kMixBlock) {
-    const uint32_t count = n - begin < kMixBlock ? n - begin : kMixBlock;
-    uint16_t tail_scales[kLanes] = {};
-    for (uint32_t t = count / kLanes * kLanes; t < count; ++t) {
-      tail_scales[t % kLanes] = scales[begin + t];
-    }
+  const uint32_t end = n + (kHeads - 1) * more;
+  for (uint32_t begin = 0; begin < end; begin += kMixBlock) {
+    const auto positions = [&](uint32_t seen) {
+      return seen < begin ? 0 : seen - begin < kMixBlock ? seen - begin : kMixBlock;
+    };
+    const uint32_t most = positions(end), filled = (most + kLanes - 1) / kLanes * kLanes;
     for (uint32_t h = 0; h < kHeads; ++h) {
+      const uint32_t count = positions(n + h * more);
+      uint16_t tail_scales[kLanes] = {};
+      for (uint32_t t = count / kLanes * kLanes; t < count; ++t) {
+        tail_scales[t % kLanes] = scales[begin + t];
+      }
       units[h] = quantize_weights<F>(p[h], weights + h * weights_stride + begin, scales + begin,
                                      tail_scales, count);
+      for (uint32_t t = count; t < filled; ++t) p[h][t] = 0;  // adds nothing to what is exact
     }
     const int8_t* v = values + size_t{begin} * head_dim;
     uint32_t d = 0;
     for (; d + kLanes <= head_dim; d += kLanes) {
-      mix_rows<Rows, kHeads>(out + d, p, units, v + d, count, head_dim, begin == 0);
+      mix_rows<Rows, kHeads>(out + d, out_stride, p, units, v + d, most, head_dim, begin == 0);
     }
     if (d + kLanes / 2 <= head_dim) {
-      mix_rows<HalfRows, kHeads>(out + d, p, units, v + d, count, head_dim, begin == 0);
+      mix_rows<HalfRows, kHeads>(out + d, out_stride, p, units, v + d, most, head_dim, begin == 0);
       d += kLanes / 2;
     }
     for (; d < head_dim; ++d) {
       for (uint32_t h = 0; h < kHeads; ++h) {
         int32_t dot = 0;
-        for (uint32_t t = 0; t < count; ++t) dot += p[h][t] * v[size_t{t} * head_dim + d];
-        float* to = out + size_t{h} * head_dim + d;
+        for (uint32_t t = 0; t < most; ++t) dot += p[h][t] * v[size_t{t} * head_dim + d];
+        float* to = out + h * out_stride + d;
         *to = exact_fma(static_cast<float>(dot), units[h], begin == 0 ? 0.0f : *to);
       }
     }
   }
 }
 
+// Heads, or rows, of a mix over int8 values.
+template <class F, class Rows, class HalfRows>
+struct MixQ8 {
+  float* out;
+  size_t out_stride;
+  const float* weights;
+  size_t weights_stride;
+  const int8_t* values;
+  const uint16_t* scales;
+  uint32_t n, more, head_dim;
+
+  template <uint32_t kHeads>
+  void rows(uint32_t first) const {
+    mix_heads_q8<F, Rows, HalfRows, kHeads>(out + first * out_stride, out_stride,
+                                            weights + first * weights_stride, weights_stride,
+                                            values, scales, n + first * more, more, head_dim);
+  }
+};
+
 template <class F, class Rows, class HalfRows>
 static void mix_values_q8_lanes(float* out, const float* weights, size_t weights_stride,
                                 const int8_t* values, const uint16_t* scales, uint32_t n,
                                 uint32_t head_dim, uint32_t n_heads) {
-  const auto skip = [&](uint32_t heads) {
-    out += size_t{heads} * head_dim;
-    weights += heads * weights_stride;
-    n_heads -= heads;
-  };
-  while (n_heads >= 4) {
-    mix_heads_q8<F, Rows, HalfRows, 4>(out, weights, weights_stride, values, scales, n, head_dim);
-    skip(4);
-  }
-  if (n_heads >= 2) {
-    mix_heads_q8<F, Rows, HalfRows, 2>(out, weights, weights_stride, values, scales, n, head_dim);
-    skip(2);
-  }
-  if (n_heads > 0) {
-    mix_heads_q8<F, Rows, HalfRows, 1>(out, weights, weights_stride, values, scales, n, head_dim);
-  }
+  over_rows<4>(0, n_heads,
+               MixQ8<F, Rows, HalfRows>{out, head_dim, weights, weights_stride, values, scales, n,
+                                        0, head_dim});
+}
+
+template <class F, class Rows, class HalfRows>
+static void mix_rows_q8_lanes(float* out, size_t out_stride, const float* weights,
+                              size_t weights_stride, const int8_t* values, const uint16_t* scales,
+                              uint32_t n, uint32_t head_dim, uint32_t n_rows) {
+  over_rows<8>(0, n_rows,
+               MixQ8<F, Rows, HalfRows>{out, out_stride, weights, weights_stride, values, scales, n,
+                                        1, head_dim});
 }
 
 // ---- Drawing a token -----------------------------------------------------------------------
@@ -493,13 +633,16 @@ static constexpr Kernels lanes_table(const char* name) {
           matmul_q8_lanes<F, Dot>,
           kHasQ4 ? matmul_q4_lanes<F, DotQ4> : nullptr,
           quantize_q8_lanes<F>,
+          quantize_cached_lanes<F>,
           kHasRmsNorm ? rms_norm_lanes<F> : nullptr,
           kHasLayerNorm ? layer_norm_lanes<F> : nullptr,
           exact_rope_table,
           rotate_lanes<F>,
           softmax_lanes<F>,
           mix_values_lanes<F>,
+          mix_rows_lanes<F>,
           mix_values_q8_lanes<F, Rows, HalfRows>,
+          mix_rows_q8_lanes<F, Rows, HalfRows>,
           kHasSwiglu ? swiglu_lanes<F> : nullptr,
           kHasActivations ? activate_lanes<F> : nullptr,
           add_lanes<F>,
