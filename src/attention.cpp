@@ -121,7 +121,7 @@ uint32_t attend_together(const thimble_session* s, uint32_t row) {
   const uint32_t last = s->pass.first + row + rows - 1;
   const bool from_start = kv_seen_from(s->cache, s->pass.layer, last + 1) == 0 &&
                           kv_slot(s->cache, s->pass.layer, last) == last;
-  if (!s->kernels->mix_rows || !from_start) return 1;
+  if (!s->kernels->rows || !from_start) return 1;
   constexpr uint32_t kBlock = 8;
   return rows < kBlock ? rows : rows / kBlock * kBlock;
 }
@@ -159,12 +159,12 @@ void attend_rows(thimble_session* s, uint32_t row, uint32_t n_rows, uint32_t kv)
   weights = a.scores;
   for (uint32_t h = 0; h < shared; ++h, context += head_dim, weights += of_head) {
     if (is_q8) {
-      kernels.mix_rows_q8(context, a.context_stride, weights, stride,
-                          kv_cache_values_q8(cache, layer, kv),
-                          cache.value_scales + kv_scales_at(cache, layer, kv), n, head_dim, n_rows);
+      kernels.rows->mix_rows_q8(
+          context, a.context_stride, weights, stride, kv_cache_values_q8(cache, layer, kv),
+          cache.value_scales + kv_scales_at(cache, layer, kv), n, head_dim, n_rows);
     } else {
-      kernels.mix_rows(context, a.context_stride, weights, stride,
-                       kv_cache_values(cache, layer, kv), n, head_dim, n_rows);
+      kernels.rows->mix_rows(context, a.context_stride, weights, stride,
+                             kv_cache_values(cache, layer, kv), n, head_dim, n_rows);
     }
   }
 }

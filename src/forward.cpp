@@ -239,13 +239,13 @@ void activate(thimble_session* s, uint32_t row) {
   quantize(s, w.down, a.gate_up, a.gate_up_stride, row);
 }
 
-// A unit is a KV head of a batch row: row by row, all heads of a row at once; of several rows head by
-// head, as many rows together as can be.
+// A unit is a KV head of a batch row: row by row, all heads of a row at once; of several rows head
+// by head, as many rows together as can be.
 void attend_units(thimble_session* s, uint32_t begin, uint32_t end) {
   const Activations& a = s->act;
-  const uint32_t heads = s->model.n_kv_heads, rows = s->pass.n;
+  const uint32_t heads = s->model.n_kv_heads;
 #if THIMBLE_ATTEND_ROWS
-  if (rows > 1) {
+  if (const uint32_t rows = s->pass.n; rows > 1) {
     while (begin < end) {
       const uint32_t row = begin % rows, head = begin / rows;
       uint32_t count = attend_together(s, row);

@@ -55,8 +55,8 @@ int8_t quantized(float x, float inverse) {
   return static_cast<int8_t>(round_to_even(x * inverse));
 }
 
-void store_q8(const Kernels& kernels, const KvCache& cache, uint32_t layer, uint32_t position, const float* key,
-              const float* value) {
+void store_q8([[maybe_unused]] const Kernels& kernels, const KvCache& cache, uint32_t layer,
+              uint32_t position, const float* key, const float* value) {
   const size_t head_dim = cache.head_dim, tile = cache.tile;
   const uint32_t together = cache.heads_per_scale;
   const size_t key_dim = kv_padded_dim(cache.head_dim), size = kv_layer_size(cache, layer);
@@ -70,10 +70,11 @@ void store_q8(const Kernels& kernels, const KvCache& cache, uint32_t layer, uint
     left -= heads;
     const size_t at = before * cache.n_scales + scale * size + position;
 #if !defined(__OPTIMIZE_SIZE__)
-    if (kernels.quantize_cached) {
+    if (kernels.rows) {
       alignas(64) int8_t key_q8[kMaxHeadDim], value_q8[kMaxHeadDim];
-      cache.key_scales[at] = kernels.quantize_cached(key_q8, key, heads * cache.head_dim);
-      cache.value_scales[at] = kernels.quantize_cached(value_q8, value, heads * cache.head_dim);
+      cache.key_scales[at] = kernels.rows->quantize_cached(key_q8, key, heads * cache.head_dim);
+      cache.value_scales[at] =
+          kernels.rows->quantize_cached(value_q8, value, heads * cache.head_dim);
       for (uint32_t h = 0; h < heads; ++h) {
         const int8_t* from = key_q8 + h * head_dim;
         size_t d = 0;
@@ -179,8 +180,8 @@ void kv_cache_clear(const KvCache& cache, uint32_t n_layers) {
   memset(cache.value_scales, 0, scales * sizeof(uint16_t));
 }
 
-void kv_cache_store(const Kernels& kernels, const KvCache& cache, uint32_t layer,
-                    uint32_t position, const float* key, const float* value) {
+void kv_cache_store(const Kernels& kernels, const KvCache& cache, uint32_t layer, uint32_t position,
+                    const float* key, const float* value) {
   position = kv_slot(cache, layer, position);
   if (cache.type == kWeightQ8) {
     store_q8(kernels, cache, layer, position, key, value);

@@ -130,8 +130,8 @@ inline size_t kv_head_at(const KvCache& cache, uint32_t layer, uint32_t kv_head)
 
 // Stores key and value vectors, (n_kv_heads, head_dim) each, of one position. q8: the scale is
 // max|x| / 127 rounded up to bf16, a value x / scale rounded to nearest even.
-void kv_cache_store(const Kernels& kernels, const KvCache& cache, uint32_t layer,
-                    uint32_t position, const float* key, const float* value);
+void kv_cache_store(const Kernels& kernels, const KvCache& cache, uint32_t layer, uint32_t position,
+                    const float* key, const float* value);
 
 #if !defined(__OPTIMIZE_SIZE__)
 // Those of n positions, `stride` floats apart. Whole lines of a tile of keys are written at a time.

@@ -548,14 +548,15 @@ TEST_CASE("mix_rows: the rows of mix_values, each of one position more") {
         Block<float> values = random_floats(random, size_t{most} * head_dim, 1);
         Block<float> expected(out_stride * (n_rows - 1) + head_dim);
         for (uint32_t i = 0; i < n_rows; ++i) {
-          kKernelsReference.mix_values(expected.data() + i * out_stride, weights.data() + i * stride,
-                                       stride, values.data(), 0, n + i, head_dim, 1, 1);
+          kKernelsReference.mix_values(expected.data() + i * out_stride,
+                                       weights.data() + i * stride, stride, values.data(), 0, n + i,
+                                       head_dim, 1, 1);
         }
         for (const Kernels* k : fast_tables()) {
-          if (!k->mix_rows) continue;
+          if (!k->rows) continue;
           Block<float> found(expected.size());
-          k->mix_rows(found.data(), out_stride, weights.data(), stride, values.data(), n, head_dim,
-                      n_rows);
+          k->rows->mix_rows(found.data(), out_stride, weights.data(), stride, values.data(), n,
+                            head_dim, n_rows);
           REQUIRE_MESSAGE(same_bits(found.data(), expected.data(), expected.size()),
                           std::string(k->name), " ", head_dim, " ", n_rows, " ", n);
         }
@@ -591,10 +592,10 @@ TEST_CASE("mix_rows_q8: the rows of mix_values_q8, each of one position more") {
                                           scales.data(), n + i, head_dim, 1);
         }
         for (const Kernels* k : fast_tables()) {
-          if (!k->mix_rows_q8) continue;
+          if (!k->rows) continue;
           Block<float> found(expected.size());
-          k->mix_rows_q8(found.data(), out_stride, weights.data(), stride, values.data(),
-                         scales.data(), n, head_dim, n_rows);
+          k->rows->mix_rows_q8(found.data(), out_stride, weights.data(), stride, values.data(),
+                               scales.data(), n, head_dim, n_rows);
           REQUIRE_MESSAGE(same_bits(found.data(), expected.data(), expected.size()),
                           std::string(k->name), " ", head_dim, " ", n_rows, " ", n);
         }

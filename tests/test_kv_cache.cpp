@@ -91,7 +91,8 @@ TEST_CASE("q8 cache: stored within half a scale, whatever else is stored, in eve
         const float size = p % 5 == 4 ? 1e-33f : p % 3 ? 1.0f : 300.0f;
         keys.push_back(random_floats(random, width, size));
         values.push_back(random_floats(random, width, size));
-        kv_cache_store(kKernelsReference, t.cache, layer, p, keys.back().data(), values.back().data());
+        kv_cache_store(kKernelsReference, t.cache, layer, p, keys.back().data(),
+                       values.back().data());
       }
     }
     const uint32_t together = t.cache.heads_per_scale;

@@ -262,21 +262,19 @@ const Kernels kKernelsHelium = {"helium",
                                 matmul_q8_helium,
                                 kHasQ4 ? matmul_q4_helium : nullptr,
                                 quantize_q8_helium,
-                                nullptr,
                                 kHasRmsNorm ? rms_norm_helium : nullptr,
                                 kHasLayerNorm ? layer_norm_reference : nullptr,
                                 exact_rope_table,
                                 rotate_helium,
                                 softmax_helium,
                                 mix_values_helium,
-                                nullptr,
                                 mix_values_q8_helium,
-                                nullptr,
                                 kHasSwiglu ? swiglu_helium : nullptr,
                                 kHasActivations ? activate_reference : nullptr,
                                 add_helium,
                                 argmax_helium,
-                                odds_helium};
+                                odds_helium,
+                                nullptr};
 
 }  // namespace thimble
 

@@ -77,6 +77,26 @@ inline QuantizedRows skip_rows(QuantizedRows rows, size_t n) {
 
 // No entry needs alignment beyond that of its element type. No two arguments may overlap unless an
 // entry says so.
+
+// What only machines with wide vectors have: a prefill's rows taken together.
+struct RowKernels {
+  // mix_values (below) for one query head at `n_rows` successive positions of a text, of which row
+  // i looks at the first n + i: weights: (n_rows, weights_stride), values: (n + n_rows - 1,
+  // head_dim), out: (n_rows, out_stride).
+  void (*mix_rows)(float* out, size_t out_stride, const float* weights, size_t weights_stride,
+                   const float* values, uint32_t n, uint32_t head_dim, uint32_t n_rows);
+
+  // mix_rows over int8 values, whose blocks and scales are as of mix_values_q8.
+  void (*mix_rows_q8)(float* out, size_t out_stride, const float* weights, size_t weights_stride,
+                      const int8_t* values, const uint16_t* scales, uint32_t n, uint32_t head_dim,
+                      uint32_t n_rows);
+
+  // n numbers of the cache to int8, in units of the bf16 scale that is returned: max|x| / 127
+  // rounded up to bf16, and value = x * (1 / scale) rounded to nearest even. If max|x| is below
+  // 1e-30, zeros and 0. A NaN counts as no maximum and becomes 0.
+  uint16_t (*quantize_cached)(int8_t* out, const float* x, uint32_t n);
+};
+
 struct Kernels {
   const char* name;
   uint32_t row_tile;  // the tile height that these kernels are fast at; the key cache's
@@ -101,11 +121,6 @@ struct Kernels {
   // below 1e-30 becomes zeros with scale 0. A NaN counts as no maximum and becomes -127.
   void (*quantize_q8)(const QuantizedRows& out, const float* x, size_t x_stride, uint32_t cols,
                       uint32_t n);
-
-  // n numbers of the cache to int8, in units of the bf16 scale that is returned: max|x| / 127 rounded
-  // up to bf16, and value = x * (1 / scale) rounded to nearest even. If max|x| is below 1e-30, zeros
-  // and 0. A NaN counts as no maximum and becomes 0. NULL where kv_cache.cpp does it.
-  uint16_t (*quantize_cached)(int8_t* out, const float* x, uint32_t n);
 
   // out[i] = (x[i] * r) * weight[i], r = 1 / sqrt(sum(x^2) / n + eps). The sum: 16 lanes, element i
   // to lane i mod 16 by fma, then lanes folded 8, 4, 2, 1. out may be x. (Zhang, Sennrich 2019)
@@ -139,13 +154,7 @@ struct Kernels {
   void (*mix_values)(float* out, const float* weights, size_t weights_stride, const float* values,
                      size_t kv_stride, uint32_t n, uint32_t head_dim, uint32_t n_heads, uint32_t q);
 
-  // The same for one query head at `n_rows` successive positions of a text, of which row i looks at
-  // the first n + i: weights: (n_rows, weights_stride), values: (n + n_rows - 1, head_dim), out:
-  // (n_rows, out_stride). NULL where rows are not worth mixing together.
-  void (*mix_rows)(float* out, size_t out_stride, const float* weights, size_t weights_stride,
-                   const float* values, uint32_t n, uint32_t head_dim, uint32_t n_rows);
-
-  // mix_values over int8 values, for the `n_heads` query heads that share one KV head. values:
+  // The same over int8 values, for the `n_heads` query heads that share one KV head. values:
   // (n, head_dim), of position t in units of the bf16 scales[t]; out: (n_heads, head_dim).
   // Positions go in blocks of kMixBlock, each with weights of 15 bits:
   //   e[t] = weights[h][t] * scales[t], max = the largest of a block (0 for a NaN)
@@ -156,12 +165,6 @@ struct Kernels {
   void (*mix_values_q8)(float* out, const float* weights, size_t weights_stride,
                         const int8_t* values, const uint16_t* scales, uint32_t n, uint32_t head_dim,
                         uint32_t n_heads);
-
-  // mix_rows over int8 values, whose blocks and scales are as of mix_values_q8. NULL where mix_rows
-  // is.
-  void (*mix_rows_q8)(float* out, size_t out_stride, const float* weights, size_t weights_stride,
-                      const int8_t* values, const uint16_t* scales, uint32_t n, uint32_t head_dim,
-                      uint32_t n_rows);
 
   // out[i] = (g / (1 + exp(-g))) * up[i], g = gate[i]. out may be gate. (Shazeer 2020: SwiGLU)
   void (*swiglu)(float* out, const float* gate, const float* up, uint32_t n);
@@ -178,6 +181,9 @@ struct Kernels {
   // weights[i] = trunc(exp(s) * 2^30), s = (x[i] - max) * inv_temperature bounded to [-200, 0] and
   // -200 for a NaN: odds as integers, whose sums are exact in any order.
   void (*odds)(uint32_t* weights, const float* x, uint32_t n, float max, float inv_temperature);
+
+  // NULL where rows are not worth taking together.
+  const RowKernels* rows;
 };
 
 // What a build leaves out (parts.h) is null in every table.

@@ -177,9 +177,8 @@ static void add_lanes(float* x, const float* y, uint32_t n) {
 template <class F>
 static uint16_t quantize_cached_lanes(int8_t* out, const float* x, uint32_t n) {
   F max = F::of(0.0f);
-  over_lanes<F>(n, [&](uint32_t i, auto memory) {
-    max = greater(absolute(memory.load(x + i)), max);
-  });
+  over_lanes<F>(n,
+                [&](uint32_t i, auto memory) { max = greater(absolute(memory.load(x + i)), max); });
   const float largest = greatest(max);
   if (largest < 1e-30f) {
     memset(out, 0, n);
@@ -429,18 +428,18 @@ static void mix_rows_lanes(float* out, size_t out_stride, const float* weights,
     uint32_t done;
     if (left >= kVectors * kLanes) {
       over_rows<kRows>(0, n_rows,
-                       MixRows<F, kVectors, Whole<F>>{out, out_stride, weights, weights_stride,
-                                                      values, n, head_dim, {}});
+                       MixRows<F, kVectors, Whole<F>>{
+                           out, out_stride, weights, weights_stride, values, n, head_dim, {}});
       done = kVectors * kLanes;
     } else if (left >= kLanes) {
       over_rows<kRows>(0, n_rows,
-                       MixRows<F, 1, Whole<F>>{out, out_stride, weights, weights_stride, values, n,
-                                               head_dim, {}});
+                       MixRows<F, 1, Whole<F>>{
+                           out, out_stride, weights, weights_stride, values, n, head_dim, {}});
       done = kLanes;
     } else if (left >= kLanes / 2) {
       over_rows<kHalfRows>(0, n_rows,
-                           MixRows<Half, 1, Whole<Half>>{out, out_stride, weights, weights_stride,
-                                                         values, n, head_dim, {}});
+                           MixRows<Half, 1, Whole<Half>>{
+                               out, out_stride, weights, weights_stride, values, n, head_dim, {}});
       done = kLanes / 2;
     } else {
       over_rows<kHalfRows>(0, n_rows,
@@ -625,6 +624,10 @@ static void odds_lanes(uint32_t* weights, const float* x, uint32_t n, float max,
 // ---- The table -----------------------------------------------------------------------------
 // F, Dot, what mix_values_q8_lanes wants, and a Dot of its own for 4 bits.
 
+template <class F, class Rows, class HalfRows>
+static constexpr RowKernels kRowKernels = {mix_rows_lanes<F>, mix_rows_q8_lanes<F, Rows, HalfRows>,
+                                           quantize_cached_lanes<F>};
+
 template <class F, class Dot, class Rows, class HalfRows, class DotQ4 = Dot>
 static constexpr Kernels lanes_table(const char* name) {
   return {name,
@@ -633,21 +636,19 @@ static constexpr Kernels lanes_table(const char* name) {
           matmul_q8_lanes<F, Dot>,
           kHasQ4 ? matmul_q4_lanes<F, DotQ4> : nullptr,
           quantize_q8_lanes<F>,
-          quantize_cached_lanes<F>,
           kHasRmsNorm ? rms_norm_lanes<F> : nullptr,
           kHasLayerNorm ? layer_norm_lanes<F> : nullptr,
           exact_rope_table,
           rotate_lanes<F>,
           softmax_lanes<F>,
           mix_values_lanes<F>,
-          mix_rows_lanes<F>,
           mix_values_q8_lanes<F, Rows, HalfRows>,
-          mix_rows_q8_lanes<F, Rows, HalfRows>,
           kHasSwiglu ? swiglu_lanes<F> : nullptr,
           kHasActivations ? activate_lanes<F> : nullptr,
           add_lanes<F>,
           argmax_lanes<F>,
-          odds_lanes<F>};
+          odds_lanes<F>,
+          &kRowKernels<F, Rows, HalfRows>};
 }
 
 }  // namespace thimble

@@ -182,6 +182,13 @@ static void matmul_f32_lanes(float* out, size_t out_stride, const Matrix& w, uin
     tiles -= kStreams * each;
   }
   constexpr uint32_t kTiles = F::kBlockTiles;
+  if (n == 2 && F::kBlockRows > 4) {  // a pair of heads: twice as many tiles hide the latency
+    constexpr uint32_t kMore = 2 * kTiles;
+    for (; tiles >= kMore; data += kMore * tile_floats, out += kMore * kLanes, tiles -= kMore) {
+      block_f32<F, kMore, 2>(out, out_stride, kLanes, data, tile_floats, w.cols, x, x_stride, true,
+                             nullptr);
+    }
+  }
   for (; tiles >= kTiles; data += kTiles * tile_floats, out += kTiles * kLanes) {
     tiles -= kTiles;
     tiles_f32<F, kTiles>(out, out_stride, data, w.cols, x, x_stride, n, tiles);

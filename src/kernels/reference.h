@@ -48,21 +48,19 @@ static constexpr Kernels reference_table() {
           matmul_q8_reference,
           kHasQ4 ? matmul_q4_reference : nullptr,
           quantize_q8_reference,
-          nullptr,
           kHasRmsNorm ? rms_norm_reference : nullptr,
           kHasLayerNorm ? layer_norm_reference : nullptr,
           rope_table_reference,
           rotate_reference,
           softmax_reference,
           mix_values_reference,
-          nullptr,
           mix_values_q8_reference,
-          nullptr,
           kHasSwiglu ? swiglu_reference : nullptr,
           kHasActivations ? activate_reference : nullptr,
           add_reference,
           argmax_reference,
-          odds_reference};
+          odds_reference,
+          nullptr};
 }
 
 }  // namespace thimble
