@@ -23,7 +23,9 @@ bool odds_of_logits(Odds* odds, const Kernels& kernels, const float* logits, uin
   if (bits_of(max) << 1 >= 0xff000000u) return false;
   kernels.odds(of_token, logits, n, max, 1.0f);
   uint64_t sum = 0;
-  for (uint32_t i = 0; i < n; ++i) sum += of_token[i];
+  uint32_t i = 0;
+  do sum += of_token[i];
+  while (++i < n);
   odds->of_token = of_token;
   odds->n = n;
   set_total(odds, sum);
@@ -31,7 +33,9 @@ bool odds_of_logits(Odds* odds, const Kernels& kernels, const float* logits, uin
 }
 
 void even_odds(Odds* odds, uint32_t* of_token, uint32_t n) {
-  for (uint32_t i = 0; i < n; ++i) of_token[i] = 1u << 12;
+  uint32_t i = 0;
+  do of_token[i] = 1u << 12;
+  while (++i < n);
   odds->of_token = of_token;
   odds->n = n;
   set_total(odds, uint64_t{n} << 12);

@@ -16,7 +16,7 @@ namespace thimble {
 // 0.002 bits.
 struct Odds {
   uint32_t* of_token;  // (n), 0 to 2^31
-  uint32_t n;          // up to kMaxVocab, 2^20
+  uint32_t n;          // 1 to kMaxVocab, 2^20
   uint64_t floor;
   uint64_t total;  // of all symbols, below 2^51
 };
