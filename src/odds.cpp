@@ -61,5 +61,36 @@ uint32_t symbol_at(const Odds& odds, uint64_t value, Share* share) {
   return odds.n;
 }
 
+void start_bytes(ByteOdds* odds) {
+  for (uint16_t& count : odds->of_byte) count = 1;
+  odds->total = 256;
+}
+
+Share share_of_byte(const ByteOdds& odds, uint8_t byte) {
+  uint64_t first = 0;
+  for (uint32_t i = 0; i < byte; ++i) first += odds.of_byte[i];
+  return {first, odds.of_byte[byte]};
+}
+
+uint8_t byte_at(const ByteOdds& odds, uint32_t value, Share* share) {
+  uint32_t first = 0, byte = 0;
+  for (; value - first >= odds.of_byte[byte]; ++byte) first += odds.of_byte[byte];
+  *share = {first, odds.of_byte[byte]};
+  return static_cast<uint8_t>(byte);
+}
+
+// What is long ago counts half.
+void learn_byte(ByteOdds* odds, uint8_t byte) {
+  constexpr uint32_t kStep = 8, kMost = 1u << 15;
+  odds->of_byte[byte] = static_cast<uint16_t>(odds->of_byte[byte] + kStep);
+  odds->total += kStep;
+  if (odds->total <= kMost) return;
+  odds->total = 0;
+  for (uint16_t& count : odds->of_byte) {
+    count = static_cast<uint16_t>((count + 1) / 2);
+    odds->total += count;
+  }
+}
+
 }  // namespace thimble
 #endif

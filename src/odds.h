@@ -40,6 +40,17 @@ Share share_of(const Odds& odds, uint32_t symbol);
 // The symbol whose share `value` is in, which is below the total, and that share.
 uint32_t symbol_at(const Odds& odds, uint64_t value, Share* share);
 
+// Odds of bytes that no model knows, learnt from those before them.
+struct ByteOdds {
+  uint16_t of_byte[256];
+  uint32_t total;
+};
+
+void start_bytes(ByteOdds* odds);
+Share share_of_byte(const ByteOdds& odds, uint8_t byte);
+uint8_t byte_at(const ByteOdds& odds, uint32_t value, Share* share);
+void learn_byte(ByteOdds* odds, uint8_t byte);
+
 }  // namespace thimble
 
 #endif

@@ -103,6 +103,7 @@ void start_context(PackContext* c, thimble_session* s) {
   c->end = is_drawn(s->model, s->model.eos_id) ? s->model.eos_id : s->model.bos_id;
   if (!is_drawn(s->model, c->end)) c->end = -1;
   c->n_line_breaks = 1;
+  start_bytes(&c->bytes);
   start_record(c);
 }
 
@@ -242,15 +243,49 @@ uint32_t bits_of_share(Share share, uint64_t total) {
   return bits;
 }
 
-// Whether bytes as they are cost less than their tokens, if all cost as many bits as this one: a
-// byte that is no character by itself.
-bool is_cheaper_raw(const Packer& p, const Tables& t, int32_t token, Share share) {
+// What the next n bytes cost when escaped, the escape itself not counted.
+uint32_t bits_of_bytes(const Packer& p, uint32_t n) {
+  const ByteOdds& bytes = p.context.bytes;
+  uint32_t bits = 0;
+  for (uint32_t i = 0; i < n; ++i) {
+    bits += bits_of_share({0, bytes.of_byte[p.text[p.at + i]]}, bytes.total);
+  }
+  return bits;
+}
+
+constexpr uint32_t kEscapeCost = 20;  // the escape's bits, those of a count, and some
+constexpr uint32_t kShortRun = 16;
+
+// Bytes up to the end of a word, within the last half of raw_run, and up to a mark.
+uint32_t next_run(Packer* p) {
+  const uint32_t left = p->text_bytes - p->at, most = p->raw_run < left ? p->raw_run : left;
+  p->raw_run = 2 * p->raw_run < kMaxCount ? 2 * p->raw_run : kMaxCount;
+  p->surplus = kEscapeCost / 2;
+  uint32_t border = most;
+  for (uint32_t n = 1; n < most; ++n) {
+    if (is_mark(*p, p->at + n)) return n;
+    if (n >= most / 2 && p->text[p->at + n] <= ' ') border = n;
+  }
+  return border;
+}
+
+// How many bytes to escape instead of coding a token; 0: none. Bytes of characters that are no
+// tokens are taken to cost as much as the first of them; elsewhere what the last tokens have cost
+// tells that this text is not the model's kind.
+uint32_t cheaper_raw(Packer* p, const Tables& t, int32_t token, uint32_t n_text, Share share) {
+  const uint32_t bits = bits_of_share(share, p->context.odds.total);
   const Text text = text_of(t, token);
-  if (text.n != 1 || (type_of(t, token) != kTokenByte && text.bytes[0] < 128)) return false;
-  const uint32_t n = raw_count(p);
-  return n * bits_of_share(share, p.context.odds.total) >
-         8 * n + bits_of_share(share_of(p.context.odds, p.context.odds.n), p.context.odds.total) +
-             3;
+  if (text.n == 1 && (type_of(t, token) == kTokenByte || text.bytes[0] >= 128)) {
+    const uint32_t n = raw_count(*p);
+    if (n * bits > bits_of_bytes(*p, n) + kEscapeCost) return n;
+  }
+  p->surplus += static_cast<int32_t>(bits) - static_cast<int32_t>(bits_of_bytes(*p, n_text));
+  if (p->surplus > static_cast<int32_t>(kEscapeCost)) return next_run(p);
+  if (p->surplus <= 0) {
+    p->surplus = 0;
+    p->raw_run = kShortRun;
+  }
+  return 0;
 }
 
 // Codes the next symbol of a text.
@@ -271,22 +306,26 @@ thimble_status pack_symbol(Packer* p, uint64_t budget) {
     p->state = kSameBreaks;
     return THIMBLE_OK;
   }
+  uint32_t n_raw = 0;
   if (p->token_at < p->n_tokens) {
     const int32_t token = p->tokens[p->token_at];
     const Text text = text_in(*c, t, token);
     const Share share = share_of(odds, static_cast<uint32_t>(token));
     if (token != c->end && text.bytes && text.n <= p->text_bytes - p->at &&
-        equal(p->text + p->at, text) && !is_cheaper_raw(*p, t, token, share)) {
-      code(p, share, odds.total);
-      p->at += text.n;
-      ++p->token_at;
-      append(c, token);
-      return THIMBLE_OK;
+        equal(p->text + p->at, text)) {
+      n_raw = cheaper_raw(p, t, token, text.n, share);
+      if (n_raw == 0) {
+        code(p, share, odds.total);
+        p->at += text.n;
+        ++p->token_at;
+        append(c, token);
+        return THIMBLE_OK;
+      }
     }
   }
   code(p, share_of(odds, odds.n), odds.total);
   p->n_tokens = p->token_at = 0;
-  p->left = raw_count(*p);
+  p->left = n_raw ? n_raw : raw_count(*p);
   p->state = kRawCount;
   c->is_start = false;
   return THIMBLE_OK;
@@ -320,7 +359,8 @@ thimble_status pack_next(Packer* p, uint64_t budget) {
       p->state = kInRaw;
       break;
     case kInRaw:
-      code(p, {p->text[p->at++], 1}, 256);
+      code(p, share_of_byte(p->context.bytes, p->text[p->at]), p->context.bytes.total);
+      learn_byte(&p->context.bytes, p->text[p->at++]);
       if (--p->left == 0) p->state = kInText;
       break;
     case kSameBreaks:
@@ -404,15 +444,20 @@ bool unpack_breaks(Unpacker* u, uint32_t n) {
 
 // Decodes whatever comes next but symbols of a text; false: no packer wrote this.
 bool unpack_other(Unpacker* u) {
-  const uint64_t total = u->state == kInRaw        ? 256
+  ByteOdds* bytes = &u->context.bytes;
+  const uint64_t total = u->state == kInRaw        ? bytes->total
                          : u->state == kSameBreaks ? kSameTotal
                                                    : kCountTotal;
   const uint64_t value = decoded_value(u->coder, total);
   if (value >= total) return false;
-  Share share = {value, 1};
+  Share share;
   uint32_t count = 0;
-  if (u->state == kSameBreaks) share = value < kSame.size ? kSame : kOther;
-  if (total == kCountTotal) {
+  if (u->state == kInRaw) {
+    u->raw = byte_at(*bytes, static_cast<uint32_t>(value), &share);
+    learn_byte(bytes, u->raw);
+  } else if (u->state == kSameBreaks) {
+    share = value < kSame.size ? kSame : kOther;
+  } else {
     count = count_at(value, &share);
     if (count == 0) return false;
   }
@@ -423,7 +468,6 @@ bool unpack_other(Unpacker* u) {
       u->state = kInRaw;
       return true;
     case kInRaw:
-      u->raw = static_cast<uint8_t>(value);
       if (--u->left == 0) u->state = kInText;
       return give(u, &u->raw, 1, 0);
     case kSameBreaks:
@@ -495,6 +539,7 @@ void pack_begin(Packer* p, thimble_session* s, const uint8_t* text, uint32_t byt
   p->status = THIMBLE_MORE;
   p->text = text;
   p->text_bytes = bytes;
+  p->raw_run = kShortRun;
 
   const uint16_t adapter = adapter_name(s);
   uint32_t flags = kPackedKind;

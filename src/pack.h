@@ -6,8 +6,8 @@
 //  - a token, at the odds of the position
 //  - the end of a record, <|endoftext|>, as the model's own end of text; the next record starts
 //    afresh
-//  - an escape and up to 255 bytes as they are: what the tokenizer does not spell to the byte, and
-//    what the model would take more bits for
+//  - an escape and up to 255 bytes by the odds of such bytes before: what the tokenizer does not
+//    spell to the byte, and what the model would take more bits for
 #ifndef THIMBLE_SRC_PACK_H
 #define THIMBLE_SRC_PACK_H
 
@@ -63,6 +63,7 @@ struct PackContext {
   bool is_start;          // no token of the record yet
   uint8_t n_line_breaks;  // behind the mark before
   Odds odds;
+  ByteOdds bytes;
 };
 
 struct Packer {
@@ -74,6 +75,8 @@ struct Packer {
   uint32_t text_bytes, at;
   uint32_t n_header, header_at;
   uint32_t n_tokens, token_at;
+  int32_t surplus;   // bits that the last tokens took beyond what their bytes would have
+  uint32_t raw_run;  // how many bytes are escaped when that is too much
   uint8_t header[kMaxPackedHeader];
   int32_t tokens[kPackPiece + 2];
 };

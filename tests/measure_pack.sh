@@ -15,7 +15,7 @@ packed_with() { # NAME FILE: how many bytes it becomes; every tool writes to the
   case $1 in
     gzip) gzip -9 -n <"$2" ;;
     xz) xz -9 <"$2" ;;
-    zstd) zstd --ultra -22 -q <"$2" ;;
+    zstd) zstd --ultra -22 -q -c "$2" ;;
     brotli) brotli -q 11 -c <"$2" ;;
     thimble) "$program" pack "$model" "$2" -o - 2>/dev/null ;;
   esac | wc -c

@@ -164,6 +164,27 @@ thimble_config config_of(uint32_t n_ctx, uint32_t n_batch = 1, const char* isa =
   return config;
 }
 
+// What the model writes itself: tokens that it expects, so that few are escaped.
+std::string likely_text(const thimble_model& model, uint64_t seed, size_t n_tokens) {
+  TestSession s(model, config_of(60));
+  thimble_sampling sampling{};
+  sampling.temperature = 0.7f;
+  sampling.seed = seed;
+  thimble_decoder decoder{};
+  std::string text;
+  int32_t token = std::max(model.bos_id, 0);
+  for (size_t i = 0; i < n_tokens; ++i) {
+    if (thimble_room(s) == 0) expect_ok(thimble_rewind(s, 0), "rewind");
+    feed_pieces(s, &token, 1, 1);
+    token = thimble_sample(s, &sampling);
+    char out[64];
+    const int32_t n = thimble_decode(&model, &decoder, token, out, sizeof out);
+    REQUIRE(n >= 0);
+    text.append(out, static_cast<size_t>(n));
+  }
+  return text;
+}
+
 }  // namespace
 
 TEST_CASE("range coder: what is coded comes back, in the fewest bytes, carries included") {
@@ -254,6 +275,26 @@ TEST_CASE("odds: every symbol has a share, shares fill the total, and a value fi
   }
 }
 
+TEST_CASE("odds: of bytes, learnt from those before") {
+  ByteOdds odds;
+  start_bytes(&odds);
+  Random random(3);
+  for (int i = 0; i < 9000; ++i) {
+    const uint8_t byte = static_cast<uint8_t>(random.below(2) ? random.below(256) : 'e');
+    const Share share = share_of_byte(odds, byte);
+    for (const uint64_t value : {share.first, share.first + share.size - 1}) {
+      Share found;
+      REQUIRE(byte_at(odds, static_cast<uint32_t>(value), &found) == byte);
+      REQUIRE(found.first == share.first);
+      REQUIRE(found.size == share.size);
+    }
+    learn_byte(&odds, byte);
+    REQUIRE(share_of_byte(odds, 255).first + odds.of_byte[255] == odds.total);
+    REQUIRE(odds.total <= 1u << 15);
+  }
+  CHECK(odds.of_byte['e'] > odds.total / 3);
+}
+
 TEST_CASE(
     "pack: any bytes come back, with every kind of tokenizer, within and beyond the context") {
   for (const SpellingModel& m : spelling_models()) {
@@ -265,15 +306,16 @@ TEST_CASE(
         CAPTURE(text);
         REQUIRE(comes_back(s, text));
       }
+      REQUIRE(comes_back(s, likely_text(m.view, n_ctx, 100)));
     }
   }
 }
 
 TEST_CASE("pack: packed on one table of kernels, unpacked on another, in slices: the same bytes") {
   for (const SpellingModel& m : spelling_models()) {
-    const std::string text = odd_texts()[4] +
-                             random_text(9, 150, {"in", " to", " ", "z", "\xc3\xa9"}) +
-                             "<|endoftext|>\n" + random_text(10, 60, {"an", " x", "\xff"});
+    const std::string text =
+        odd_texts()[4] + random_text(9, 150, {"in", " to", " ", "z", "\xc3\xa9"}) +
+        likely_text(m.view, 1, 60) + "<|endoftext|>\n" + random_text(10, 60, {"an", " x", "\xff"});
     for (const uint32_t kv : {THIMBLE_KV_F32, THIMBLE_KV_Q8}) {
       TestSession reference(m.view, config_of(40, 1, "reference", kv));
       const std::string packed = pack(reference, text);
@@ -301,6 +343,7 @@ TEST_CASE("pack: with sinks a text goes on, beyond the context too") {
   TestSession s(m.view, config_of(24, 3, nullptr, THIMBLE_KV_Q8, 4));
   TestSession ending(m.view, config_of(24, 1, nullptr, THIMBLE_KV_Q8));
   for (const std::string& text : odd_texts()) REQUIRE(comes_back(s, text));
+  REQUIRE(comes_back(s, likely_text(m.view, 2, 100)));
   const std::string text = random_text(8, 200, {"an", " to", "e"});
   CHECK(unpack(ending, pack(s, text)).status == THIMBLE_ERROR_OTHER_LAYOUT);
   CHECK(unpack(s, pack(ending, text)).status == THIMBLE_ERROR_OTHER_LAYOUT);
@@ -315,8 +358,9 @@ TEST_CASE("pack: what a text is packed with is named, and asked for") {
   const SpellingModel m(shape, vocabulary), other(shape, vocabulary, 2);
   TestSession s(m.view, config_of(40)), elsewhere(other.view, config_of(40));
   TestSession q8(m.view, config_of(40, 1, nullptr, THIMBLE_KV_Q8));
-  TestSession longer(m.view, config_of(64)), shorter(m.view, config_of(20));
-  const std::string text = "an to in", long_text = random_text(7, 90, {"z", "q"});
+  TestSession longer(m.view, config_of(64)), shorter(m.view, config_of(20)),
+      shortest(m.view, config_of(2));
+  const std::string text = "an to in", long_text = random_text(7, 90, {"an", "in", "se"});
   const std::string packed = pack(s, text), long_packed = pack(s, long_text);
   CHECK(packed.size() <= 8 + text.size() * 2);
   CHECK(unpack(elsewhere, packed).status == THIMBLE_ERROR_OTHER_MODEL);
@@ -328,7 +372,7 @@ TEST_CASE("pack: what a text is packed with is named, and asked for") {
   // As few bytes as may need a longer context, which they do.
   const std::string between = pack(longer, long_text.substr(0, 50));
   CHECK((between[0] & kPackedWindow) == 0);
-  CHECK(unpack(shorter, between).status == THIMBLE_ERROR_OTHER_LAYOUT);
+  CHECK(unpack(shortest, between).status == THIMBLE_ERROR_OTHER_LAYOUT);
 
   // The same weights in another layout are the same model, if it has a self-test to say so.
   const SpellingModel tall(shape, vocabulary, 1, true, 16), flat(shape, vocabulary, 1, true, 4);
@@ -467,15 +511,25 @@ TEST_CASE("pack: weights that lead to no numbers") {
   CHECK(thimble_pack_step(&p, 0, out, sizeof out, &n) == THIMBLE_ERROR_NOT_FINITE);
 }
 
-TEST_CASE("pack: costs what eval says, and 0.02 bits a byte at most beyond it and the header") {
+TEST_CASE("pack: what the model does not expect takes about as many bytes as it has, at most") {
+  const SpellingModel m(spelling_shape("plain", 400), tiny_vocabulary(400));
+  TestSession s(m.view, config_of(40));
+  const std::string bytes = random_bytes(4, 2000);
+  CHECK(pack(s, bytes).size() < bytes.size() * 11 / 10);
+  std::string hex;
+  for (const char byte : bytes) hex += "0123456789abcdef"[byte & 15];
+  CHECK(pack(s, hex).size() < hex.size() * 6 / 10);
+}
+
+TEST_CASE(
+    "pack: costs what eval says at most, and 0.02 bits a byte at most beyond it and the header") {
   const SpellingModel m(spelling_shape("plain", 400), tiny_vocabulary(400));
   TestSession s(m.view, config_of(64));
-  const std::string text = random_text(12, 100, {"an", " to", " in", "se", " a"}).substr(1, 80);
+  const std::string text = random_text(12, 80, {"an", "to", "in", "se"});
   const tools::Score score =
       tools::score_records(s, m.view, {text}, tools::BehindContext::kCut, nullptr);
   REQUIRE(score.bytes == text.size());
   const double expected = score.nll / std::log(2.0);
   const double found = 8.0 * static_cast<double>(pack(s, text).size());
   CHECK(found <= expected + 0.02 * 80 + 64 + 8);
-  CHECK(found >= expected);
 }

@@ -515,9 +515,9 @@ int32_t thimble_encode_turn(thimble_session* session, thimble_role role, const c
 /*
  * Text in a few bytes, to be sent to any other chip with the same model: the model predicts each
  * token, and only what it did not expect is written (arithmetic coding by the model's own odds, in
- * integers). Any bytes come back as they were, UTF-8 or not; what the model was not trained on
- * takes up to about as many bytes as it has. A packed text has 8 bytes more for short texts, up to
- * 27 for others: the names of model and adapter, the text's length, a CRC-32. models/FORMAT.md
+ * integers). Any bytes come back as they were, UTF-8 or not; what is not of the kind that the model
+ * was trained on takes at worst about as many as it has. 8 bytes more for short texts, 18 at most
+ * for others, are the names of model and adapter, the text's length and a CRC-32. models/FORMAT.md
  * explains them.
  *
  * "<|endoftext|>" ends a record: what follows is packed as a text of its own. A text that outgrows
@@ -533,7 +533,7 @@ int32_t thimble_encode_turn(thimble_session* session, thimble_role role, const c
 
 /* The state of one text being packed; may not be moved or copied on the way. */
 typedef struct thimble_pack {
-  uint64_t opaque[96]; /* 768 bytes */
+  uint64_t opaque[160]; /* 1280 bytes */
 } thimble_pack;
 
 /*
@@ -548,17 +548,17 @@ thimble_status thimble_pack_begin(thimble_pack* pack, thimble_session* session, 
  * Goes on, and writes at most `capacity` bytes to `out`: *written of them, at any call. Returns
  * THIMBLE_MORE while there is more to come: call again, with room for another byte at least.
  * THIMBLE_OK: that was all. Budget 0: until `out` is full. Otherwise a slice as thimble_step's, and
- * at most one token a call; what is done between passes comes on top, about 40 * vocab_size +
- * 100000 instructions. How the work is cut does not change a byte. Errors, which then stay:
- * ARGUMENT, NOT_FINITE (see thimble_sample), CONTEXT_FULL (with sinks, behind 2^32 positions of a
- * record).
+ * at most one token a call; on top come the odds of all tokens, as thimble_sample computes them,
+ * and at times the encoding of 128 bytes. How the work is cut does not change a byte. Errors, which
+ * then stay: ARGUMENT, NOT_FINITE (see thimble_sample), CONTEXT_FULL (with sinks, behind 2^32
+ * positions of a record).
  */
 thimble_status thimble_pack_step(thimble_pack* pack, uint64_t budget, void* out, size_t capacity,
                                  size_t* written);
 
 /* The state of one text being unpacked; may not be moved or copied on the way. */
 typedef struct thimble_unpack {
-  uint64_t opaque[28]; /* 224 bytes */
+  uint64_t opaque[92]; /* 736 bytes */
 } thimble_unpack;
 
 /*
