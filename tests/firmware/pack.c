@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Packed texts from the host to a board and back: what the host packed is unpacked from flash, in
- * slices, beyond the context; a damaged one is refused; and the text, packed here by a few bytes at a
- * time as a radio would take them, is told in hex for the host to unpack. packed.S, which the scripts
- * write, links the packed text in.
+ * slices, beyond the context; a damaged one is refused; and the text, packed here by a few bytes at
+ * a time as a radio would take them, is told in hex for the host to unpack. packed.S, which the
+ * scripts write, links the packed text in.
  */
 #include "board.h"
 #include "thimble/thimble.h"
