@@ -4,6 +4,7 @@
 
 #include "adapter.h"
 #include "forward.h"
+#include "pack.h"
 #include "sampler.h"
 #include "saved_session.h"
 #include "self_test.h"
@@ -17,6 +18,15 @@ namespace {
 bool is_busy(const thimble_session* s) {
   return s->pass.stage != kIdle;
 }
+
+#if THIMBLE_PACK
+// A session whose odds of all tokens can be had, between passes.
+thimble_status check_packing(const thimble_session* s) {
+  if (is_busy(s)) return THIMBLE_ERROR_BUSY;
+  if (header_of(s->model).tokenizer == kTokenizerNone) return THIMBLE_ERROR_NO_TOKENIZER;
+  return s->candidates.capacity > 0 || s->n_ctx < 2 ? THIMBLE_ERROR_ARGUMENT : THIMBLE_OK;
+}
+#endif
 
 bool is_aligned(const void* p) {
   return reinterpret_cast<uintptr_t>(p) % THIMBLE_ALIGNMENT == 0;
@@ -226,7 +236,7 @@ const char* thimble_isa(const thimble_session* s) {
 int32_t thimble_sample(thimble_session* s, const thimble_sampling* sampling) {
   if (!s || !sampling) return THIMBLE_ERROR_ARGUMENT;
   if (!s->has_logits) return THIMBLE_ERROR_NO_LOGITS;
-  if (s->overflowed && s->overflowed <= s->position) return THIMBLE_ERROR_NOT_FINITE;
+  if (has_overflowed(s)) return THIMBLE_ERROR_NOT_FINITE;
   const Candidates& kept = *candidates_at(s, logits_row(s));
   const bool is_cut = kept.capacity > 0;
   SampleInput input = {is_cut ? kept.logits : logits_at(s, logits_row(s)),
@@ -269,6 +279,64 @@ int32_t thimble_decode(const thimble_model* model, thimble_decoder* decoder, int
 int32_t thimble_decode_end(thimble_decoder* decoder, char* out, size_t capacity) {
   if (!decoder || (!out && capacity > 0)) return THIMBLE_ERROR_ARGUMENT;
   return decode_end(decoder, out, capacity);
+}
+
+thimble_status thimble_pack_begin(thimble_pack* pack, thimble_session* s, const void* text,
+                                  size_t text_bytes) {
+  if (!pack || !s || (!text && text_bytes > 0) || text_bytes > UINT32_MAX) {
+    return THIMBLE_ERROR_ARGUMENT;
+  }
+#if THIMBLE_PACK
+  const thimble_status status = check_packing(s);
+  if (status == THIMBLE_OK) {
+    pack_begin(reinterpret_cast<Packer*>(pack), s, static_cast<const uint8_t*>(text),
+               static_cast<uint32_t>(text_bytes));
+  }
+  return status;
+#else
+  return THIMBLE_ERROR_UNSUPPORTED;
+#endif
+}
+
+thimble_status thimble_pack_step(thimble_pack* pack, uint64_t budget, void* out, size_t capacity,
+                                 size_t* written) {
+  if (!pack || (!out && capacity > 0) || !written) return THIMBLE_ERROR_ARGUMENT;
+#if THIMBLE_PACK
+  return pack_step(reinterpret_cast<Packer*>(pack), budget, static_cast<uint8_t*>(out), capacity,
+                   written);
+#else
+  (void)budget;
+  return THIMBLE_ERROR_UNSUPPORTED;
+#endif
+}
+
+thimble_status thimble_unpack_begin(thimble_unpack* unpack, thimble_session* s, const void* packed,
+                                    size_t packed_bytes, size_t* text_bytes) {
+  if (!unpack || !s || (!packed && packed_bytes > 0)) return THIMBLE_ERROR_ARGUMENT;
+#if THIMBLE_PACK
+  Unpacker* u = reinterpret_cast<Unpacker*>(unpack);
+  thimble_status status = check_packing(s);
+  if (status == THIMBLE_OK) {
+    status = unpack_begin(u, s, static_cast<const uint8_t*>(packed), packed_bytes);
+  }
+  if (text_bytes) *text_bytes = status == THIMBLE_OK ? u->text_bytes : 0;
+  return status;
+#else
+  (void)text_bytes;
+  return THIMBLE_ERROR_UNSUPPORTED;
+#endif
+}
+
+thimble_status thimble_unpack_step(thimble_unpack* unpack, uint64_t budget, void* out,
+                                   size_t capacity, size_t* written) {
+  if (!unpack || (!out && capacity > 0) || !written) return THIMBLE_ERROR_ARGUMENT;
+#if THIMBLE_PACK
+  return unpack_step(reinterpret_cast<Unpacker*>(unpack), budget, static_cast<uint8_t*>(out),
+                     capacity, written);
+#else
+  (void)budget;
+  return THIMBLE_ERROR_UNSUPPORTED;
+#endif
 }
 
 }  // extern "C"

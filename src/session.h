@@ -162,6 +162,11 @@ inline Candidates* candidates_at(thimble_session* s, uint32_t row) {
   return THIMBLE_DRAFT && row > 0 ? &s->drafts->candidates[row - 1] : &s->candidates;
 }
 
+// Whether a token of the text led to numbers beyond a float's: there are no odds then.
+inline bool has_overflowed(const thimble_session* s) {
+  return s->overflowed && s->overflowed <= s->position;
+}
+
 // Whether what is computed now goes through an adapter. The self-test is the model's own.
 inline bool has_adapter(const thimble_session* s) {
   return THIMBLE_LORA && s->lora && s->lora->matrices && !s->self_test.is_running;

@@ -501,7 +501,10 @@ int32_t encode_text(const thimble_model& model, const char* text, size_t text_by
                     int32_t* tokens, size_t capacity, void* scratch, size_t scratch_bytes) {
   if (text_bytes > size_t{INT32_MAX} - 2) return THIMBLE_ERROR_ARGUMENT;  // no count could tell
   const FileHeader& h = header_of(model);
-  const Tables t(model);
+  Tables t(model);
+#if THIMBLE_SCORED_BPE && THIMBLE_PACK
+  if (flags & kEncodeContinues) t.space_prefix = false;
+#endif
   Word word = empty_word(scratch, scratch_bytes);
   Output out = {tokens, capacity, 0};
   thimble_status status = THIMBLE_OK;

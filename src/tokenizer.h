@@ -26,6 +26,10 @@ constexpr size_t kMinWordBytes = 256;
 size_t encode_scratch_bytes(size_t word_bytes);
 size_t encode_word_bytes(size_t scratch_bytes);
 
+// A flag beside those of thimble_encode: the text goes on with one before it, and so gets no space
+// as a prefix.
+constexpr uint32_t kEncodeContinues = 0x80000000;
+
 // As thimble_encode; scratch is aligned to 8 bytes. Gives what llama2.c's encode gives for valid
 // UTF-8, and what llama.cpp gives with byte-level BPE, in time n log(word). A byte that is part of
 // no token and has no byte token is left out. Words up to encode_word_bytes(scratch_bytes) never

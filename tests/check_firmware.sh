@@ -10,6 +10,8 @@
 #   - the README's example tells what `thimble run` tells, in such an arena (example.c)
 #   - a session that the host saved, with sinks and an int8 cache, goes on with the host's bits, is saved
 #     as the host saves it, and refused when damaged (sessions.c)
+#   - a text that the host packed is unpacked, a damaged one refused, and what the board packs the host
+#     unpacks (pack.c)
 #   - a fault is told and ends the program (fault.c)
 #   - every kernel gives the reference's bits (kernels.cpp)
 #   - one model of each family: self-tests, and hashes beyond every window; two of them also with an
@@ -36,6 +38,11 @@ same_text() {
     diff "$3" "$4" | sed 's/^/    /' | head -n 20 || true
     failed=1
   fi
+}
+
+bytes_of() { # HEX
+  # shellcheck disable=SC2059
+  printf "$(sed 's/../\\x&/g' <<<"$1")"
 }
 
 check_hashes() { # NAME
@@ -65,6 +72,19 @@ check_programs() { # NAME
   run_program $1 sessions >$work/$1/sessions.txt || true
   same_text $1 "a saved session: $(grep -o '0x.*' $work/sessions.expected | xargs)" $work/sessions.expected \
     $work/$1/sessions.txt
+
+  link_program $1 pack $work/packed.S pack
+  run_program $1 pack >$work/$1/pack.txt || true
+  same_text $1 "packed texts: $(wc -c <$work/board.txt) bytes in $(wc -c <$work/board.packed)" \
+    $work/pack.expected $work/$1/pack.txt
+  bytes_of "$(sed -n 's/^packed //p' $work/$1/pack.txt)" >$work/$1/board.packed
+  if $program unpack $story $work/$1/board.packed --ctx 32 --kv q8 -o $work/$1/board.txt 2>/dev/null &&
+    cmp -s $work/board.txt $work/$1/board.txt; then
+    echo "$1: packed here, unpacked on the host"
+  else
+    echo "$1: what was packed here: the host REFUSES it"
+    failed=1
+  fi
 
   status=0
   link_program $1 fault $story fault
@@ -183,9 +203,16 @@ if ! $work/refusals >$work/refusals.expected; then
 fi
 $program run $story -p "Tim had a red ball. One day, he" -t 0 -n 70 --ctx 48 --sinks 4 --kv q8 \
   --save $work/tim.session >/dev/null 2>&1
-sessions_assembler $story $work/tim.session >$work/sessions.S
+linked_assembler $story saved_session $work/tim.session >$work/sessions.S
 ${CC:-gcc} -std=c99 -O1 -no-pie -Iinclude tests/firmware/sessions.c tests/firmware/text.c tests/firmware/host.c \
   $work/sessions.S "$(dirname $program)/libthimble.a" -o $work/sessions
 $work/sessions >$work/sessions.expected || { cat $work/sessions.expected; exit 1; }
+printf '%s\n' "Once upon a time, there was a little boat. It liked to swim in the big blue sea with a fish named Finn." \
+  "<|endoftext|>" $'Caf\xc3\xa9 \xff, 3 km north: the dog was happy.' >$work/board.txt
+$program pack $story $work/board.txt --ctx 32 --kv q8 -o $work/board.packed 2>/dev/null
+linked_assembler $story packed_text $work/board.packed >$work/packed.S
+${CC:-gcc} -std=c99 -O1 -no-pie -Iinclude tests/firmware/pack.c tests/firmware/text.c tests/firmware/host.c \
+  $work/packed.S "$(dirname $program)/libthimble.a" -o $work/pack
+$work/pack >$work/pack.expected || { cat $work/pack.expected; exit 1; }
 write_families
 for_each_board check_board

@@ -14,7 +14,7 @@ story=models/story.thimble
 mkdir -p $work
 
 first_line='%-14s %7s %9s %9s %7s %6s %9s %9s %8s %7s %8s %8s %8s\n'
-second_line='%-14s %10s %10s %9s %10s %10s %9s %10s %10s\n'
+second_line='%-14s %10s %10s %9s %10s %10s %9s %10s %10s %8s %8s\n'
 kinds_line='%-14s %10s %10s %10s %10s %11s %10s\n'
 
 # The figures of the board that are shown or have a limit, of those that it told.
@@ -52,6 +52,10 @@ figures_of() { # NAME TILE
         print "slice." session, longest(session)
         all = value[session "_prefill_instructions"]
         print "prefill." session, int(all / value[session "_encode_tokens"])
+        if (session "_pack_characters" in value) {
+          print "pack." session, int(value[session "_pack_instructions"] / value[session "_pack_characters"])
+          print "unpack." session, int(value[session "_unpack_instructions"] / value[session "_pack_characters"])
+        }
         print "self_test." session, value[session "_self_test_instructions"]
       }
     }' $work/$1/sizes $work/$1/measured >$work/$1/figures
@@ -152,11 +156,11 @@ cat <<'END'
 llama, gpt-2: engine and tokenizer built with what `thimble embed --needs` writes for such a model
 
 END
-printf "$second_line" board "f32: first" "at 200" slice "q8: first" "at 200" slice prefill "self-test"
+printf "$second_line" board "f32: first" "at 200" slice "q8: first" "at 200" slice prefill "self-test" pack unpack
 sessions() { # PREFIX: the line of each board
   for name in $boards; do
     [ ! -e $work/$name/figures ] || print_figures $name "$second_line" token.$1f32 late.$1f32 slice.$1f32 \
-      token.$1q8 late.$1q8 slice.$1q8 prefill.$1q8 self_test.$1q8
+      token.$1q8 late.$1q8 slice.$1q8 prefill.$1q8 self_test.$1q8 pack.$1f32 unpack.$1f32
   done
 }
 sessions ""
@@ -169,7 +173,7 @@ fi
 cat <<'END'
 first:     instructions of feed and step for the token at position 0, at 200: at position 200
 slice:     of the longest thimble_step with a budget of 100000, of these tokens and a prompt of 16
-prefill:   of such a prompt, a token; self-test: of all of it
+prefill:   of such a prompt, a token; self-test: of all of it; pack, unpack: of a text, a character (f32)
 
 END
 for name in $boards; do

@@ -250,6 +250,20 @@ bool use_everything(thimble_session* s, thimble_model* model, const thimble_conf
   hash += thimble_encode_word_bytes(s) + static_cast<unsigned char>(thimble_isa(s)[0]) +
           static_cast<unsigned char>(thimble_status_text(THIMBLE_ERROR_BUSY)[0]);
 
+  static thimble_pack packing;
+  static thimble_unpack unpacking;
+  size_t n_packed = 0, n_text = 0;
+  if (thimble_pack_begin(&packing, s, text, sizeof text - 1) != THIMBLE_OK ||
+      thimble_pack_step(&packing, 0, out, sizeof out, &n_packed) != THIMBLE_OK) {
+    return fail("thimble_pack_step");
+  }
+  if (thimble_unpack_begin(&unpacking, s, out, n_packed, nullptr) != THIMBLE_OK ||
+      thimble_unpack_step(&unpacking, 0, out + n_packed, sizeof out - n_packed, &n_text) !=
+          THIMBLE_OK ||
+      n_text != sizeof text - 1 || std::memcmp(out + n_packed, text, n_text) != 0) {
+    return fail("thimble_unpack_step");
+  }
+
   // What comes before a session's life does not allocate either.
   if (thimble_model_open(model, model->image, model->image_bytes) != THIMBLE_OK) {
     return fail("thimble_model_open");

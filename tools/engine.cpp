@@ -128,14 +128,16 @@ int32_t checked(int32_t result, const char* what) {
                 thimble_status_text(static_cast<thimble_status>(result)));
 }
 
+void throw_not_finite(const thimble_session* session) {
+  throw NotFinite(
+      format("found results that are no finite numbers at position %u, expected those of a "
+             "trained model; thimble inspect --self-test may say where they come from",
+             thimble_position(session) - 1));
+}
+
 int32_t draw_token(thimble_session* session, const thimble_sampling& sampling) {
   const int32_t token = thimble_sample(session, &sampling);
-  if (token == THIMBLE_ERROR_NOT_FINITE) {
-    throw NotFinite(
-        format("found results that are no finite numbers at position %u, expected those of a "
-               "trained model; thimble inspect --self-test may say where they come from",
-               thimble_position(session) - 1));
-  }
+  if (token == THIMBLE_ERROR_NOT_FINITE) throw_not_finite(session);
   return checked(token, "sample");
 }
 

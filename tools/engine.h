@@ -73,6 +73,9 @@ struct NotFinite : Refused {
   using Refused::Refused;
 };
 
+// Throws NotFinite, for a session whose last token's results are what it says.
+[[noreturn]] void throw_not_finite(const thimble_session* session);
+
 // thimble_sample, with the errors of checked(), or NotFinite.
 int32_t draw_token(thimble_session* session, const thimble_sampling& sampling);
 

@@ -42,6 +42,8 @@ const Verb kVerbs[] = {
     {"logits", logits_verb, kLogitsHelp, "show what a model says at every position"},
     {"trace", trace_verb, kTraceHelp, "show what a model attends to, as a page or numbers"},
     {"train", train_verb, kTrainHelp, "make a model from texts"},
+    {"pack", pack_verb, kPackHelp, "make a text small, by the model that predicts it"},
+    {"unpack", unpack_verb, kUnpackHelp, "give a packed text back"},
 };
 
 std::string usage() {

@@ -17,6 +17,7 @@ int embed_verb(const Words& words);
 int export_verb(const Words& words);
 int inspect_verb(const Words& words);
 int merge_verb(const Words& words);
+int pack_verb(const Words& words);
 int plan_verb(const Words& words);
 int eval_verb(const Words& words);
 int bench_verb(const Words& words);
@@ -24,6 +25,7 @@ int tokens_verb(const Words& words);
 int logits_verb(const Words& words);
 int trace_verb(const Words& words);
 int train_verb(const Words& words);
+int unpack_verb(const Words& words);
 
 extern const char kRunHelp[];
 extern const char kChatHelp[];
@@ -32,6 +34,7 @@ extern const char kEmbedHelp[];
 extern const char kExportHelp[];
 extern const char kInspectHelp[];
 extern const char kMergeHelp[];
+extern const char kPackHelp[];
 extern const char kPlanHelp[];
 extern const char kEvalHelp[];
 extern const char kBenchHelp[];
@@ -39,6 +42,7 @@ extern const char kTokensHelp[];
 extern const char kLogitsHelp[];
 extern const char kTraceHelp[];
 extern const char kTrainHelp[];
+extern const char kUnpackHelp[];
 
 }  // namespace thimble::tools
 

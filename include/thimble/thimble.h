@@ -36,7 +36,7 @@ extern "C" {
 
 typedef enum thimble_status {
   THIMBLE_OK = 0,
-  THIMBLE_MORE = 1,                   /* thimble_step: the pass is not complete, call again */
+  THIMBLE_MORE = 1,                   /* thimble_step, _pack_step, ...: not complete, call again */
   THIMBLE_ERROR_ARGUMENT = -1,        /* null pointer, or a value outside its range */
   THIMBLE_ERROR_MISALIGNED = -2,      /* image or arena is not aligned to THIMBLE_ALIGNMENT */
   THIMBLE_ERROR_TRUNCATED = -3,       /* image length is not the length that its header states */
@@ -509,6 +509,75 @@ typedef enum thimble_role {
  */
 int32_t thimble_encode_turn(thimble_session* session, thimble_role role, const char* text,
                             size_t text_bytes, uint32_t flags, int32_t* tokens, size_t capacity);
+
+/* ---- Packed text -------------------------------------------------------------------------- */
+
+/*
+ * Text in a few bytes, to be sent to any other chip with the same model: the model predicts each
+ * token, and only what it did not expect is written (arithmetic coding by the model's own odds, in
+ * integers). Any bytes come back as they were, UTF-8 or not; what is not of the kind that the model
+ * was trained on takes at worst about as many as it has. 8 bytes more for short texts, 18 at most
+ * for others, are the names of model and adapter, the text's length and a CRC-32. models/FORMAT.md
+ * explains them.
+ *
+ * "<|endoftext|>" ends a record: what follows is packed as a text of its own. A text that outgrows
+ * the context goes on with the last half of it; in a session with sinks, as that session does. Both
+ * sides need the same kv_type and adapter; the same n_ctx and n_sinks only for texts of more than
+ * n_ctx - 2 bytes (unpacking without sinks: at least that n_ctx). n_batch, kernels, drafts and how
+ * the model's file lays its weights out make no difference.
+ *
+ * A session packs or unpacks one text at a time, and must not be used for anything else meanwhile;
+ * its own text is forgotten. To give up, rewind it. It needs all logits (n_candidates 0), an n_ctx
+ * of at least 2, and no more memory than it has.
+ */
+
+/* The state of one text being packed; may not be moved or copied on the way. */
+typedef struct thimble_pack {
+  uint64_t opaque[160]; /* 1280 bytes */
+} thimble_pack;
+
+/*
+ * Begins to pack a text of up to 2^32 - 1 bytes, which stays where it is until it is packed.
+ * Errors: ARGUMENT (also if the session keeps candidates only, or one position), BUSY,
+ * NO_TOKENIZER, UNSUPPORTED (built without).
+ */
+thimble_status thimble_pack_begin(thimble_pack* pack, thimble_session* session, const void* text,
+                                  size_t text_bytes);
+
+/*
+ * Goes on, and writes at most `capacity` bytes to `out`: *written of them, at any call. Returns
+ * THIMBLE_MORE while there is more to come: call again, with room for another byte at least.
+ * THIMBLE_OK: that was all. Budget 0: until `out` is full. Otherwise a slice as thimble_step's, and
+ * at most one token a call; on top come the odds of all tokens, as thimble_sample computes them,
+ * and at times the encoding of 128 bytes. How the work is cut does not change a byte. Errors, which
+ * then stay: ARGUMENT, NOT_FINITE (see thimble_sample), CONTEXT_FULL (with sinks, behind 2^32
+ * positions of a record).
+ */
+thimble_status thimble_pack_step(thimble_pack* pack, uint64_t budget, void* out, size_t capacity,
+                                 size_t* written);
+
+/* The state of one text being unpacked; may not be moved or copied on the way. */
+typedef struct thimble_unpack {
+  uint64_t opaque[92]; /* 736 bytes */
+} thimble_unpack;
+
+/*
+ * Begins to unpack `packed_bytes` bytes, which stay where they are until all is unpacked, and sets
+ * *text_bytes (may be NULL) to the text's length. Any bytes may be given: they end in a status.
+ * Errors: ARGUMENT, BUSY, NO_TOKENIZER and UNSUPPORTED as above; TRUNCATED, MAGIC (not a packed
+ * text), HEADER, OTHER_MODEL, OTHER_ADAPTER, OTHER_LAYOUT (another kv_type, n_sinks or n_ctx).
+ */
+thimble_status thimble_unpack_begin(thimble_unpack* unpack, thimble_session* session,
+                                    const void* packed, size_t packed_bytes, size_t* text_bytes);
+
+/*
+ * Goes on as thimble_pack_step does, writing text to `out`, cut at any byte. Only THIMBLE_OK says
+ * that the text is whole and right. Errors, which then stay: ARGUMENT, NOT_FINITE, CONTEXT_FULL;
+ * TRUNCATED (also if bytes are left over), DATA_CHECKSUM, OTHER_LAYOUT (the text turns out to be
+ * longer than the context).
+ */
+thimble_status thimble_unpack_step(thimble_unpack* unpack, uint64_t budget, void* out,
+                                   size_t capacity, size_t* written);
 
 #ifdef __cplusplus
 }

@@ -255,9 +255,9 @@ families_assembler() {
   printf '#if defined(__linux__)\n    .section .note.GNU-stack, "", %%progbits\n#endif\n'
 }
 
-# MODEL SESSION: assembler that links a model and a saved session in, for sessions.c.
-sessions_assembler() {
+# MODEL NAME FILE: assembler that links a model and another file in, from NAME to NAME_end.
+linked_assembler() {
   printf '#define MODEL "%s"\n#include "../../tests/firmware/model.S"\n' "$1"
-  printf '    .section .model, "a"\n    .globl saved_session, saved_session_end\n'
-  printf 'saved_session:\n    .incbin "%s"\nsaved_session_end:\n' "$2"
+  printf '    .section .model, "a"\n    .globl %s, %s_end\n' "$2" "$2"
+  printf '%s:\n    .incbin "%s"\n%s_end:\n' "$2" "$3" "$2"
 }

@@ -189,6 +189,37 @@ static void measure_text(int32_t* tokens, int32_t* n) {
   report_stack("decode_stack");
 }
 
+/* A text packed and unpacked. */
+static void measure_pack(void) {
+  static const char plain[] =
+      "Once upon a time, there was a little girl named Lily. She liked to play in the park.";
+  static thimble_pack packing;
+  static thimble_unpack unpacking;
+  uint8_t packed[64];
+  char text[sizeof plain];
+  size_t n, n_text, n_all;
+  uint64_t start;
+  thimble_status status;
+
+  board_paint_stack();
+  start = board_instructions();
+  check("pack", thimble_pack_begin(&packing, session, plain, sizeof plain - 1));
+  status = thimble_pack_step(&packing, 0, packed, sizeof packed, &n);
+  check("pack", status == THIMBLE_MORE ? THIMBLE_ERROR_OUTPUT_TOO_SMALL : status);
+  report("pack_instructions", board_instructions() - start);
+  report_stack("pack_stack");
+  report("pack_characters", sizeof plain - 1);
+  report("pack_bytes", n);
+
+  board_paint_stack();
+  start = board_instructions();
+  check("unpack", thimble_unpack_begin(&unpacking, session, packed, n, &n_all));
+  status = thimble_unpack_step(&unpacking, 0, text, sizeof text, &n_text);
+  check("unpack", status == THIMBLE_MORE ? THIMBLE_ERROR_OUTPUT_TOO_SMALL : status);
+  report("unpack_instructions", board_instructions() - start);
+  report_stack("unpack_stack");
+}
+
 /* A session's calls on a text of up to kLate tokens. */
 static void measure_session(const char* name, const thimble_config* config) {
   static const TokenKeys early = {"token_instructions", "slice_instructions", "slices",
@@ -243,6 +274,8 @@ int main(void) {
   measure_open();
   measure_session("f32_", &f32);
   measure_warm("warm_");
+  session_name = "f32_";
+  measure_pack();
   measure_session("q8_", &q8);
   check("init", thimble_session_init(&session, &model, &candidates, arena, sizeof arena));
   for (int32_t token = 0; token < 64; ++token) run_pass(&token, 1, 0);

@@ -54,6 +54,15 @@ void write_adapters(SeedFolder seeds) {
   }
 }
 
+// The first byte is how fuzz_pack.cpp takes the rest.
+void write_packed(SeedFolder seeds) {
+  for (const char how : {0, 1, 2, 6, 8}) {
+    seeds.add(how + std::string("an to in<|endoftext|>\n\xc3\xa9t\xff end"));
+    seeds.add(how + std::string("P\0\0\x12\1\2\3\4packed", 14));
+    seeds.add(how + std::string("R\0\0\x12\x0c\2\1\2\3\4packed", 16));
+  }
+}
+
 void write_json(SeedFolder seeds) {
   seeds.add(R"({"a":[1,-2.5e-3,"x\u00e9\ud83d\ude00é",null,true,false],"b":{"c":{}}})");
   seeds.add(R"({"model":{"vocab":{"<s>":0,"a":1},"merges":["a b",["c","d"]]},"eps":1e-05})");
@@ -242,6 +251,7 @@ int main(int argc, char** argv) {
     return 2;
   }
   write_adapters({argv[1], "adapter"});
+  write_packed({argv[1], "pack"});
   write_json({argv[1], "json"});
   write_safetensors({argv[1], "safetensors"});
   write_pytorch({argv[1], "pytorch"});
