@@ -61,7 +61,7 @@ HOST := -std=c++17 $(BASE) -Isrc -Itools -ffp-contract=off
 
 # What takes longest comes first, so that no processor waits for it in the end.
 ENGINE_SRC := $(wildcard src/kernels/*.cpp src/*.cpp)
-TOOL_SRC := $(wildcard tools/train/*.cpp tools/*.cpp tools/readers/*.cpp)
+TOOL_SRC := $(wildcard tools/train/*.cpp tools/*.cpp tools/constrain/*.cpp tools/readers/*.cpp)
 TEST_SRC := $(wildcard tests/test_*.cpp)
 # The tests call the tools' functions directly too, all but their main().
 TOOL_LIB_SRC := $(filter-out tools/main.cpp,$(TOOL_SRC))
@@ -71,9 +71,9 @@ TOOL_OBJ := $(TOOL_SRC:%.cpp=$(BUILD)/obj/%.o)
 TOOL_LIB_OBJ := $(TOOL_LIB_SRC:%.cpp=$(BUILD)/obj/%.o)
 TEST_OBJ := $(TEST_SRC:%.cpp=$(BUILD)/obj/%.o)
 
-# Weights go through these, row by row; machine.cpp measures what the processor can do, in registers.
+# Weights go through these, row by row, or tokens, state by state; machine.cpp measures what the processor can do, in registers.
 HEAVY_SRC := tools/convert.cpp tools/image.cpp tools/quantize.cpp tools/machine.cpp \
-             $(wildcard tools/readers/*.cpp tools/train/*.cpp)
+             $(wildcard tools/constrain/*.cpp tools/readers/*.cpp tools/train/*.cpp)
 $(filter-out $(HEAVY_SRC:%.cpp=$(BUILD)/obj/%.o),$(TOOL_OBJ)): TOOL_OPT := $(LIGHT)
 # The trainer's inner loops contract products into sums where they can; how vectors are passed does
 # not matter, since none is.
@@ -278,7 +278,7 @@ $(BUILD)/seeds: $(BUILD)/obj/tests/fuzz/seeds.o $(BUILD)/libtools.a $(BUILD)/lib
 # ---- Keeping house ------------------------------------------------------------------------
 
 ALL_CODE := $(wildcard include/thimble/* src/*.h src/*.cpp src/kernels/* tools/*.h tools/*.cpp \
-                       tools/readers/* tools/train/* tests/*.h tests/*.cpp tests/*.c \
+                       tools/constrain/* tools/readers/* tools/train/* tests/*.h tests/*.cpp tests/*.c \
                        tests/firmware/*.h tests/firmware/*.c tests/firmware/*.cpp \
                        tests/fuzz/*.h tests/fuzz/*.cpp)
 

@@ -18,20 +18,53 @@ uint32_t least(uint32_t a, uint32_t b) {
   return a < b ? a : b;
 }
 
+#if THIMBLE_RULES
+// Where a rule allows a single token it is the one that comes, so that no credit is at stake: what
+// is forced behind the n tokens of the text is drafted at any price.
+[[gnu::noinline]] uint32_t draft_forced(thimble_session* s, uint32_t n) {
+  Drafts& d = *s->drafts;
+  uint32_t state = rule_of(s).state, count = 0;
+  for (const uint32_t most = least(d.capacity, room_of(s) - 1); count < most; ++count) {
+    const int32_t token = rule_only(rule_of(s).tables, state);
+    if (token < 0 || thimble_is_end(&s->model, token)) break;
+    if (!rule_token(rule_of(s).tables, s->model, &state, token)) break;
+    token_at(s, n + count) = token;
+  }
+  d.drafted += count;
+  d.credit -= least(d.credit, count * d.price);
+  return count;
+}
+
+// How many of the tokens that were drafted behind n the rule allows.
+[[gnu::noinline]] uint32_t allowed(const thimble_session* s, uint32_t n, uint32_t count) {
+  uint32_t state = rule_of(s).state;
+  for (uint32_t i = 0; i < count; ++i) {
+    if (!rule_token(rule_of(s).tables, s->model, &state, token_at(s, n + i))) return i;
+  }
+  return count;
+}
+#endif
+
 // Drafts behind the n tokens of the text; how many. After one that was wrong early the next one is
 // short, after one that was right twice as long. What is copied may be part of the draft itself: a
 // text that repeats a few tokens is drafted at full length.
 uint32_t draft(thimble_session* s, uint32_t n) {
   Drafts& d = *s->drafts;
+#if THIMBLE_RULES
+  if (const uint32_t forced = has_rule(s) ? draft_forced(s, n) : 0) return forced;
+#endif
   const uint32_t lookup = (n - first_of(s, n)) / d.tokens_a_credit;
   if (d.credit < lookup + d.price) return 0;
   d.credit -= lookup;
   const uint32_t room = room_of(s) - 1;  // behind the token that was fed
   const uint32_t longest = least(least(d.capacity, room), 2 * d.run + 1);
-  const uint32_t count = least(longest, d.credit / d.price);
+  uint32_t count = least(longest, d.credit / d.price);
   const uint32_t from = count > 0 ? prompt_lookup(s, n) : 0;
   if (from == 0) return 0;
   for (uint32_t i = 0; i < count; ++i) token_at(s, n + i) = token_at(s, from + i);
+#if THIMBLE_RULES
+  if (has_rule(s)) count = allowed(s, n, count);
+#endif
   d.drafted += count;
   d.credit -= count * d.price;
   d.run = 0;

@@ -16,6 +16,7 @@
 #include "error.h"
 #include "files.h"
 #include "needs.h"
+#include "rule_file.h"
 #include "size_text.h"
 #include "targets.h"
 #include "thimble/thimble.h"
@@ -27,7 +28,7 @@ const char kEmbedHelp[] =
     R"(usage: thimble embed MODEL -o OUT [options]
        thimble embed MODEL --needs FILE
 
-Turns a model file, or an adapter, into something that links into a program: read-only data, aligned
+Turns a model file, an adapter or a rule into something that links into a program: read-only data, aligned
 to 64 bytes as the engine wants it. It is checked first. In C, with every kind of OUT:
 
   extern const uint8_t NAME[];
@@ -257,6 +258,9 @@ std::string described(const thimble_model& model, size_t bytes) {
 std::string described(const AdapterHeader& adapter, size_t bytes) {
   return format("an adapter of rank %u, %s", adapter.rank, size_text(bytes).c_str());
 }
+std::string described(const RuleHeader& rule, size_t bytes) {
+  return format("a rule of %u states, %s", rule.n_states, size_text(bytes).c_str());
+}
 
 }  // namespace
 
@@ -270,6 +274,11 @@ int embed_verb(const Words& words) {
       throw WrongUsage("option '--needs' is for models, and '" + o.model + "' is an adapter");
     }
     what = described(intact_adapter(file), file.size());
+  } else if (is_rule(file)) {
+    if (!o.needs.empty()) {
+      throw WrongUsage("option '--needs' is for models, and '" + o.model + "' is a rule");
+    }
+    what = described(intact_rule(file), file.size());
   } else {
     model = open_model(file);
     what = described(model, file.size());

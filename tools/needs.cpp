@@ -9,7 +9,7 @@
 
 namespace thimble::tools {
 
-const std::vector<std::string> kUses = {"sinks", "drafts", "lora"};
+const std::vector<std::string> kUses = {"sinks", "drafts", "lora", "rules"};
 
 std::vector<Part> parts_of(const thimble_model& model, const std::vector<std::string>& uses) {
   const FileHeader& h = header_of(model);
@@ -34,6 +34,7 @@ std::vector<Part> parts_of(const thimble_model& model, const std::vector<std::st
           {"SINKS", is_used("sinks")},
           {"DRAFT", is_used("drafts")},
           {"LORA", is_used("lora")},
+          {"RULES", is_used("rules")},
           {"ROPES", h.n_ropes > 1},
           {"SCALES", !is_one(h.embedding_scale) || !is_one(h.logit_scale) || h.logit_cap > 0.0f},
           {"SCORED_BPE", h.tokenizer == kTokenizerScoredBpe},
