@@ -184,6 +184,11 @@ $(BUILD)/attention_walk: $(BUILD)/obj/tests/attention_walk.o $(BUILD)/libthimble
 	@$(call say,link,$@)
 	$(Q)$(CXX) $(LDFLAGS) -o $@ $^
 
+# What check_rules.py asks.
+$(BUILD)/rule_peer: $(BUILD)/obj/tests/rule_peer.o $(TOOL_LIB_OBJ) $(BUILD)/libthimble.a
+	@$(call say,link,$@)
+	$(Q)$(CXX) $(LDFLAGS) -pthread -o $@ $^
+
 TEST_PROGRAMS := $(addprefix $(BUILD)/,test_thimble no_heap api_c99 example attention_walk family_models)
 
 .PHONY: test-programs
@@ -226,6 +231,12 @@ step-transcripts:
 
 .PHONY: test
 test: $(STEPS:%=step-%) ## build and pass the tests
+
+# SUITE is a copy of JSON-Schema-Test-Suite, if there is one.
+RULES ?= 10000
+.PHONY: test-rules
+test-rules: $(BUILD)/rule_peer ## rules against Python's re and jsonschema (RULES=10000, SUITE=FOLDER)
+	tests/check_rules.sh $(BUILD)/rule_peer $(RULES) $(SUITE)
 
 .PHONY: test-builds
 test-builds: ## one logits hash from g++ and clang++, -O0 and -O3, every ISA, every way of feeding
@@ -317,4 +328,4 @@ help: ## this list
 
 -include $(ENGINE_OBJ:.o=.d) $(TOOL_OBJ:.o=.d) $(TEST_OBJ:.o=.d)
 -include $(wildcard $(BUILD)/obj/tests/fuzz/*.d)
--include $(BUILD)/obj/tests/no_heap.d $(BUILD)/obj/tests/api_c99.d $(BUILD)/obj/tests/family_models.d
+-include $(BUILD)/obj/tests/no_heap.d $(BUILD)/obj/tests/api_c99.d $(BUILD)/obj/tests/family_models.d $(BUILD)/obj/tests/rule_peer.d

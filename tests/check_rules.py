@@ -18,7 +18,7 @@ warnings.filterwarnings("ignore")
 
 def spelled(value):
     """The one spelling that a rule gives a value."""
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+    if isinstance(value, float) and value.is_integer() and abs(value) <= 2**53:
         value = int(value)
     if isinstance(value, list):
         return "[" + ",".join(map(spelled, value)) + "]"

@@ -374,28 +374,6 @@ TEST_CASE("rule: a text without end keeps its state") {
   }
 }
 
-namespace {
-
-// A session that goes as far as a rule of any content lets it.
-void run_any(const thimble_model& m, const thimble_rule& view) {
-  thimble_config config{};
-  config.n_draft = 3;
-  TestSession s(m, ruled(config));
-  const int32_t prompt[] = {1, 30};
-  feed_pieces(s, prompt, 2, 2);
-  if (thimble_session_constrain(s, &view) != THIMBLE_OK) return;
-  finish_pass(s);
-  const thimble_sampling sampling = hot(5);
-  while (thimble_room(s) > 0) {
-    const int32_t token = thimble_sample(s, &sampling);
-    if (token < 0 || thimble_feed(s, &token, 1) != THIMBLE_OK) break;
-    finish_pass(s);
-  }
-  thimble_rule_is_met(s);
-}
-
-}  // namespace
-
 TEST_CASE("rule: a damaged file is refused, or runs within its bounds") {
   const TinyModel m(tiny_shape(24, 20, 1, 3, 1, 8, 64, 16, true), {kWeightQ8, 32, 4}, true);
   const TinyRule good(m.view, "(a|be)*[^b-d]{2,3}");
@@ -423,7 +401,7 @@ TEST_CASE("rule: a damaged file is refused, or runs within its bounds") {
       if (at < header_bytes && !is_sum) CHECK(status != THIMBLE_OK);
       if (status != THIMBLE_OK) continue;
       ++n_run;
-      run_any(m.view, view);
+      answer_under(m.view, view);
     }
   }
   CHECK(n_run > 100);

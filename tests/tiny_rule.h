@@ -66,6 +66,25 @@ inline void seal_rule(AlignedBlock* image) {
   std::memcpy(image->data(), &h, sizeof h);
 }
 
+// A session that answers as far as a rule of any content lets it.
+inline void answer_under(const thimble_model& model, const thimble_rule& rule) {
+  thimble_config config{};
+  config.rules = 1;
+  config.n_draft = 3;
+  TestSession s(model, config);
+  const int32_t prompt[] = {1, 30};
+  feed_pieces(s, prompt, 2, 2);
+  expect_ok(thimble_session_constrain(s, &rule), "thimble_session_constrain");
+  finish_pass(s);
+  thimble_sampling sampling{};
+  sampling.temperature = 2;
+  while (thimble_room(s) > 0) {
+    const int32_t token = thimble_sample(s, &sampling);
+    if (token < 0 || thimble_feed(s, &token, 1) != THIMBLE_OK) break;
+    finish_pass(s);
+  }
+}
+
 inline std::string text_of_token(const thimble_model& model, int32_t token) {
   const uint32_t* offsets = table_of<uint32_t>(model, kTokenOffsets) + token;
   return std::string(table_of<char>(model, kTokenBytes) + offsets[0], offsets[1] - offsets[0]);

@@ -13,6 +13,7 @@
 #include "llama2c_files.h"
 #include "tiny_adapter.h"
 #include "tiny_model.h"
+#include "tiny_rule.h"
 #include "tokenizer_files.h"
 #include "verbs.h"
 
@@ -51,6 +52,14 @@ void write_adapters(SeedFolder seeds) {
     const TinyAdapter adapter(model.view, rank, rank == 1 ? uint32_t{kMatrixQkv} : kLoraMatrices);
     seeds.add(
         std::string(reinterpret_cast<const char*>(adapter.image.data()), adapter.image.size()));
+  }
+}
+
+void write_rules(SeedFolder seeds) {
+  const TinyModel model(tiny_shape(24, 20, 1, 3, 1, 8, 64, 16, true), {kWeightQ8, 32, 4}, true);
+  for (const char* regex : {"a", "(a|be)*[^b-d]{2,3}", "[a-z ]*"}) {
+    const TinyRule rule(model.view, regex);
+    seeds.add(std::string(reinterpret_cast<const char*>(rule.image.data()), rule.image.size()));
   }
 }
 
@@ -242,6 +251,7 @@ int main(int argc, char** argv) {
     return 2;
   }
   write_adapters({argv[1], "adapter"});
+  write_rules({argv[1], "rule"});
   write_json({argv[1], "json"});
   write_safetensors({argv[1], "safetensors"});
   write_pytorch({argv[1], "pytorch"});

@@ -69,7 +69,7 @@ std::string content_of(const std::string& text) {
 }
 
 std::string number_text(double x) {
-  if (std::floor(x) == x && std::fabs(x) < 9007199254740992.0) {
+  if (std::floor(x) == x && std::fabs(x) <= 9007199254740992.0) {
     return format("%lld", static_cast<long long>(x));
   }
   char buffer[64];

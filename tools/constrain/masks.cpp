@@ -13,7 +13,7 @@
 namespace thimble::tools {
 namespace {
 
-constexpr uint64_t kMaxSteps = uint64_t{4} << 30;
+constexpr uint64_t kMaxSteps = uint64_t{1} << 30;
 constexpr uint64_t kMaxMaskBytes = uint64_t{1} << 30;
 
 using Bitmap = std::vector<uint32_t>;
@@ -22,13 +22,11 @@ using Bitmap = std::vector<uint32_t>;
 class Walker {
  public:
   Walker(const Dfa& dfa, const TokenTree& tree) : dfa_(dfa), tree_(tree), loops_(dfa.n_states) {
-    next_.resize(size_t{dfa.n_states} * 256);
     for (uint32_t s = 0; s < dfa.n_states; ++s) {
       loops_[s] = {};
       for (uint32_t byte = 0; byte < 256; ++byte) {
-        const uint32_t to = dfa.next(s, static_cast<uint8_t>(byte));
-        next_[size_t{s} * 256 + byte] = to;
-        if (to == s) add_byte(&loops_[s], static_cast<uint8_t>(byte));
+        const uint8_t b = static_cast<uint8_t>(byte);
+        if (dfa.next(s, b) == s) add_byte(&loops_[s], b);
       }
     }
   }
@@ -41,7 +39,7 @@ class Walker {
     if (n_steps > kMaxSteps) {
       throw Refused(
           "the rule is too large for this vocabulary: walking its tokens from every state would "
-          "take minutes");
+          "take too long");
     }
   }
 
@@ -50,12 +48,12 @@ class Walker {
  private:
   template <class Run>
   void walk(uint32_t node, uint32_t state, Run run) {
-    const uint32_t* next = &next_[size_t{state} * 256];
+    const uint32_t* next = &dfa_.to[size_t{state} * dfa_.n_classes];
     const uint32_t end = tree_.nodes[node].end;
     for (uint32_t at = node + 1; at < end; at = tree_.nodes[at].end) {
       ++n_steps;
       const TokenTree::Node& child = tree_.nodes[at];
-      const uint32_t to = next[child.byte];
+      const uint32_t to = next[dfa_.class_of[child.byte]];
       if (to == Dfa::kNowhere) continue;
       if (is_within(child.below, loops_[to])) {
         run(child.first_token, child.last_token, to);
@@ -68,8 +66,7 @@ class Walker {
 
   const Dfa& dfa_;
   const TokenTree& tree_;
-  std::vector<ByteSet> loops_;
-  std::vector<uint32_t> next_;  // (n_states, 256)
+  std::vector<ByteSet> loops_;  // bytes that leave a state as it is
 };
 
 // States from which tokens lead to an end. Where each byte that the automaton knows is a token,
@@ -109,6 +106,14 @@ std::vector<uint8_t> live_states(const Dfa& dfa, const TokenTree& tree, Walker* 
     }
   }
   return is_live;
+}
+
+void set_bits(Bitmap* bits, uint32_t first, uint32_t last) {
+  for (uint32_t at = first; at < last;) {
+    const uint32_t count = std::min(last - at, 32 - at % 32);
+    (*bits)[at / 32] |= (count == 32 ? ~0u : (1u << count) - 1) << at % 32;
+    at += count;
+  }
 }
 
 uint32_t distance(const Bitmap& a, const Bitmap& b) {
@@ -184,25 +189,32 @@ Masks masks_of(const Dfa& dfa, const thimble_model& model) {
   std::vector<Bitmap> sets;
   std::unordered_map<std::string, uint32_t> numbers;
   const uint64_t set_bytes = uint64_t{words} * sizeof(uint32_t);
+  // Sets are told apart in the tree's order, where runs are long; most states share one.
+  const uint32_t n_tokens = static_cast<uint32_t>(tree.tokens.size());
+  Bitmap runs((n_tokens + 31) / 32 + 1);
   for (uint32_t s = 0; s < dfa.n_states; ++s) {
+    std::fill(runs.begin(), runs.end(), 0);
+    walker.walk(s, [&](uint32_t first, uint32_t last, uint32_t to) {
+      if (is_live[to]) set_bits(&runs, first, last);
+    });
+    runs.back() = dfa.accepts[s];
+    const std::string key(reinterpret_cast<const char*>(runs.data()),
+                          runs.size() * sizeof(uint32_t));
+    const auto [entry, is_new] = numbers.emplace(key, static_cast<uint32_t>(sets.size()));
+    out.of_state[s] = entry->second;
+    if (!is_new) continue;
     Bitmap set(words, 0);
     const auto allow = [&](int32_t id) {
       set[static_cast<uint32_t>(id) / 32] |= 1u << static_cast<uint32_t>(id) % 32;
     };
-    walker.walk(s, [&](uint32_t first, uint32_t last, uint32_t to) {
-      if (!is_live[to]) return;
-      for (uint32_t i = first; i < last; ++i) allow(tree.tokens[i]);
-    });
+    for (uint32_t i = 0; i < n_tokens; ++i) {
+      if (runs[i / 32] >> i % 32 & 1) allow(tree.tokens[i]);
+    }
     if (dfa.accepts[s]) {
       for (const int32_t id : {model.eos_id, model.bos_id, model.end_of_turn_id}) {
         if (id >= 0) allow(id);
       }
     }
-    const std::string key(reinterpret_cast<const char*>(set.data()),
-                          static_cast<size_t>(set_bytes));
-    const auto [entry, is_new] = numbers.emplace(key, static_cast<uint32_t>(sets.size()));
-    out.of_state[s] = entry->second;
-    if (!is_new) continue;
     sets.push_back(std::move(set));
     if (sets.size() * set_bytes * 2 > kMaxMaskBytes) {
       throw Refused(

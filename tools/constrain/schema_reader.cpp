@@ -342,6 +342,10 @@ class SchemaReader {
       }
       refuse_keyword(pointer, word, "it is not one of those that are");
     }
+    const Value* dialect = schema.find("$schema");
+    if (dialect && (!dialect->string() || dialect->string()->find("json-schema.org/") > 8)) {
+      refuse_keyword(pointer, "$schema", "its words may mean something else there");
+    }
     const Value* id = schema.find("$id");
     if (id && pointer != "#") refuse_keyword(pointer, "$id", "below the root");
   }
