@@ -95,25 +95,33 @@ using UseLogits = void (*)(void* user, uint32_t row, const float* logits, uint32
                            uint32_t first);
 
 #if THIMBLE_RULES
-// Whether a row may draw one of the tokens of a chunk of the head's tiles from `first` on. `tiles`
+// Whether a row may draw a token of the first chunk of the head's tiles from `first` on. `tiles`
 // shrinks to the run of chunks that are alike, so that products stay few and long.
 [[gnu::noinline]] bool is_run_wanted(const thimble_session* s, const uint32_t* states,
                                      uint32_t rows, uint32_t first, uint32_t* tiles) {
   const Matrix& head = s->weights.head;
   const uint32_t end = first + *tiles, chunk = kHeadChunk / head.row_tile;
+  for (uint32_t i = 0; i < rows; ++i) {
+    if (rule_is_dense(rule_of(s).tables, states[i])) return true;
+  }
   bool is_wanted = false;
   for (uint32_t at = first; at < end; at += chunk) {
-    const uint32_t last = end - at < chunk ? end : at + chunk, token = at * head.row_tile;
-    const uint32_t behind = last * head.row_tile < head.rows ? last * head.row_tile : head.rows;
-    bool any = false;
-    for (uint32_t i = 0; i < rows && !any; ++i) {
-      any = rule_any(rule_of(s).tables, states[i], token, behind - token);
+    uint32_t next = UINT32_MAX;
+    for (uint32_t i = 0; i < rows; ++i) {
+      const uint32_t of_row = rule_next(rule_of(s).tables, states[i], at * head.row_tile);
+      next = of_row < next ? of_row : next;
     }
+    const bool any = next / head.row_tile < at + chunk;
     if (at > first && any != is_wanted) {
       *tiles = at - first;
       break;
     }
     is_wanted = any;
+    if (any) continue;
+    // Chunks up to the next token's are alike.
+    const uint32_t skipped = next / head.row_tile < end ? (next / head.row_tile - at) / chunk : end;
+    if (skipped == end) break;
+    at += (skipped - 1) * chunk;
   }
   return is_wanted;
 }
@@ -127,18 +135,21 @@ void head_chunks(const thimble_session* s, uint32_t row, uint32_t rows, uint32_t
   const Matrix& head = s->weights.head;
   const uint32_t batch_row = first_logits_row(s) + row, tile = head.row_tile;
   const size_t stride = s->candidates.capacity ? kHeadChunk : logits_stride(s);
-  const uint32_t at_once = s->candidates.capacity ? kHeadChunk / tile : end - begin;
+  uint32_t at_once = s->candidates.capacity ? kHeadChunk / tile : end - begin;
 #if THIMBLE_RULES
+  constexpr uint32_t kMaskedAtOnce = 4096;  // while they are in the first cache
   const bool is_ruled = has_rule(s);
+  if (is_ruled && at_once > kMaskedAtOnce / tile) at_once = kMaskedAtOnce / tile;
   uint32_t states[kMaxDraft + 1];
   if (is_ruled) rule_row_states(s, row, rows, states);
 #endif
-  for (uint32_t first = begin, tiles; first < end; first += tiles) {
-    tiles = end - first < at_once ? end - first : at_once;
+  for (uint32_t first = begin, step = at_once; first < end; first += step) {
+    uint32_t tiles = end - first < at_once ? end - first : at_once;
     const uint32_t token = first * tile, left = head.rows - token;
     float* logits = s->logits + (s->candidates.capacity ? 0 : row * stride + token);
 #if THIMBLE_RULES
     const bool is_wanted = !is_ruled || is_run_wanted(s, states, rows, first, &tiles);
+    step = tiles;
 #else
     constexpr bool is_wanted = true;
 #endif

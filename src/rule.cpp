@@ -197,11 +197,14 @@ uint32_t list_from(const RuleTables& rule, const Mask& mask, uint32_t id) {
   return low;
 }
 
+bool is_list(const Mask& mask) {
+  return !mask.bitmap && mask.fill == 0;
+}
+
 // Calls f(bits, word), bits those of the allowed tokens among [first, first + n), for each word of
 // 32 tokens, until it returns false.
 template <class F>
-void each_word(const RuleTables& rule, uint32_t state, uint32_t first, uint32_t n, F f) {
-  const Mask mask = mask_of(rule, state);
+void each_word(const RuleTables& rule, const Mask& mask, uint32_t first, uint32_t n, F f) {
   const uint32_t end = first + n;
   uint32_t at = list_from(rule, mask, first & ~31u);
   for (uint32_t word = first / 32; word <= (end - 1) / 32; ++word) {
@@ -368,12 +371,28 @@ bool rule_token(const RuleTables& rule, const thimble_model& model, uint32_t* st
 }
 
 bool rule_any(const RuleTables& rule, uint32_t state, uint32_t first, uint32_t n) {
+  const Mask mask = mask_of(rule, state);
   bool any = false;
-  each_word(rule, state, first, n, [&](uint32_t bits, uint32_t) {
+  if (is_list(mask)) {
+    const uint32_t at = list_from(rule, mask, first);
+    return at < mask.end && id_at(rule, at) - first < n;
+  }
+  each_word(rule, mask, first, n, [&](uint32_t bits, uint32_t) {
     any = bits != 0;
     return !any;
   });
   return any;
+}
+
+bool rule_is_dense(const RuleTables& rule, uint32_t state) {
+  const Mask mask = mask_of(rule, state);
+  return !is_list(mask) || mask.end - mask.begin > rule.bitmap_words / 2;
+}
+
+uint32_t rule_next(const RuleTables& rule, uint32_t state, uint32_t first) {
+  const Mask mask = mask_of(rule, state);
+  const uint32_t at = list_from(rule, mask, first);
+  return at < mask.end ? id_at(rule, at) : UINT32_MAX;
 }
 
 int32_t rule_only(const RuleTables& rule, uint32_t state) {
@@ -384,18 +403,30 @@ int32_t rule_only(const RuleTables& rule, uint32_t state) {
 
 void rule_mask(const RuleTables& rule, uint32_t state, float* logits, uint32_t first, uint32_t n) {
   const float forbidden = -__builtin_inff();
-  each_word(rule, state, first, n, [&](uint32_t bits, uint32_t word) {
+  const Mask mask = mask_of(rule, state);
+  if (!mask.bitmap) {
+    // What is listed is forbidden, or what lies between.
+    uint32_t filled = 0;
+    for (uint32_t at = list_from(rule, mask, first); at < mask.end; ++at) {
+      const uint32_t place = id_at(rule, at) - first;
+      if (place >= n) break;
+      if (mask.fill) {
+        logits[place] = forbidden;
+      } else {
+        for (; filled < place; ++filled) logits[filled] = forbidden;
+        ++filled;
+      }
+    }
+    for (; !mask.fill && filled < n; ++filled) logits[filled] = forbidden;
+    return;
+  }
+  each_word(rule, mask, first, n, [&](uint32_t bits, uint32_t word) {
     const uint32_t at = word * 32 < first ? first : word * 32;
     const uint32_t left = first + n - at, most = 32 - at % 32, count = left < most ? left : most;
     float* out = logits + (at - first);
-    if (bits == 0) {
-      for (uint32_t i = 0; i < count; ++i) out[i] = forbidden;
-    } else if (~bits != 0) {
-      bits >>= at % 32;
-      for (uint32_t i = 0; i < count; ++i) {
-        if (!(bits >> i & 1)) out[i] = forbidden;
-      }
-    }
+    uint32_t none = ~(bits >> at % 32);
+    if (count < 32) none &= ~(~0u << count);
+    for (; none; none &= none - 1) out[__builtin_ctz(none)] = forbidden;
     return true;
   });
 }

@@ -121,6 +121,13 @@ bool rule_token(const RuleTables& rule, const thimble_model& model, uint32_t* st
 // Whether any of the tokens [first, first + n) is allowed; n >= 1.
 bool rule_any(const RuleTables& rule, uint32_t state, uint32_t first, uint32_t n);
 
+// Whether so many tokens are allowed that every chunk of 64 may have one.
+bool rule_is_dense(const RuleTables& rule, uint32_t state);
+
+// The first token from `first` on that is allowed, UINT32_MAX if none is; of states that are not
+// dense.
+uint32_t rule_next(const RuleTables& rule, uint32_t state, uint32_t first);
+
 // The only token that is allowed; -1 if none is, or more.
 int32_t rule_only(const RuleTables& rule, uint32_t state);
 

@@ -134,12 +134,14 @@ thimble_session* session_layout(Arena* arena, const thimble_model& model,
 #endif
   p.structure = taken();
   thimble_session s = {};
-  s.has_rule_room = static_cast<uint16_t>(config.rules);
   s.model = model;
   s.kernels = config.kernels;
   s.n_ctx = config.n_ctx;
   s.n_batch = config.n_batch;
   s.pass.stage = kIdle;
+#if THIMBLE_RULES
+  s.has_rule_room = static_cast<uint16_t>(config.rules);
+#endif
   uint32_t token_room = config.n_ctx;
 #if THIMBLE_SINKS
   // The last n_ctx tokens stay through a rewind: one of n_ctx that were fed and not computed, or
