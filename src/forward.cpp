@@ -143,13 +143,12 @@ void head_chunks(const thimble_session* s, uint32_t row, uint32_t rows, uint32_t
   uint32_t states[kMaxDraft + 1];
   if (is_ruled) rule_row_states(s, row, rows, states);
 #endif
-  for (uint32_t first = begin, step = at_once; first < end; first += step) {
-    uint32_t tiles = end - first < at_once ? end - first : at_once;
+  for (uint32_t first = begin, tiles; first < end; first += tiles) {
+    tiles = end - first < at_once ? end - first : at_once;
     const uint32_t token = first * tile, left = head.rows - token;
     float* logits = s->logits + (s->candidates.capacity ? 0 : row * stride + token);
 #if THIMBLE_RULES
     const bool is_wanted = !is_ruled || is_run_wanted(s, states, rows, first, &tiles);
-    step = tiles;
 #else
     constexpr bool is_wanted = true;
 #endif
