@@ -48,8 +48,8 @@ Options
   --needs FILE         writes the defines that leave out of the engine what this model never asks
                        for; the engine is then compiled with -DTHIMBLE_NEEDS='"FILE"'
   --uses LIST          with --needs: what the program asks for by itself, with commas between; sinks
-                       (texts without end), drafts (tokens computed ahead) and lora (adapters) are
-                       left out otherwise
+                       (texts without end), drafts (tokens computed ahead), lora (adapters) and rules
+                       are left out otherwise
   --for TARGET         of an object file: host, x86, x86-64, avx2, avx512, aarch64, neon, arm (bare
                        metal), arm-linux, cortex-m0, cortex-m3, cortex-m4, cortex-m7, cortex-m33,
                        cortex-m55, riscv32 or riscv64. It links with hard and with soft floats; only ld.lld for

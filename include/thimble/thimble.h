@@ -324,12 +324,12 @@ thimble_status thimble_session_lora(thimble_session* session, const thimble_adap
  * rule speaks of the bytes of tokens: where the answer is the session's whole text and its first
  * token begins with a space, thimble_decode drops that.
  *
- * The head computes no logits of stretches of
- * 64 tokens that are all forbidden; each of the others passes its mask once. With n_draft tokens
+ * The head computes no logits of stretches of 64 tokens that are all forbidden. With n_draft tokens
  * that the rule forces are computed ahead, at any price, and none that it forbids. thimble_rewind
- * goes back with the answer; before its beginning the rule is no longer in use, nor behind a
- * self-test. Errors: ARGUMENT, BUSY, OTHER_MODEL (the rule was opened for another model's image),
- * CONFIG (the session's config.rules is 0), UNSUPPORTED (built without).
+ * goes back with the answer; before its beginning, and behind a self-test, no rule is in use.
+ * Errors: ARGUMENT, BUSY, OTHER_MODEL (the rule was opened for another model's image),
+ * CONFIG (the session's config.rules is 0),
+ * UNSUPPORTED (built without).
  */
 thimble_status thimble_session_constrain(thimble_session* session, const thimble_rule* rule);
 
