@@ -100,7 +100,16 @@ using UseLogits = void (*)(void* user, uint32_t row, const float* logits, uint32
 [[gnu::noinline]] bool is_run_wanted(const thimble_session* s, const uint32_t* states,
                                      uint32_t rows, uint32_t first, uint32_t* tiles) {
   const Matrix& head = s->weights.head;
-  const uint32_t end = first + *tiles, chunk = kHeadChunk / head.row_tile;
+  const uint32_t chunk = kHeadChunk / head.row_tile;
+  if (kRuleIsSmall) {  // it is a single one
+    const uint32_t token = first * head.row_tile, left = head.rows - token;
+    bool any = false;
+    for (uint32_t i = 0; i < rows && !any; ++i) {
+      any = rule_any(rule_of(s).tables, states[i], token, left < kHeadChunk ? left : kHeadChunk);
+    }
+    return any;
+  }
+  const uint32_t end = first + *tiles;
   for (uint32_t i = 0; i < rows; ++i) {
     if (rule_is_dense(rule_of(s).tables, states[i])) return true;
   }
@@ -137,7 +146,7 @@ void head_chunks(const thimble_session* s, uint32_t row, uint32_t rows, uint32_t
   const size_t stride = s->candidates.capacity ? kHeadChunk : logits_stride(s);
   uint32_t at_once = s->candidates.capacity ? kHeadChunk / tile : end - begin;
 #if THIMBLE_RULES
-  constexpr uint32_t kMaskedAtOnce = 4096;  // while they are in the first cache
+  constexpr uint32_t kMaskedAtOnce = kRuleIsSmall ? kHeadChunk : 4096;  // in the first cache
   const bool is_ruled = has_rule(s);
   if (is_ruled && at_once > kMaskedAtOnce / tile) at_once = kMaskedAtOnce / tile;
   uint32_t states[kMaxDraft + 1];

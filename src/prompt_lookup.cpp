@@ -19,27 +19,19 @@ uint32_t least(uint32_t a, uint32_t b) {
 }
 
 #if THIMBLE_RULES
-// Where a rule allows a single token it is the one that comes, so that no credit is at stake: what
-// is forced behind the n tokens of the text is drafted at any price.
-[[gnu::noinline]] uint32_t draft_forced(thimble_session* s, uint32_t n) {
-  Drafts& d = *s->drafts;
-  uint32_t state = rule_of(s).state, count = 0;
-  for (const uint32_t most = least(d.capacity, room_of(s) - 1); count < most; ++count) {
-    const int32_t token = rule_only(rule_of(s).tables, state);
-    if (token < 0 || thimble_is_end(&s->model, token)) break;
-    if (!rule_token(rule_of(s).tables, s->model, &state, token)) break;
-    token_at(s, n + count) = token;
-  }
-  d.drafted += count;
-  d.credit -= least(d.credit, count * d.price);
-  return count;
-}
-
-// How many of the tokens that were drafted behind n the rule allows.
-[[gnu::noinline]] uint32_t allowed(const thimble_session* s, uint32_t n, uint32_t count) {
-  uint32_t state = rule_of(s).state;
+// Follows the rule behind the n tokens of the text for `count` tokens at most: those that it
+// forces, which are written down, or else those that are drafted already. How many there are, or
+// are allowed.
+[[gnu::noinline]] uint32_t follow_rule(const thimble_session* s, uint32_t n, uint32_t count,
+                                       bool is_forced) {
+  const RuleInUse& rule = rule_of(s);
+  uint32_t state = rule.state;
   for (uint32_t i = 0; i < count; ++i) {
-    if (!rule_token(rule_of(s).tables, s->model, &state, token_at(s, n + i))) return i;
+    int32_t& slot = token_at(s, n + i);
+    const int32_t token = is_forced ? rule_only(rule.tables, state) : slot;
+    if (token < 0 || !rule_token(rule.tables, s->model, &state, token)) return i;
+    if (state == rule.tables.n_states) return i;  // the text ends
+    slot = token;
   }
   return count;
 }
@@ -51,7 +43,13 @@ uint32_t least(uint32_t a, uint32_t b) {
 uint32_t draft(thimble_session* s, uint32_t n) {
   Drafts& d = *s->drafts;
 #if THIMBLE_RULES
-  if (const uint32_t forced = has_rule(s) ? draft_forced(s, n) : 0) return forced;
+  // Where a rule allows a single token it is the one that comes: no credit is at stake.
+  if (!kRuleIsSmall && has_rule(s)) {
+    const uint32_t forced = follow_rule(s, n, least(d.capacity, room_of(s) - 1), true);
+    d.drafted += forced;
+    d.credit -= least(d.credit, forced * d.price);
+    if (forced > 0) return forced;
+  }
 #endif
   const uint32_t lookup = (n - first_of(s, n)) / d.tokens_a_credit;
   if (d.credit < lookup + d.price) return 0;
@@ -63,7 +61,7 @@ uint32_t draft(thimble_session* s, uint32_t n) {
   if (from == 0) return 0;
   for (uint32_t i = 0; i < count; ++i) token_at(s, n + i) = token_at(s, from + i);
 #if THIMBLE_RULES
-  if (has_rule(s)) count = allowed(s, n, count);
+  if (!kRuleIsSmall && has_rule(s)) count = follow_rule(s, n, count, false);
 #endif
   d.drafted += count;
   d.credit -= count * d.price;

@@ -5,7 +5,6 @@
 #include "flat_file.h"
 #include "parts.h"
 #include "session.h"
-#include "token_tables.h"
 
 #if THIMBLE_RULES
 namespace thimble {
@@ -23,6 +22,7 @@ uint32_t words_for(uint32_t vocab_size) {
 }
 
 constexpr uint32_t kNarrowIds = 65536;
+constexpr float kForbidden = -__builtin_inff();
 
 struct Range {
   const char* what;
@@ -201,19 +201,26 @@ bool is_list(const Mask& mask) {
   return !mask.bitmap && mask.fill == 0;
 }
 
-// Calls f(bits, word), bits those of the allowed tokens among [first, first + n), for each word of
-// 32 tokens, until it returns false.
-template <class F>
-void each_word(const RuleTables& rule, const Mask& mask, uint32_t first, uint32_t n, F f) {
+// Whether any of the tokens [first, first + n) is allowed; `logits`, if not null, of those that are
+// not become minus infinity.
+[[gnu::noinline]] bool scan(const RuleTables& rule, const Mask& mask, float* logits, uint32_t first,
+                            uint32_t n) {
   const uint32_t end = first + n;
-  uint32_t at = list_from(rule, mask, first & ~31u);
+  uint32_t at = list_from(rule, mask, first & ~31u), any = 0;
   for (uint32_t word = first / 32; word <= (end - 1) / 32; ++word) {
     uint32_t bits = mask.bitmap ? mask.bitmap[word] : mask.fill;
     for (; at < mask.end && id_at(rule, at) / 32 == word; ++at) bits ^= 1u << id_at(rule, at) % 32;
-    if (word == first / 32) bits &= ~0u << first % 32;
-    if (word == end / 32) bits &= ~(~0u << end % 32);
-    if (!f(bits, word)) return;
+    uint32_t inside = ~0u;
+    if (word == first / 32) inside <<= first % 32;
+    if (word == end / 32) inside &= ~(~0u << end % 32);
+    any |= bits & inside;
+    if (!logits && any) break;
+    uint32_t forbidden = logits ? ~bits & inside : 0;
+    for (uint32_t token = word * 32 - first; forbidden; forbidden &= forbidden - 1) {
+      logits[token + static_cast<uint32_t>(__builtin_ctz(forbidden))] = kForbidden;
+    }
   }
+  return any != 0;
 }
 
 bool allows(const RuleTables& rule, uint32_t state, int32_t token) {
@@ -361,10 +368,11 @@ bool rule_token(const RuleTables& rule, const thimble_model& model, uint32_t* st
     *state = rule.n_states;
     return true;
   }
-  const Text text = text_of(Tables(model), token);
+  const uint32_t* offsets = table_of<uint32_t>(model, kTokenOffsets) + token;
+  const uint8_t* bytes = table_of<uint8_t>(model, kTokenBytes);
   uint32_t at = *state;
-  for (uint32_t i = 0; i < text.n; ++i) {
-    if (!rule_byte(rule, &at, text.bytes[i])) return false;
+  for (uint32_t i = offsets[0]; i < offsets[1]; ++i) {
+    if (!rule_byte(rule, &at, bytes[i])) return false;
   }
   *state = at;
   return true;
@@ -372,16 +380,9 @@ bool rule_token(const RuleTables& rule, const thimble_model& model, uint32_t* st
 
 bool rule_any(const RuleTables& rule, uint32_t state, uint32_t first, uint32_t n) {
   const Mask mask = mask_of(rule, state);
-  bool any = false;
-  if (is_list(mask)) {
-    const uint32_t at = list_from(rule, mask, first);
-    return at < mask.end && id_at(rule, at) - first < n;
-  }
-  each_word(rule, mask, first, n, [&](uint32_t bits, uint32_t) {
-    any = bits != 0;
-    return !any;
-  });
-  return any;
+  if (kRuleIsSmall || !is_list(mask)) return scan(rule, mask, nullptr, first, n);
+  const uint32_t at = list_from(rule, mask, first);
+  return at < mask.end && id_at(rule, at) - first < n;
 }
 
 bool rule_is_dense(const RuleTables& rule, uint32_t state) {
@@ -402,33 +403,30 @@ int32_t rule_only(const RuleTables& rule, uint32_t state) {
 }
 
 void rule_mask(const RuleTables& rule, uint32_t state, float* logits, uint32_t first, uint32_t n) {
-  const float forbidden = -__builtin_inff();
   const Mask mask = mask_of(rule, state);
-  if (!mask.bitmap) {
-    // What is listed is forbidden, or what lies between.
-    uint32_t filled = 0;
-    for (uint32_t at = list_from(rule, mask, first); at < mask.end; ++at) {
-      const uint32_t place = id_at(rule, at) - first;
-      if (place >= n) break;
-      if (mask.fill) {
-        logits[place] = forbidden;
-      } else {
-        for (; filled < place; ++filled) logits[filled] = forbidden;
-        ++filled;
-      }
-    }
-    for (; !mask.fill && filled < n; ++filled) logits[filled] = forbidden;
+  if (kRuleIsSmall || mask.bitmap) {
+    scan(rule, mask, logits, first, n);
     return;
   }
-  each_word(rule, mask, first, n, [&](uint32_t bits, uint32_t word) {
-    const uint32_t at = word * 32 < first ? first : word * 32;
-    const uint32_t left = first + n - at, most = 32 - at % 32, count = left < most ? left : most;
-    float* out = logits + (at - first);
-    uint32_t none = ~(bits >> at % 32);
-    if (count < 32) none &= ~(~0u << count);
-    for (; none; none &= none - 1) out[__builtin_ctz(none)] = forbidden;
-    return true;
-  });
+  // What is listed is forbidden, or what lies between.
+  uint32_t filled = 0;
+  for (uint32_t at = list_from(rule, mask, first); at < mask.end; ++at) {
+    const uint32_t place = id_at(rule, at) - first;
+    if (place >= n) break;
+    if (mask.fill) {
+      logits[place] = kForbidden;
+    } else {
+      for (; filled < place; ++filled) logits[filled] = kForbidden;
+      ++filled;
+    }
+  }
+  for (; !mask.fill && filled < n; ++filled) logits[filled] = kForbidden;
+}
+
+// The state behind tokens [from, to) of the text.
+static void replay(const thimble_session* s, const RuleTables& rule, uint32_t* state, uint32_t from,
+                   uint32_t to) {
+  for (uint32_t i = from; i < to; ++i) rule_token(rule, s->model, state, token_at(s, i));
 }
 
 void rule_use(RuleInUse* in_use, const thimble_rule* rule, uint32_t position) {
@@ -452,9 +450,10 @@ bool rule_feed(thimble_session* s, const int32_t* tokens, uint32_t n) {
 }
 
 void rule_advance_base(const thimble_session* s, RuleInUse* rule) {
-  while (is_endless(s) && s->position - rule->base > s->n_ctx) {
-    rule_token(rule->tables, s->model, &rule->base_state, token_at(s, rule->base++));
-  }
+  if (!is_endless(s) || s->position - rule->base <= s->n_ctx) return;
+  const uint32_t from = rule->base;
+  rule->base = s->position - s->n_ctx;
+  replay(s, rule->tables, &rule->base_state, from, rule->base);
 }
 
 bool rule_reaches(const thimble_session* s, uint32_t position) {
@@ -469,17 +468,17 @@ void rule_rewind(thimble_session* s, uint32_t position) {
   }
   if (position < rule.base) rule.base = rule.start, rule.base_state = 0;
   rule.state = rule.base_state;
-  for (uint32_t i = rule.base; i < position; ++i) {
-    rule_token(rule.tables, s->model, &rule.state, token_at(s, i));
-  }
+  replay(s, rule.tables, &rule.state, rule.base, position);
 }
 
 void rule_row_states(const thimble_session* s, uint32_t row, uint32_t n, uint32_t* states) {
+  // The token behind the first row of all.
+  const uint32_t first = s->pass.end - logits_rows(s) + 1;
   uint32_t state = rule_of(s).state, at = logits_row(s);
   for (uint32_t i = 0; i < n; ++i) {
-    for (; at < row + i; ++at) {
-      rule_token(rule_of(s).tables, s->model, &state,
-                 token_at(s, s->pass.end - logits_rows(s) + 1 + at));
+    if (at < row + i) {
+      replay(s, rule_of(s).tables, &state, first + at, first + row + i);
+      at = row + i;
     }
     states[i] = state;
   }

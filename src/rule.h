@@ -96,6 +96,13 @@ inline const RuleHeader& header_of(const thimble_rule& rule) {
   return *reinterpret_cast<const RuleHeader*>(rule.image);
 }
 
+// Where code is to be small, what only makes large vocabularies fast stays out.
+#if defined(__OPTIMIZE_SIZE__)
+constexpr bool kRuleIsSmall = true;
+#else
+constexpr bool kRuleIsSmall = false;
+#endif
+
 // A checked rule's tables.
 struct RuleTables {
   const RuleState* states;  // null: there is no rule
@@ -140,10 +147,10 @@ void rule_mask(const RuleTables& rule, uint32_t state, float* logits, uint32_t f
 // from `base`, which stays within the tokens that an endless text keeps.
 struct RuleInUse {
   RuleTables tables;
-  uint32_t state;             // behind all tokens that were fed
-  uint32_t start;             // position of the answer's first token
-  uint32_t base, base_state;  // a position from start on, and the state before its token
-  uint32_t header_crc, data_crc;
+  uint32_t state;                 // behind all tokens that were fed
+  uint32_t header_crc, data_crc;  // its own; from here on as SavedHeader has it
+  uint32_t start;                 // position of the answer's first token
+  uint32_t base, base_state;      // a position from start on, and the state before its token
 };
 
 // What it takes of the arena, the same on every chip (as kSessionBytes).

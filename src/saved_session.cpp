@@ -78,25 +78,29 @@ bool names_rule(const thimble_session* s, const SavedHeader& h) {
          h.rule_data_crc == rule_of(s).data_crc;
 }
 
+constexpr size_t kSavedFieldsBytes =
+    offsetof(RuleInUse, base_state) + sizeof(uint32_t) - offsetof(RuleInUse, header_crc);
+static_assert(offsetof(SavedHeader, rule_base_state) - offsetof(SavedHeader, rule_header_crc) ==
+                  offsetof(RuleInUse, base_state) - offsetof(RuleInUse, header_crc),
+              "fields in one order");
+
 // The rule as it is to be in use at the end of the saved text, whose tokens are at `tokens`; false:
 // no session can have saved that.
 bool saved_rule(const thimble_session* s, const SavedHeader& h, const uint8_t* tokens,
                 RuleInUse* rule) {
   *rule = {};
-  if ((h.rule_header_crc | h.rule_data_crc) == 0) {
-    return (h.rule_start | h.rule_base | h.rule_base_state) == 0;
+  memcpy(&rule->header_crc, &h.rule_header_crc, kSavedFieldsBytes);
+  if ((rule->header_crc | rule->data_crc) == 0) {
+    return (rule->start | rule->base | rule->base_state) == 0;
   }
   const uint32_t first = h.position - h.n_tokens;
-  if (h.rule_base < h.rule_start || h.rule_base < first || h.rule_base > h.position ||
-      h.rule_base_state > rule_of(s).tables.n_states ||
-      (h.rule_base == h.rule_start && h.rule_base_state != 0)) {
+  rule->tables = rule_of(s).tables;
+  rule->state = rule->base_state;
+  if (rule->base < rule->start || rule->base < first || rule->base > h.position ||
+      rule->state > rule->tables.n_states) {
     return false;
   }
-  *rule = rule_of(s);
-  rule->start = h.rule_start;
-  rule->base = h.rule_base;
-  rule->state = rule->base_state = h.rule_base_state;
-  for (uint32_t i = h.rule_base; i < h.position; ++i) {
+  for (uint32_t i = rule->base; i < h.position; ++i) {
     int32_t token;
     memcpy(&token, tokens + size_t{i - first} * sizeof token, sizeof token);
     if (!rule_token(rule->tables, s->model, &rule->state, token)) return false;
@@ -187,11 +191,7 @@ void save_session(const thimble_session* s, uint8_t* out) {
   if (has_rule(s)) {
     RuleInUse rule = rule_of(s);
     rule_advance_base(s, &rule);
-    h.rule_header_crc = rule.header_crc;
-    h.rule_data_crc = rule.data_crc;
-    h.rule_start = rule.start;
-    h.rule_base = rule.base;
-    h.rule_base_state = rule.base_state;
+    memcpy(&h.rule_header_crc, &rule.header_crc, kSavedFieldsBytes);
   }
 #endif
 

@@ -171,8 +171,8 @@ inline bool has_adapter(const thimble_session* s) {
 
 // The rule in use; only of sessions that have room for one.
 inline RuleInUse& rule_of(const thimble_session* s) {
-  const uintptr_t at = reinterpret_cast<uintptr_t>(s) + kSessionBytes;
-  return *reinterpret_cast<RuleInUse*>(at);
+  uint8_t* at = reinterpret_cast<uint8_t*>(const_cast<thimble_session*>(s));
+  return *reinterpret_cast<RuleInUse*>(at + kSessionBytes);
 }
 
 // Whether a rule says which tokens may come.

@@ -43,9 +43,9 @@ constexpr char kTexts[] =
     "a session of another adapter\0"
 #endif
 #if THIMBLE_RULES
-    "a rule's table contradicts itself\0"
-    "the rule in use forbids the token\0"
-    "no token can go on as the rule wants\0"
+    "a rule contradicts itself\0"
+    "the rule forbids the token\0"
+    "the rule allows no token here\0"
     "a session of another rule\0"
 #endif
     "an unknown status";

@@ -151,7 +151,8 @@ RunOptions parse(const Words& words) {
   o.load = args.text("--load", "");
   o.lora = args.text("--lora", "");
   o.rule = args.text("--constrain", "");
-  exclude(args, "--constrain", {"--ignore-end"}, "what has ended meets the rule");
+  if (args.has("--constrain"))
+    exclude(args, "--constrain", {"--ignore-end"}, "what has ended meets the rule");
   for (const char* option : {"--save", "--load", "--lora", "--constrain"}) {
     if (args.has(option) && args.text(option, "").empty()) {
       throw WrongUsage(std::string("option '") + option + "' is '', expected the name of a file");

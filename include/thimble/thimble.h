@@ -325,7 +325,7 @@ thimble_status thimble_session_lora(thimble_session* session, const thimble_adap
  * token begins with a space, thimble_decode drops that.
  *
  * The head computes no logits of stretches of 64 tokens that are all forbidden. With n_draft tokens
- * that the rule forces are computed ahead, at any price, and none that it forbids. thimble_rewind
+ * that the rule forces are computed ahead (not by an engine compiled for size). thimble_rewind
  * goes back with the answer; before its beginning, and behind a self-test, no rule is in use.
  * Errors: ARGUMENT, BUSY, OTHER_MODEL (the rule was opened for another model's image),
  * CONFIG (the session's config.rules is 0),
