@@ -128,7 +128,8 @@ using UseLogits = void (*)(void* user, uint32_t row, const float* logits, uint32
     is_wanted = any;
     if (any) continue;
     // Chunks up to the next token's are alike.
-    const uint32_t skipped = next / head.row_tile < end ? (next / head.row_tile - at) / chunk : end;
+    const uint32_t skipped =
+        next / head.row_tile < end ? (next - at * head.row_tile) / kHeadChunk : end;
     if (skipped == end) break;
     at += (skipped - 1) * chunk;
   }
