@@ -41,22 +41,26 @@ def literal(text):
     return "".join("\\" + c if c in r".*+?()[]{}|\^$-" else c for c in text)
 
 
-def regex(rng, depth):
+# jsonschema takes \d and the like for all of Unicode, JSON Schema for ASCII.
+ALIKE = [each for each in CLASSES if "\\" not in each[0]]
+
+
+def regex(rng, depth, classes=CLASSES):
     kind = rng.randrange(2 if depth == 0 else 6)
     if kind == 0:
         text = "".join(rng.choice(LETTERS) for _ in range(rng.randrange(1, 4)))
         return literal(text), lambda: text
     if kind == 1:
-        pattern, members = rng.choice(CLASSES)
+        pattern, members = rng.choice(classes)
         return pattern, lambda: rng.choice(members)
     if kind in (2, 3):
-        parts = [regex(rng, depth - 1) for _ in range(rng.randrange(1, 4))]
+        parts = [regex(rng, depth - 1, classes) for _ in range(rng.randrange(1, 4))]
         return "".join(p for p, _ in parts), lambda: "".join(draw() for _, draw in parts)
     if kind == 4:
-        parts = [regex(rng, depth - 1) for _ in range(rng.randrange(1, 4))]
+        parts = [regex(rng, depth - 1, classes) for _ in range(rng.randrange(1, 4))]
         return ("(" + "|".join(p for p, _ in parts) + ")",
                 lambda: rng.choice(parts)[1]())
-    pattern, draw = regex(rng, depth - 1)
+    pattern, draw = regex(rng, depth - 1, classes)
     least = rng.randrange(3)
     most = least + rng.randrange(3)
     counts = {0: "*", 1: "+"}.get(least, "{2,}") if rng.randrange(3) == 0 else "{%d,%d}" % (least, most)
@@ -99,7 +103,7 @@ def schema(rng, depth):
         return out, lambda: "".join(rng.choice("az\"\\\n\u0001\u00e9\U0001f600")
                                     for _ in range(rng.randint(low, max(low, high))))
     if kind == 4:
-        pattern, draw = regex(rng, 1)
+        pattern, draw = regex(rng, 1, ALIKE)
         return {"type": "string", "pattern": "^" + pattern + "$"}, draw
     if kind in (5, 6):
         is_integer = kind == 5
