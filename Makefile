@@ -61,7 +61,7 @@ HOST := -std=c++17 $(BASE) -Isrc -Itools -ffp-contract=off
 
 # What takes longest comes first, so that no processor waits for it in the end.
 ENGINE_SRC := $(wildcard src/kernels/*.cpp src/*.cpp)
-TOOL_SRC := $(wildcard tools/train/*.cpp tools/*.cpp tools/readers/*.cpp)
+TOOL_SRC := $(wildcard tools/train/*.cpp tools/*.cpp tools/constrain/*.cpp tools/readers/*.cpp)
 TEST_SRC := $(wildcard tests/test_*.cpp)
 # The tests call the tools' functions directly too, all but their main().
 TOOL_LIB_SRC := $(filter-out tools/main.cpp,$(TOOL_SRC))
@@ -71,9 +71,9 @@ TOOL_OBJ := $(TOOL_SRC:%.cpp=$(BUILD)/obj/%.o)
 TOOL_LIB_OBJ := $(TOOL_LIB_SRC:%.cpp=$(BUILD)/obj/%.o)
 TEST_OBJ := $(TEST_SRC:%.cpp=$(BUILD)/obj/%.o)
 
-# Weights go through these, row by row; machine.cpp measures what the processor can do, in registers.
+# Weights go through these, row by row, or tokens, state by state; machine.cpp measures what the processor can do, in registers.
 HEAVY_SRC := tools/convert.cpp tools/image.cpp tools/quantize.cpp tools/machine.cpp \
-             $(wildcard tools/readers/*.cpp tools/train/*.cpp)
+             $(wildcard tools/constrain/*.cpp tools/readers/*.cpp tools/train/*.cpp)
 $(filter-out $(HEAVY_SRC:%.cpp=$(BUILD)/obj/%.o),$(TOOL_OBJ)): TOOL_OPT := $(LIGHT)
 # The trainer's inner loops contract products into sums where they can; how vectors are passed does
 # not matter, since none is.
@@ -184,6 +184,11 @@ $(BUILD)/attention_walk: $(BUILD)/obj/tests/attention_walk.o $(BUILD)/libthimble
 	@$(call say,link,$@)
 	$(Q)$(CXX) $(LDFLAGS) -o $@ $^
 
+# What check_rules.py asks.
+$(BUILD)/rule_peer: $(BUILD)/obj/tests/rule_peer.o $(TOOL_LIB_OBJ) $(BUILD)/libthimble.a
+	@$(call say,link,$@)
+	$(Q)$(CXX) $(LDFLAGS) -pthread -o $@ $^
+
 TEST_PROGRAMS := $(addprefix $(BUILD)/,test_thimble no_heap api_c99 example attention_walk family_models)
 
 .PHONY: test-programs
@@ -226,6 +231,12 @@ step-transcripts:
 
 .PHONY: test
 test: $(STEPS:%=step-%) ## build and pass the tests
+
+# SUITE is a copy of JSON-Schema-Test-Suite, if there is one.
+RULES ?= 10000
+.PHONY: test-rules
+test-rules: $(BUILD)/rule_peer ## rules against Python's re and jsonschema (RULES=10000, SUITE=FOLDER)
+	tests/check_rules.sh $(BUILD)/rule_peer $(RULES) $(SUITE)
 
 .PHONY: test-builds
 test-builds: ## one logits hash from g++ and clang++, -O0 and -O3, every ISA, every way of feeding
@@ -278,7 +289,7 @@ $(BUILD)/seeds: $(BUILD)/obj/tests/fuzz/seeds.o $(BUILD)/libtools.a $(BUILD)/lib
 # ---- Keeping house ------------------------------------------------------------------------
 
 ALL_CODE := $(wildcard include/thimble/* src/*.h src/*.cpp src/kernels/* tools/*.h tools/*.cpp \
-                       tools/readers/* tools/train/* tests/*.h tests/*.cpp tests/*.c \
+                       tools/constrain/* tools/readers/* tools/train/* tests/*.h tests/*.cpp tests/*.c \
                        tests/firmware/*.h tests/firmware/*.c tests/firmware/*.cpp \
                        tests/fuzz/*.h tests/fuzz/*.cpp)
 
@@ -317,4 +328,4 @@ help: ## this list
 
 -include $(ENGINE_OBJ:.o=.d) $(TOOL_OBJ:.o=.d) $(TEST_OBJ:.o=.d)
 -include $(wildcard $(BUILD)/obj/tests/fuzz/*.d)
--include $(BUILD)/obj/tests/no_heap.d $(BUILD)/obj/tests/api_c99.d $(BUILD)/obj/tests/family_models.d
+-include $(BUILD)/obj/tests/no_heap.d $(BUILD)/obj/tests/api_c99.d $(BUILD)/obj/tests/family_models.d $(BUILD)/obj/tests/rule_peer.d

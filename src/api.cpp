@@ -5,6 +5,7 @@
 #include "adapter.h"
 #include "forward.h"
 #include "pack.h"
+#include "rule.h"
 #include "sampler.h"
 #include "saved_session.h"
 #include "self_test.h"
@@ -76,6 +77,29 @@ thimble_status thimble_adapter_verify(thimble_adapter* adapter) {
 #endif
 }
 
+thimble_status thimble_rule_open(thimble_rule* rule, const thimble_model* model, const void* image,
+                                 size_t image_bytes) {
+  if (!rule) return THIMBLE_ERROR_ARGUMENT;
+  memset(rule, 0, sizeof *rule);
+  if (!model || !model->image || !image) return THIMBLE_ERROR_ARGUMENT;
+#if THIMBLE_RULES
+  if (header_of(*model).tokenizer == kTokenizerNone) return THIMBLE_ERROR_NO_TOKENIZER;
+  return open_rule(rule, *model, image, image_bytes);
+#else
+  (void)image_bytes;
+  return THIMBLE_ERROR_UNSUPPORTED;
+#endif
+}
+
+thimble_status thimble_rule_verify(thimble_rule* rule) {
+  if (!rule || !rule->image) return THIMBLE_ERROR_ARGUMENT;
+#if THIMBLE_RULES
+  return verify_rule(rule);
+#else
+  return THIMBLE_ERROR_UNSUPPORTED;
+#endif
+}
+
 int thimble_is_end(const thimble_model* model, int32_t token) {
   return model && token >= 0 &&
          (token == model->eos_id || token == model->bos_id || token == model->end_of_turn_id);
@@ -113,6 +137,9 @@ thimble_status thimble_feed(thimble_session* s, const int32_t* tokens, size_t co
     }
   }
   const uint32_t n = static_cast<uint32_t>(count);
+#if THIMBLE_RULES
+  if (has_rule(s) && !rule_feed(s, tokens, n)) return THIMBLE_ERROR_FORBIDDEN;
+#endif
 #if THIMBLE_DRAFT
   if (s->drafts) {
     feed_with_drafts(s, tokens, n);
@@ -136,6 +163,12 @@ thimble_status thimble_rewind(thimble_session* s, uint32_t position) {
     return THIMBLE_ERROR_FORGOTTEN;
   }
 #endif
+#if THIMBLE_RULES
+  if (has_rule(s)) {
+    if (!rule_reaches(s, position)) return THIMBLE_ERROR_FORGOTTEN;
+    rule_rewind(s, position);
+  }
+#endif
   rewind_to(s, position);
   return THIMBLE_OK;
 }
@@ -153,6 +186,31 @@ thimble_status thimble_session_lora(thimble_session* s, const thimble_adapter* a
   return THIMBLE_OK;
 #else
   return adapter ? THIMBLE_ERROR_UNSUPPORTED : THIMBLE_OK;
+#endif
+}
+
+thimble_status thimble_session_constrain(thimble_session* s, const thimble_rule* rule) {
+  if (!s || (rule && !rule->image)) return THIMBLE_ERROR_ARGUMENT;
+#if THIMBLE_RULES
+  if (is_busy(s)) return THIMBLE_ERROR_BUSY;
+  // What was checked was that very model's vocabulary.
+  if (rule && rule->model_image != s->model.image) return THIMBLE_ERROR_OTHER_MODEL;
+  if (!s->has_rule_room) return rule ? THIMBLE_ERROR_CONFIG : THIMBLE_OK;
+  const bool was_ruled = has_rule(s);
+  rule_use(&rule_of(s), rule, s->position);
+  if (s->has_logits && (rule || was_ruled)) forward_head(s);
+  return THIMBLE_OK;
+#else
+  return rule ? THIMBLE_ERROR_UNSUPPORTED : THIMBLE_OK;
+#endif
+}
+
+int thimble_rule_is_met(const thimble_session* s) {
+#if THIMBLE_RULES
+  return s && has_rule(s) && rule_accepts(rule_of(s).tables, rule_of(s).state);
+#else
+  (void)s;
+  return 0;
 #endif
 }
 
@@ -237,6 +295,11 @@ int32_t thimble_sample(thimble_session* s, const thimble_sampling* sampling) {
   if (!s || !sampling) return THIMBLE_ERROR_ARGUMENT;
   if (!s->has_logits) return THIMBLE_ERROR_NO_LOGITS;
   if (has_overflowed(s)) return THIMBLE_ERROR_NOT_FINITE;
+#if THIMBLE_RULES
+  if (has_rule(s) && !rule_any(rule_of(s).tables, rule_of(s).state, 0, s->model.n_tokens)) {
+    return THIMBLE_ERROR_DEAD_END;
+  }
+#endif
   const Candidates& kept = *candidates_at(s, logits_row(s));
   const bool is_cut = kept.capacity > 0;
   SampleInput input = {is_cut ? kept.logits : logits_at(s, logits_row(s)),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What the flat files have in common, models and adapters: how they begin, their section table, and
-// the checks of both.
+// What the flat files have in common, models, adapters and rules: how they begin, their section
+// table, and the checks of both.
 #ifndef THIMBLE_SRC_FLAT_FILE_H
 #define THIMBLE_SRC_FLAT_FILE_H
 
@@ -21,8 +21,8 @@ struct FileKind {
   uint32_t sections_at;   // where the header says how many sections there are
 };
 
-// With adapters both kinds of file share one copy; without, what is called once is inlined there.
-#if THIMBLE_LORA
+// Several kinds of file share one copy; of one kind, what is called once is inlined there.
+#if THIMBLE_LORA || THIMBLE_RULES
 #define THIMBLE_SHARED [[gnu::noinline]] inline
 #else
 #define THIMBLE_SHARED [[gnu::always_inline]] inline

@@ -94,25 +94,85 @@ uint32_t first_logits_row(const thimble_session* s) {
 using UseLogits = void (*)(void* user, uint32_t row, const float* logits, uint32_t n,
                            uint32_t first);
 
-// `rows` rows of logits from `row` on, those of the head's tiles [begin, end), in chunks where
-// there is no array of all.
+#if THIMBLE_RULES
+// Whether a row may draw a token of the first chunk of the head's tiles from `first` on. `tiles`
+// shrinks to the run of chunks that are alike, so that products stay few and long.
+[[gnu::noinline]] bool is_run_wanted(const thimble_session* s, const uint32_t* states,
+                                     uint32_t rows, uint32_t first, uint32_t* tiles) {
+  const Matrix& head = s->weights.head;
+  const uint32_t chunk = kHeadChunk / head.row_tile;
+  if (kRuleIsSmall) {  // it is a single one
+    const uint32_t token = first * head.row_tile, left = head.rows - token;
+    bool any = false;
+    for (uint32_t i = 0; i < rows && !any; ++i) {
+      any = rule_any(rule_of(s).tables, states[i], token, left < kHeadChunk ? left : kHeadChunk);
+    }
+    return any;
+  }
+  const uint32_t end = first + *tiles;
+  for (uint32_t i = 0; i < rows; ++i) {
+    if (rule_is_dense(rule_of(s).tables, states[i])) return true;
+  }
+  bool is_wanted = false;
+  for (uint32_t at = first; at < end; at += chunk) {
+    uint32_t next = UINT32_MAX;
+    for (uint32_t i = 0; i < rows; ++i) {
+      const uint32_t of_row = rule_next(rule_of(s).tables, states[i], at * head.row_tile);
+      next = of_row < next ? of_row : next;
+    }
+    const bool any = next / head.row_tile < at + chunk;
+    if (at > first && any != is_wanted) {
+      *tiles = at - first;
+      break;
+    }
+    is_wanted = any;
+    if (any) continue;
+    // Chunks up to the next token's are alike.
+    const uint32_t skipped =
+        next / head.row_tile < end ? (next - at * head.row_tile) / kHeadChunk : end;
+    if (skipped == end) break;
+    at += (skipped - 1) * chunk;
+  }
+  return is_wanted;
+}
+#endif
+
+// `rows` rows of logits from `row` on, minus infinity where a rule forbids the token, those of the
+// head's tiles [begin, end), in chunks where there is no array of all.
 void head_chunks(const thimble_session* s, uint32_t row, uint32_t rows, uint32_t begin,
                  uint32_t end, UseLogits use, void* user) {
   const Activations& a = s->act;
   const Matrix& head = s->weights.head;
   const uint32_t batch_row = first_logits_row(s) + row, tile = head.row_tile;
   const size_t stride = s->candidates.capacity ? kHeadChunk : logits_stride(s);
-  const uint32_t at_once = s->candidates.capacity ? kHeadChunk / tile : end - begin;
-  for (uint32_t first = begin; first < end; first += at_once) {
-    const uint32_t tiles = end - first < at_once ? end - first : at_once;
+  uint32_t at_once = s->candidates.capacity ? kHeadChunk / tile : end - begin;
+#if THIMBLE_RULES
+  constexpr uint32_t kMaskedAtOnce = kRuleIsSmall ? kHeadChunk : 4096;  // in the first cache
+  const bool is_ruled = has_rule(s);
+  if (is_ruled && at_once > kMaskedAtOnce / tile) at_once = kMaskedAtOnce / tile;
+  uint32_t states[kMaxDraft + 1];
+  if (is_ruled) rule_row_states(s, row, rows, states);
+#endif
+  for (uint32_t first = begin, tiles; first < end; first += tiles) {
+    tiles = end - first < at_once ? end - first : at_once;
     const uint32_t token = first * tile, left = head.rows - token;
     float* logits = s->logits + (s->candidates.capacity ? 0 : row * stride + token);
-    multiply(s, tiles_from(head, first), 0, tiles, logits, stride, a.normed, a.x_stride, batch_row,
-             rows);
+#if THIMBLE_RULES
+    const bool is_wanted = !is_ruled || is_run_wanted(s, states, rows, first, &tiles);
+#else
+    constexpr bool is_wanted = true;
+#endif
+    if (is_wanted) {
+      multiply(s, tiles_from(head, first), 0, tiles, logits, stride, a.normed, a.x_stride,
+               batch_row, rows);
+    }
     const uint32_t n = left < tiles * tile ? left : tiles * tile;
     for (uint32_t i = 0; i < rows; ++i, logits += stride) {
 #if THIMBLE_SCALES
-      scale_logits(header_of(s->model), logits, n);
+      if (is_wanted) scale_logits(header_of(s->model), logits, n);
+#endif
+#if THIMBLE_RULES
+      if (is_ruled) rule_mask(rule_of(s).tables, states[i], logits, token, n);
 #endif
       use(user, row + i, logits, n, token);
     }
@@ -577,6 +637,13 @@ void forward_resume(thimble_session* s, const uint8_t* normed) {
   s->pass = {kHead, s->model.n_layers, 0, s->position - 1, 1, s->position};
 }
 
+void forward_head(thimble_session* s) {
+  for (uint32_t row = 0; row < logits_rows(s); ++row) candidates_at(s, row)->n = 0;
+  s->pass.stage = kHead;
+  s->pass.unit = 0;
+  s->has_logits = 0;
+}
+
 const float* forward_result(const thimble_session* s) {
   return s->act.normed + size_t{first_logits_row(s) + logits_row(s)} * s->act.x_stride;
 }
@@ -625,6 +692,9 @@ thimble_status forward_self_test(thimble_session* s, uint64_t* recorded) {
   if (n == 0) return THIMBLE_ERROR_NO_SELF_TEST;
   if (n > s->n_ctx) return THIMBLE_ERROR_CONTEXT_FULL;
   rewind_to(s, 0);
+#if THIMBLE_RULES
+  if (s->has_rule_room) rule_of(s) = {};
+#endif
   forward_begin(s, n, 1);
   memcpy(s->tokens, table_of<int32_t>(s->model, kSelfTestTokens), n * sizeof(int32_t));
   SelfTest& test = s->self_test;

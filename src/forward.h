@@ -30,6 +30,9 @@ thimble_status forward_step(thimble_session* s, uint64_t budget);
 const float* forward_result(const thimble_session* s);
 void forward_resume(thimble_session* s, const uint8_t* normed);
 
+// Prepares the head of the pass that has completed once more.
+void forward_head(thimble_session* s);
+
 // Runs the stage that the pass is at to its end and returns which one it was; kIdle: the pass is
 // complete. Whoever has a clock can read it between two calls. Results are those of forward_step.
 Stage forward_stage(thimble_session* s);

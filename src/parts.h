@@ -74,6 +74,9 @@
 #ifndef THIMBLE_PACK  // text packed by a model
 #define THIMBLE_PACK 1
 #endif
+#ifndef THIMBLE_RULES  // rules that a text has to meet
+#define THIMBLE_RULES 1
+#endif
 #ifndef THIMBLE_CHAT  // thimble_encode_turn; without it a model with turn texts still opens
 #define THIMBLE_CHAT 1
 #endif

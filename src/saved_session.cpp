@@ -70,6 +70,45 @@ bool names_adapter(const thimble_session* s, const SavedHeader& h) {
 }
 #endif
 
+#if THIMBLE_RULES
+// Whether the header names the rule that is in use, or none.
+bool names_rule(const thimble_session* s, const SavedHeader& h) {
+  if ((h.rule_header_crc | h.rule_data_crc) == 0) return true;
+  return has_rule(s) && h.rule_header_crc == rule_of(s).header_crc &&
+         h.rule_data_crc == rule_of(s).data_crc;
+}
+
+constexpr size_t kSavedFieldsBytes =
+    offsetof(RuleInUse, base_state) + sizeof(uint32_t) - offsetof(RuleInUse, header_crc);
+static_assert(offsetof(SavedHeader, rule_base_state) - offsetof(SavedHeader, rule_header_crc) ==
+                  offsetof(RuleInUse, base_state) - offsetof(RuleInUse, header_crc),
+              "fields in one order");
+
+// The rule as it is to be in use at the end of the saved text, whose tokens are at `tokens`; false:
+// no session can have saved that.
+bool saved_rule(const thimble_session* s, const SavedHeader& h, const uint8_t* tokens,
+                RuleInUse* rule) {
+  *rule = {};
+  memcpy(&rule->header_crc, &h.rule_header_crc, kSavedFieldsBytes);
+  if ((rule->header_crc | rule->data_crc) == 0) {
+    return (rule->start | rule->base | rule->base_state) == 0;
+  }
+  const uint32_t first = h.position - h.n_tokens;
+  rule->tables = rule_of(s).tables;
+  rule->state = rule->base_state;
+  if (rule->base < rule->start || rule->base < first || rule->base > h.position ||
+      rule->state > rule->tables.n_states) {
+    return false;
+  }
+  for (uint32_t i = rule->base; i < h.position; ++i) {
+    int32_t token;
+    memcpy(&token, tokens + size_t{i - first} * sizeof token, sizeof token);
+    if (!rule_token(rule->tables, s->model, &rule->state, token)) return false;
+  }
+  return true;
+}
+#endif
+
 // Who wrote it, and whether it is whole.
 thimble_status check_envelope(const SavedHeader& h, const uint8_t* saved, size_t bytes) {
   if (memcmp(h.magic, kSavedMagic, sizeof kSavedMagic) != 0) return THIMBLE_ERROR_MAGIC;
@@ -92,6 +131,11 @@ thimble_status check_state(const thimble_session* s, const SavedHeader& h) {
   if (!names_adapter(s, h)) return THIMBLE_ERROR_OTHER_ADAPTER;
 #else
   if (h.adapter_header_crc | h.adapter_data_crc) return THIMBLE_ERROR_UNSUPPORTED;
+#endif
+#if THIMBLE_RULES
+  if (!names_rule(s, h)) return THIMBLE_ERROR_OTHER_RULE;
+#else
+  if (h.rule_header_crc | h.rule_data_crc) return THIMBLE_ERROR_UNSUPPORTED;
 #endif
   if (h.kv_type != kv_type_of(s) || h.n_sinks != s->n_sinks ||
       h.n_ctx != (s->n_sinks > 0 ? s->n_ctx : 0)) {
@@ -143,6 +187,13 @@ void save_session(const thimble_session* s, uint8_t* out) {
     h.adapter_data_crc = s->lora->data_crc;
   }
 #endif
+#if THIMBLE_RULES
+  if (has_rule(s)) {
+    RuleInUse rule = rule_of(s);
+    rule_advance_base(s, &rule);
+    memcpy(&h.rule_header_crc, &rule.header_crc, kSavedFieldsBytes);
+  }
+#endif
 
   uint8_t* at = out + sizeof h;
   const auto put = [&](const void* data, size_t n) {
@@ -178,6 +229,11 @@ thimble_status load_session(thimble_session* s, const uint8_t* saved, size_t byt
     }
   }
 
+#if THIMBLE_RULES
+  RuleInUse rule;
+  if (!saved_rule(s, h, at, &rule)) return THIMBLE_ERROR_HEADER;
+  if (s->has_rule_room) rule_of(s) = rule;
+#endif
   rewind_to(s, 0);
   s->position = h.position;
   s->cached = h.cached;

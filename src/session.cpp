@@ -126,6 +126,12 @@ thimble_session* session_layout(Arena* arena, const thimble_model& model,
   };
   SessionParts p = {};
   void* place = arena->take<uint8_t>(kSessionBytes);
+#if THIMBLE_RULES
+  if (config.rules) {
+    RuleInUse* rule = reinterpret_cast<RuleInUse*>(arena->take<uint8_t>(kRuleBytes));
+    if (rule) *rule = {};
+  }
+#endif
   p.structure = taken();
   thimble_session s = {};
   s.model = model;
@@ -133,6 +139,9 @@ thimble_session* session_layout(Arena* arena, const thimble_model& model,
   s.n_ctx = config.n_ctx;
   s.n_batch = config.n_batch;
   s.pass.stage = kIdle;
+#if THIMBLE_RULES
+  s.has_rule_room = static_cast<uint16_t>(config.rules);
+#endif
   uint32_t token_room = config.n_ctx;
 #if THIMBLE_SINKS
   // The last n_ctx tokens stay through a rewind: one of n_ctx that were fed and not computed, or
@@ -205,11 +214,13 @@ thimble_status resolve_config(const thimble_model& model, const thimble_config* 
   out->kv_type = c.kv_type == THIMBLE_KV_Q8 ? kWeightQ8 : kWeightF32;
   out->n_draft = c.n_draft;
   out->lora_rank = c.lora_rank;
+  out->rules = c.rules;
   out->kernels = kernels_by_name(c.isa);
   const bool good = out->n_ctx <= model.n_ctx && out->n_batch <= kMaxBatch &&
                     out->n_candidates <= kMaxCandidates && has_good_sinks(model, *out) &&
                     out->n_draft <= (THIMBLE_DRAFT ? kMaxDraft : 0) &&
                     out->lora_rank <= (THIMBLE_LORA ? kMaxLoraRank : 0) &&
+                    out->rules <= (THIMBLE_RULES ? 1 : 0) &&
                     (c.kv_type == THIMBLE_KV_F32 || c.kv_type == THIMBLE_KV_Q8) && out->kernels;
   // Larger ones could not be used.
   if (out->n_draft > out->n_ctx - 1) out->n_draft = out->n_ctx - 1;

@@ -10,6 +10,7 @@
 #include "lora.h"
 #include "model.h"
 #include "prompt_lookup.h"
+#include "rule.h"
 #include "self_test.h"
 #include "thimble/thimble.h"
 
@@ -96,8 +97,9 @@ struct thimble_session {
   uint32_t position;  // tokens fed and computed
   uint32_t cached;    // to be seen by the next one: less after a rewind beyond a window, more where
                       // drafted tokens follow
-  uint32_t has_logits;
-  uint32_t overflowed;  // tokens to the first one whose numbers went beyond a float's; 0: none
+  uint16_t has_logits;
+  uint16_t has_rule_room;  // 1: a RuleInUse lies behind the structure
+  uint32_t overflowed;     // tokens to the first one whose numbers went beyond a float's; 0: none
   thimble::SelfTest self_test;
 };
 
@@ -125,7 +127,7 @@ void append_tokens(thimble_session* s, const int32_t* tokens, uint32_t n);
 
 // A configuration without defaults, within its ranges.
 struct ResolvedConfig {
-  uint32_t n_ctx, n_batch, n_candidates, n_sinks, n_draft, lora_rank;
+  uint32_t n_ctx, n_batch, n_candidates, n_sinks, n_draft, lora_rank, rules;
   WeightType kv_type;
   const Kernels* kernels;
 };
@@ -170,6 +172,17 @@ inline bool has_overflowed(const thimble_session* s) {
 // Whether what is computed now goes through an adapter. The self-test is the model's own.
 inline bool has_adapter(const thimble_session* s) {
   return THIMBLE_LORA && s->lora && s->lora->matrices && !s->self_test.is_running;
+}
+
+// The rule in use; only of sessions that have room for one.
+inline RuleInUse& rule_of(const thimble_session* s) {
+  uint8_t* at = reinterpret_cast<uint8_t*>(const_cast<thimble_session*>(s));
+  return *reinterpret_cast<RuleInUse*>(at + kSessionBytes);
+}
+
+// Whether a rule says which tokens may come.
+inline bool has_rule(const thimble_session* s) {
+  return THIMBLE_RULES && s->has_rule_room && rule_of(s).tables.states;
 }
 
 // Lays the session out in `arena`, which may only count; with memory, returns it, initialised.

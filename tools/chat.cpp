@@ -15,6 +15,7 @@
 #include "model.h"
 #include "odd_text.h"
 #include "output.h"
+#include "rule_file.h"
 #include "sampling.h"
 #include "thimble/thimble.h"
 #include "verbs.h"
@@ -34,6 +35,7 @@ template, or from --turns.
 
 The chat
   --lora FILE          with an adapter of the model, as thimble train --lora writes it
+  --constrain FILE     each answer meets a rule of thimble constrain
   --system TEXT        what holds for the whole chat; default: none
   -n N                 tokens of an answer at most, 1 or more; default: until it ends
 
@@ -75,7 +77,7 @@ namespace {
 constexpr size_t kMaxLineBytes = 1 << 20;
 
 struct ChatOptions {
-  std::string model, system, lora;
+  std::string model, system, lora, rule;
   thimble_sampling sampling{};
   thimble_config config{};
   uint64_t n = 0;
@@ -90,11 +92,13 @@ ChatOptions parse(const Words& words) {
                                                 {"--draft", true},
                                                 {"--sinks", true},
                                                 {"--lora", true},
+                                                {"--constrain", true},
                                                 {"--stats", false}}));
   ChatOptions o;
   o.model = args.one_positional("a model file");
   o.system = args.text("--system", "");
   o.lora = args.text("--lora", "");
+  o.rule = args.text("--constrain", "");
   o.sampling = sampling_of(args);
   o.n = args.count("-n", 0, 1, UINT32_MAX);
   o.config.n_ctx = static_cast<uint32_t>(args.count("--ctx", 0, 1, UINT32_MAX));
@@ -136,10 +140,11 @@ bool read_line(bool shows_prompt, std::string* line) {
 class Chat {
  public:
   Chat(const LoadedModel& loaded, const ChatOptions& options, const thimble_config& config,
-       const LoadedAdapter* adapter)
+       const LoadedAdapter* adapter, const LoadedRule* rule)
       : options_(options),
         model_(loaded.model()),
         session_(loaded, config),
+        rule_(rule),
         text_(model_),
         turn_bytes_(header_of(model_).turn_bytes) {
     if (adapter) use_adapter(session_, *adapter);
@@ -180,6 +185,7 @@ class Chat {
     const Stopwatch watch;
     uint64_t n = 0;
     bool is_whole = true;
+    if (rule_) use_rule(session_, rule_);
     for (;;) {
       const int32_t token =
           naming(options_.model, [&] { return draw_token(session_, options_.sampling); });
@@ -188,6 +194,9 @@ class Chat {
       flush_stdout();
       if (++n == options_.n) {
         pending_.push_back(token);
+        if (rule_ && !meets_rule(session_, token)) {
+          std::fprintf(stderr, "this answer was cut off before it met %s\n", rule_->path().c_str());
+        }
         break;
       }
       if (thimble_room(session_) == 0) {
@@ -202,6 +211,7 @@ class Chat {
     text_.end();
     print_text("\n");
     flush_stdout();
+    if (rule_ && code_ == 0) use_rule(session_, nullptr);
     after_ = THIMBLE_TURN_AFTER_ANSWER;
     ++n_turns_;
     if (options_.stats) print_stats(n, watch.seconds());
@@ -236,6 +246,7 @@ class Chat {
   const ChatOptions& options_;
   const thimble_model& model_;
   const Session session_;
+  const LoadedRule* rule_;  // that answers meet; null: any
   TextStream text_;
   const uint32_t turn_bytes_;
   std::vector<int32_t> pending_;  // shown, not fed yet
@@ -265,7 +276,8 @@ int chat_verb(const Words& words) {
   thimble_config config = o.config;
   config.isa = isa.c_str();
   const std::unique_ptr<LoadedAdapter> adapter = load_adapter(o.lora, loaded, &config);
-  Chat chat(loaded, o, config, adapter.get());
+  const std::unique_ptr<LoadedRule> rule = load_rule(o.rule, loaded, &config);
+  Chat chat(loaded, o, config, adapter.get(), rule.get());
 
   const bool is_terminal = isatty(STDIN_FILENO) == 1;
   const std::string system = trimmed(o.system);

@@ -16,6 +16,7 @@
 #include "error.h"
 #include "files.h"
 #include "needs.h"
+#include "rule_file.h"
 #include "size_text.h"
 #include "targets.h"
 #include "thimble/thimble.h"
@@ -27,7 +28,7 @@ const char kEmbedHelp[] =
     R"(usage: thimble embed MODEL -o OUT [options]
        thimble embed MODEL --needs FILE
 
-Turns a model file, or an adapter, into something that links into a program: read-only data, aligned
+Turns a model file, an adapter or a rule into something that links into a program: read-only data, aligned
 to 64 bytes as the engine wants it. It is checked first. In C, with every kind of OUT:
 
   extern const uint8_t NAME[];
@@ -47,8 +48,8 @@ Options
   --needs FILE         writes the defines that leave out of the engine what this model never asks
                        for; the engine is then compiled with -DTHIMBLE_NEEDS='"FILE"'
   --uses LIST          with --needs: what the program asks for by itself, with commas between; sinks
-                       (texts without end), drafts (tokens computed ahead), lora (adapters) and pack
-                       (packed texts) are left out otherwise
+                       (texts without end), drafts (tokens computed ahead), lora (adapters), pack
+                       (packed texts) and rules are left out otherwise
   --for TARGET         of an object file: host, x86, x86-64, avx2, avx512, aarch64, neon, arm (bare
                        metal), arm-linux, cortex-m0, cortex-m3, cortex-m4, cortex-m7, cortex-m33,
                        cortex-m55, riscv32 or riscv64. It links with hard and with soft floats; only ld.lld for
@@ -257,6 +258,9 @@ std::string described(const thimble_model& model, size_t bytes) {
 std::string described(const AdapterHeader& adapter, size_t bytes) {
   return format("an adapter of rank %u, %s", adapter.rank, size_text(bytes).c_str());
 }
+std::string described(const RuleHeader& rule, size_t bytes) {
+  return format("a rule of %u states, %s", rule.n_states, size_text(bytes).c_str());
+}
 
 }  // namespace
 
@@ -270,6 +274,11 @@ int embed_verb(const Words& words) {
       throw WrongUsage("option '--needs' is for models, and '" + o.model + "' is an adapter");
     }
     what = described(intact_adapter(file), file.size());
+  } else if (is_rule(file)) {
+    if (!o.needs.empty()) {
+      throw WrongUsage("option '--needs' is for models, and '" + o.model + "' is a rule");
+    }
+    what = described(intact_rule(file), file.size());
   } else {
     model = open_model(file);
     what = described(model, file.size());

@@ -16,6 +16,7 @@
 #include "matrix_writer.h"
 #include "model.h"
 #include "rope.h"
+#include "rule.h"
 #include "vocabulary.h"
 
 namespace thimble::tools {
@@ -462,6 +463,16 @@ const char* section_name(uint32_t kind) {
       return "rope frequencies";
     case kLayerKinds:
       return "layer kinds";
+    case kRuleStates:
+      return "rule_states";
+    case kRuleEdges:
+      return "rule_edges";
+    case kRuleMasks:
+      return "rule_masks";
+    case kRuleBitmaps:
+      return "rule_bitmaps";
+    case kRuleListed:
+      return "rule_listed";
     case kLoraA + kAttentionQkv:
       return "A of q, k, v";
     case kLoraB + kAttentionQkv:

@@ -12,9 +12,11 @@
 #include "files.h"
 #include "image.h"
 #include "inspect_adapter.h"
+#include "inspect_rule.h"
 #include "json_string.h"
 #include "model.h"
 #include "output.h"
+#include "rule_file.h"
 #include "section_table.h"
 #include "size_text.h"
 #include "tokenizer.h"
@@ -26,8 +28,8 @@ namespace thimble::tools {
 const char kInspectHelp[] =
     R"(usage: thimble inspect MODEL [options]
 
-Shows what a model file or an adapter holds and whether it is intact. The exit code is 1 if the
-checksum of the weights is wrong, the self-test fails or the file is refused.
+Shows what a model file, an adapter or a rule holds and whether it is intact. The exit code is 1 if the
+checksum of the data is wrong, the self-test fails or the file is refused.
 
   --tensors            every section with its type, shape and place
   --self-test          runs the self-test that the file carries, on every kernel table of this
@@ -337,12 +339,18 @@ std::vector<SelfTestRun> run_self_tests(const thimble_model& model) {
 
 int inspect_verb(const Words& words) {
   const Args args(words, {{"--tensors", false}, {"--self-test", false}, {"--json", false}});
-  const MappedFile file(args.one_positional("a model or adapter file"));
+  const MappedFile file(args.one_positional("a model, adapter or rule file"));
   if (is_adapter(file)) {
     if (args.has("--self-test")) {
       throw WrongUsage("option '--self-test' is for models; adapters have none");
     }
     return inspect_adapter(file, args.has("--tensors"), args.has("--json"));
+  }
+  if (is_rule(file)) {
+    if (args.has("--self-test")) {
+      throw WrongUsage("option '--self-test' is for models; rules have none");
+    }
+    return inspect_rule(file, args.has("--tensors"), args.has("--json"));
   }
   thimble_model model;
   if (thimble::open_model(&model, file.data(), file.size()) != THIMBLE_OK) {

@@ -30,6 +30,7 @@ struct Verb {
 const Verb kVerbs[] = {
     {"run", run_verb, kRunHelp, "continue a text"},
     {"chat", chat_verb, kChatHelp, "talk with an instruction model in turns"},
+    {"constrain", constrain_verb, kConstrainHelp, "compile a rule for what a model may write"},
     {"convert", convert_verb, kConvertHelp, "turn a checkpoint into a model file"},
     {"embed", embed_verb, kEmbedHelp, "turn a model file into C, assembler or an object to link"},
     {"export", export_verb, kExportHelp, "write a model as GGUF, for larger machines"},

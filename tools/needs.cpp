@@ -9,7 +9,7 @@
 
 namespace thimble::tools {
 
-const std::vector<std::string> kUses = {"sinks", "drafts", "lora", "pack"};
+const std::vector<std::string> kUses = {"sinks", "drafts", "lora", "pack", "rules"};
 
 std::vector<Part> parts_of(const thimble_model& model, const std::vector<std::string>& uses) {
   const FileHeader& h = header_of(model);
@@ -35,6 +35,7 @@ std::vector<Part> parts_of(const thimble_model& model, const std::vector<std::st
           {"DRAFT", is_used("drafts")},
           {"LORA", is_used("lora")},
           {"PACK", is_used("pack")},
+          {"RULES", is_used("rules")},
           {"ROPES", h.n_ropes > 1},
           {"SCALES", !is_one(h.embedding_scale) || !is_one(h.logit_scale) || h.logit_cap > 0.0f},
           {"SCORED_BPE", h.tokenizer == kTokenizerScoredBpe},

@@ -38,6 +38,7 @@ The session
   --sinks N            a text without end: the first N positions and the last of --ctx are seen
   --lora RANK          memory for adapters up to this rank, 1 to 256, whose own flash comes on top;
                        default: none
+  --rules              memory and code for rules of thimble constrain, whose own flash comes on top
 
 The device
   --board NAME         flash and RAM of a chip; --board list shows them
@@ -52,7 +53,7 @@ Examples
   thimble plan story.thimble --flash 2M --ram 200K --json
 )";
 
-FlashPlan plan_flash(const thimble_model& model, uint32_t lora_rank) {
+FlashPlan plan_flash(const thimble_model& model, uint32_t lora_rank, uint32_t rules) {
   const FileHeader& h = header_of(model);
   const SectionEntry* sections = reinterpret_cast<const SectionEntry*>(&h + 1);
   FlashPlan plan = {};
@@ -76,7 +77,7 @@ FlashPlan plan_flash(const thimble_model& model, uint32_t lora_rank) {
                         h.logit_scale < 1.0f || h.logit_scale > 1.0f || h.logit_cap > 0.0f;
   plan.code = (is_whole ? kWholeEngineCodeBytes : kEngineCodeBytes) +
               (h.tokenizer == kTokenizerNone ? 0 : kTokenizerCodeBytes) +
-              (lora_rank > 0 ? kLoraCodeBytes : 0);
+              (lora_rank > 0 ? kLoraCodeBytes : 0) + (rules > 0 ? kRulesCodeBytes : 0);
   return plan;
 }
 
@@ -228,6 +229,7 @@ std::string as_text(const Report& r) {
   if (c.n_draft) out += format(", drafts of %u", c.n_draft);
   if (c.n_sinks) out += format(", %u sink%s", c.n_sinks, c.n_sinks > 1 ? "s" : "");
   if (c.lora_rank) out += format(", adapters up to rank %u", c.lora_rank);
+  if (c.rules) out += ", rules";
   out += "\n\nflash\n";
   for (const Part& part : flash_parts(r.flash)) out += line(part.name, part.bytes);
   out += line("= model file", r.flash.model());
@@ -275,9 +277,10 @@ std::string as_json(const Report& r) {
   std::string out = "{\n  \"file\": " + json_string(r.path) + ",\n";
   out += format(
       "  \"n_ctx\": %u, \"kv\": \"%s\", \"n_candidates\": %u, \"n_batch\": %u, \"n_draft\": %u, "
-      "\"n_sinks\": %u, \"lora_rank\": %u,\n",
+      "\"n_sinks\": %u, \"lora_rank\": %u, "
+      "\"rules\": %u,\n",
       r.config.n_ctx, r.config.kv_type == THIMBLE_KV_Q8 ? "q8" : "f32", r.config.n_candidates,
-      r.config.n_batch, r.config.n_draft, r.config.n_sinks, r.config.lora_rank);
+      r.config.n_batch, r.config.n_draft, r.config.n_sinks, r.config.lora_rank, r.config.rules);
   out += "  \"flash\": {" + json_parts(flash_parts(r.flash));
   out += format(
       "\"model\": %llu, \"code_at_most\": %llu, \"library_at_most\": %llu, \"total\": %llu},\n",
@@ -310,6 +313,7 @@ int plan_verb(const Words& words) {
                           {"--draft", true},
                           {"--sinks", true},
                           {"--lora", true},
+                          {"--rules", false},
                           {"--board", true},
                           {"--flash", true},
                           {"--ram", true},
@@ -330,9 +334,10 @@ int plan_verb(const Words& words) {
   r.config.n_sinks = sinks_of(args);
   r.config.n_draft = static_cast<uint32_t>(args.count("--draft", 0, 1, 16));
   r.config.lora_rank = static_cast<uint32_t>(args.count("--lora", 0, 1, kMaxLoraRank));
+  r.config.rules = args.has("--rules") ? 1 : 0;
   r.config.n_candidates = static_cast<uint32_t>(args.count("--candidates", 0, 1, 256));
   check_sinks(loaded, r.config);
-  r.flash = plan_flash(r.model, r.config.lora_rank);
+  r.flash = plan_flash(r.model, r.config.lora_rank, r.config.rules);
   r.ram = plan_ram(r.model, r.config);
   print_text(args.has("--json") ? as_json(r) : as_text(r));
   return r.flash_fits() && r.ram_fits() ? 0 : 1;

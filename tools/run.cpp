@@ -13,8 +13,10 @@
 #include "interrupt.h"
 #include "odd_text.h"
 #include "output.h"
+#include "rule_file.h"
 #include "sampling.h"
 #include "saved.h"
+#include "session.h"
 #include "thimble/thimble.h"
 #include "verbs.h"
 
@@ -37,6 +39,8 @@ The text
   --load FILE          goes on from a saved session, the prompt behind its text; the same model, --kv
                        and --sinks
   --lora FILE          with an adapter of the model, as thimble train --lora writes it
+  --constrain FILE     what is written behind the prompt meets a rule of thimble constrain, or the exit
+                       code is 1
   --ignore-end         goes on behind the end of a text: the model begins another one
 
 How the next token is drawn
@@ -88,7 +92,7 @@ Examples
 namespace {
 
 struct RunOptions {
-  std::string model, prompt, save, load, lora;
+  std::string model, prompt, save, load, lora, rule;
   LoadedModel::Place place = LoadedModel::kMapped;
   thimble_sampling sampling{};
   thimble_config config{};
@@ -127,25 +131,16 @@ void check_candidates(const Args& args, const RunOptions& o) {
 }
 
 RunOptions parse(const Words& words) {
-  const Args args(words, with_sampling_options({{"-p", true},
-                                                {"--prompt-file", true},
-                                                {"-n", true},
-                                                {"--ignore-end", false},
-                                                {"--stats", false},
-                                                {"--hash", false},
-                                                {"--kv", true},
-                                                {"--candidates", true},
-                                                {"--ctx", true},
-                                                {"--draft", true},
-                                                {"--sinks", true},
-                                                {"--batch", true},
-                                                {"--feed", true},
-                                                {"--budget", true},
-                                                {"--open", true},
-                                                {"--save", true},
-                                                {"--load", true},
-                                                {"--lora", true},
-                                                {"--arena", true}}));
+  const Args args(words, with_sampling_options({{"-p", true},          {"--prompt-file", true},
+                                                {"-n", true},          {"--ignore-end", false},
+                                                {"--stats", false},    {"--hash", false},
+                                                {"--kv", true},        {"--candidates", true},
+                                                {"--ctx", true},       {"--draft", true},
+                                                {"--sinks", true},     {"--batch", true},
+                                                {"--feed", true},      {"--budget", true},
+                                                {"--open", true},      {"--save", true},
+                                                {"--load", true},      {"--lora", true},
+                                                {"--constrain", true}, {"--arena", true}}));
   RunOptions o;
   o.model = args.one_positional("a model file");
   o.n = args.count("-n", 256, 0, UINT32_MAX);
@@ -155,7 +150,10 @@ RunOptions parse(const Words& words) {
   o.save = args.text("--save", "");
   o.load = args.text("--load", "");
   o.lora = args.text("--lora", "");
-  for (const char* option : {"--save", "--load", "--lora"}) {
+  o.rule = args.text("--constrain", "");
+  if (args.has("--constrain"))
+    exclude(args, "--constrain", {"--ignore-end"}, "what has ended meets the rule");
+  for (const char* option : {"--save", "--load", "--lora", "--constrain"}) {
     if (args.has(option) && args.text(option, "").empty()) {
       throw WrongUsage(std::string("option '") + option + "' is '', expected the name of a file");
     }
@@ -202,10 +200,14 @@ int run_verb(const Words& words) {
   thimble_config config = o.config;
   config.isa = isa.c_str();
   const std::unique_ptr<LoadedAdapter> adapter = load_adapter(o.lora, loaded, &config);
+  const std::unique_ptr<LoadedRule> rule = load_rule(o.rule, loaded, &config);
   const Session session(loaded, config, o.arena_bytes);
   if (adapter) use_adapter(session, *adapter);
+  // A session that was saved within an answer goes on with it, unless there is another prompt.
+  if (rule && !o.load.empty()) use_rule(session, rule.get());
   const std::vector<int32_t> before =
       o.load.empty() ? std::vector<int32_t>() : load_session(session, loaded, o.load);
+  if (rule && !o.prompt.empty()) use_rule(session, nullptr);
   const std::vector<int32_t> prompt = encode_prompt(session, loaded, o.prompt);
   TextStream text(model);
 
@@ -220,6 +222,7 @@ int run_verb(const Words& words) {
   double prefill_seconds = 0, decode_seconds = 0;
   uint64_t n_generated = 0, n_decoded = 0;
   const char* why = "-n reached";
+  int32_t not_fed = -1;  // the last token, if the text stops with it
   bool goes_on = true;
   if (o.n > 0 || !o.save.empty()) {
     const Stopwatch prefill;
@@ -232,6 +235,7 @@ int run_verb(const Words& words) {
     }
     prefill_seconds = prefill.seconds();
   }
+  if (rule && goes_on && !has_rule(session)) use_rule(session, rule.get());
   const uint32_t n_prefilled = thimble_position(session) - n_loaded;
   while (goes_on && n_generated < o.n) {
     if (o.hash) hash = thimble_logits_hash(session, hash);
@@ -256,11 +260,13 @@ int run_verb(const Words& words) {
     }
     flush_stdout();
     ++n_generated;
+    not_fed = token;
     if (n_generated == o.n && o.save.empty()) break;
     if (thimble_room(session) == 0) {
       why = "context full";
       break;
     }
+    not_fed = -1;
     const Stopwatch decoding;
     goes_on = compute_unless(interrupt, session, &token, 1, o.budget) && !interrupt.signal();
     decode_seconds += decoding.seconds();
@@ -295,7 +301,13 @@ int run_verb(const Words& words) {
     save_session(session, o.save);
     std::fprintf(stderr, "saved: %s, %u positions\n", o.save.c_str(), thimble_position(session));
   }
-  return exit_code(interrupt);
+  const int code = exit_code(interrupt);
+  if (code == 0 && rule && o.n > 0 && !meets_rule(session, not_fed)) {
+    throw Refused(
+        o.rule + ": the text was cut off before it met the rule; " +
+        (thimble_room(session) == 0 ? "the context is full" : "with a larger -n it goes on"));
+  }
+  return code;
 }
 
 }  // namespace thimble::tools

@@ -46,6 +46,17 @@ std::string other_adapter(const thimble_session* s, const SavedHeader& h) {
          ", as --lora has it";
 }
 
+std::string rule_name(uint32_t header_crc, uint32_t data_crc) {
+  return format("one with the checksums 0x%08x 0x%08x", header_crc, data_crc);
+}
+
+std::string other_rule(const thimble_session* s, const SavedHeader& h) {
+  const std::string found = rule_name(h.rule_header_crc, h.rule_data_crc);
+  const std::string expected =
+      has_rule(s) ? rule_name(rule_of(s).header_crc, rule_of(s).data_crc) : std::string("none");
+  return "found another rule, " + found + ", expected " + expected + ", as --constrain has it";
+}
+
 std::string fault_of(thimble_status status, const thimble_session* s, const LoadedModel& loaded,
                      const MappedFile& file) {
   SavedHeader h = {};
@@ -72,6 +83,8 @@ std::string fault_of(thimble_status status, const thimble_session* s, const Load
           model.data_crc);
     case THIMBLE_ERROR_OTHER_ADAPTER:
       return other_adapter(s, h);
+    case THIMBLE_ERROR_OTHER_RULE:
+      return other_rule(s, h);
     case THIMBLE_ERROR_OTHER_LAYOUT:
       return other_layout(s, h);
     default:

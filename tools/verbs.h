@@ -12,6 +12,7 @@ using Words = std::vector<std::string>;
 
 int run_verb(const Words& words);
 int chat_verb(const Words& words);
+int constrain_verb(const Words& words);
 int convert_verb(const Words& words);
 int embed_verb(const Words& words);
 int export_verb(const Words& words);
@@ -29,6 +30,7 @@ int unpack_verb(const Words& words);
 
 extern const char kRunHelp[];
 extern const char kChatHelp[];
+extern const char kConstrainHelp[];
 extern const char kConvertHelp[];
 extern const char kEmbedHelp[];
 extern const char kExportHelp[];

@@ -49,8 +49,8 @@ typedef enum thimble_status {
   THIMBLE_ERROR_UNSUPPORTED = -10,    /* an architecture, type or flag that is not known */
   THIMBLE_ERROR_SECTION = -11,        /* a section is not where or what the header implies */
   THIMBLE_ERROR_TOKENIZER = -12,      /* a tokenizer table contradicts itself */
-  THIMBLE_ERROR_CONFIG = -13, /* n_ctx, n_batch, kv_type, n_candidates, n_draft or lora_rank outside
-                                 its range, or unknown ISA */
+  THIMBLE_ERROR_CONFIG = -13, /* n_ctx, n_batch, kv_type, n_candidates, n_draft, lora_rank or rules
+                                 outside its range, or unknown ISA */
   THIMBLE_ERROR_ARENA_TOO_SMALL = -14,  /* less than thimble_session_bytes */
   THIMBLE_ERROR_CONTEXT_FULL = -15,     /* more tokens than positions left */
   THIMBLE_ERROR_TOKEN = -16,            /* a token id outside [0, vocab_size) */
@@ -64,12 +64,16 @@ typedef enum thimble_status {
   THIMBLE_ERROR_NO_TURNS = -24,         /* the model file has no texts around turns */
   THIMBLE_ERROR_NOT_FINITE = -25,       /* the weights lead to numbers beyond a float's range */
   THIMBLE_ERROR_FORGOTTEN = -26,   /* thimble_rewind, with sinks: the cache has moved beyond it */
-  THIMBLE_ERROR_OTHER_MODEL = -27, /* a saved session or an adapter of another model */
+  THIMBLE_ERROR_OTHER_MODEL = -27, /* a saved session, an adapter or a rule of another model */
   THIMBLE_ERROR_OTHER_LAYOUT =
       -28, /* thimble_session_load: another type of cache or sinks, or a longer text than fits */
-  THIMBLE_ERROR_LORA_RANK = -29,    /* thimble_session_lora: a rank above the session's lora_rank */
-  THIMBLE_ERROR_NOT_EMPTY = -30,    /* thimble_session_lora: the session holds tokens */
-  THIMBLE_ERROR_OTHER_ADAPTER = -31 /* thimble_session_load: saved with another adapter, or none */
+  THIMBLE_ERROR_LORA_RANK = -29, /* thimble_session_lora: a rank above the session's lora_rank */
+  THIMBLE_ERROR_NOT_EMPTY = -30, /* thimble_session_lora: the session holds tokens */
+  THIMBLE_ERROR_OTHER_ADAPTER = -31, /* thimble_session_load: saved with another adapter, or none */
+  THIMBLE_ERROR_RULE = -32,          /* a rule's table contradicts itself */
+  THIMBLE_ERROR_FORBIDDEN = -33,     /* thimble_feed: a token that the rule in use forbids */
+  THIMBLE_ERROR_DEAD_END = -34,      /* thimble_sample: no token can go on as the rule wants */
+  THIMBLE_ERROR_OTHER_RULE = -35     /* thimble_session_load: saved with another rule */
 } thimble_status;
 
 /* One line of text for a status, without a full stop; never NULL. */
@@ -161,6 +165,37 @@ thimble_status thimble_adapter_open(thimble_adapter* adapter, const thimble_mode
 /* Reads the whole image and compares the checksum of its matrices, as thimble_model_verify. */
 thimble_status thimble_adapter_verify(thimble_adapter* adapter);
 
+/* ---- Rules -------------------------------------------------------------------------------- */
+
+/* A checked, read-only view of a rule's image: which texts a model may answer, as an automaton over
+ * bytes, and which tokens each of its states allows (Willard, Louf 2023). `thimble constrain`
+ * compiles choices, regular expressions, JSON schemas and grammars to one. thimble_rule_open fills
+ * it; may be copied. */
+typedef struct thimble_rule {
+  const uint8_t* image;       /* the flat file, in flash or memory-mapped */
+  const uint8_t* model_image; /* the model's that it was opened for */
+  size_t image_bytes;
+  uint32_t n_states;   /* of the automaton, 1 to 65535 */
+  thimble_fault fault; /* after a refusal: why */
+} thimble_rule;
+
+/*
+ * Checks `image_bytes` bytes at `image` and fills `*rule`. A rule belongs to a vocabulary, whose
+ * checksum it holds, so that models that share a tokenizer share it. Every table is checked here;
+ * nothing of its content can then make the engine read or write outside images and arena. The image
+ * must be aligned to THIMBLE_ALIGNMENT, stays where it is, is only read, and outlives every session
+ * that uses it. Time: proportional to the image and the model's tokenizer.
+ * Errors: ARGUMENT, NO_TOKENIZER, MISALIGNED, TRUNCATED, MAGIC, VERSION, BYTE_ORDER,
+ * HEADER_CHECKSUM, HEADER, SECTION, RULE, OTHER_MODEL (another vocabulary), UNSUPPORTED (a flag
+ * that is not known, or an engine built without rules); rule->fault then says which field, found
+ * and expected, and rule->image is NULL.
+ */
+thimble_status thimble_rule_open(thimble_rule* rule, const thimble_model* model, const void* image,
+                                 size_t image_bytes);
+
+/* Reads the whole image and compares the checksum of its tables, as thimble_model_verify. */
+thimble_status thimble_rule_verify(thimble_rule* rule);
+
 /* Stack that any call needs, with all that it calls, in bytes: a bound on what was measured by
  * painting the stack of emulated Cortex-M and RISC-V boards, at -Os (`make firmware` shows it). A
  * hook's own needs come on top. */
@@ -207,6 +242,7 @@ typedef struct thimble_config {
    * Memory: 512 bytes, and for each of n_batch tokens 4 * lora_rank (rounded up to 64) + 256, with
    * weights of 8 or 4 bits about lora_rank + 8 more. Costs no time while no adapter is in use. */
   uint32_t lora_rank;
+  uint32_t rules; /* 1: thimble_session_constrain may be given a rule, 128 bytes; 0: none */
 } thimble_config;
 
 /*
@@ -233,7 +269,8 @@ thimble_status thimble_session_init(thimble_session** session, const thimble_mod
  * Appends `count` tokens (copied) to the session's text and prepares the pass that computes them:
  * one token for decoding, many for prefill. The logits that follow are those after the last one;
  * how a text is cut into feeds does not change one bit of them.
- * Errors: ARGUMENT (count is 0), BUSY, TOKEN, CONTEXT_FULL (count is above thimble_room).
+ * Errors: ARGUMENT (count is 0), BUSY, TOKEN, CONTEXT_FULL (count is above thimble_room), FORBIDDEN
+ * (by the rule in use).
  */
 thimble_status thimble_feed(thimble_session* session, const int32_t* tokens, size_t count);
 
@@ -276,6 +313,29 @@ thimble_status thimble_rewind(thimble_session* session, uint32_t position);
  */
 thimble_status thimble_session_lora(thimble_session* session, const thimble_adapter* adapter);
 
+/*
+ * From now on the session's text has to go on as the rule wants, from its first byte: what was fed
+ * before this call is the prompt, what is fed behind it the answer. NULL: as it likes. Feed the
+ * prompt, run its pass, call this; logits that were there are prepared again (the head alone), so
+ * call thimble_step until that is complete; then thimble_sample draws allowed tokens only, and
+ * thimble_feed takes no other (FORBIDDEN). Tokens that end a text (thimble_is_end) are allowed
+ * where the answer may end, and nothing behind them; other control tokens and tokens without text
+ * never are. So what has ended meets the rule. Before another prompt is fed, call it with NULL. A
+ * rule speaks of the bytes of tokens: where the answer is the session's whole text and its first
+ * token begins with a space, thimble_decode drops that.
+ *
+ * The head computes no logits of stretches of 64 tokens that are all forbidden. With n_draft tokens
+ * that the rule forces are computed ahead (not by an engine compiled for size). thimble_rewind
+ * goes back with the answer; before its beginning, and behind a self-test, no rule is in use.
+ * Errors: ARGUMENT, BUSY, OTHER_MODEL (the rule was opened for another model's image),
+ * CONFIG (the session's config.rules is 0),
+ * UNSUPPORTED (built without).
+ */
+thimble_status thimble_session_constrain(thimble_session* session, const thimble_rule* rule);
+
+/* True (1) if a rule is in use and the answer so far meets it: it may end here. */
+int thimble_rule_is_met(const thimble_session* session);
+
 /* Tokens computed so far, 0 to n_ctx; with sinks to about 2^32. */
 uint32_t thimble_position(const thimble_session* session);
 
@@ -286,8 +346,9 @@ uint32_t thimble_context_size(const thimble_session* session);
  * 2^32 positions are used up. */
 uint32_t thimble_room(const thimble_session* session);
 
-/* (vocab_size) floats, valid until the next feed, rewind or self-test; NULL if no pass has
- * completed, or if the session only keeps candidates. */
+/* (vocab_size) floats, valid until the next feed, rewind, constraint or self-test, minus infinity
+ * where a rule in use forbids the token; NULL if no pass has completed, or if the session only
+ * keeps candidates. */
 const float* thimble_logits(const thimble_session* session);
 
 /* FNV-1a 64 over the little-endian bits of the logits, continued from `hash`; start with
@@ -374,13 +435,14 @@ thimble_status thimble_session_save(const thimble_session* session, void* out, s
 
 /*
  * Checks `bytes` bytes at `saved`, of any alignment, and goes on from them: they are copied to the
- * arena and may go. The model must be the very file, so must the adapter in use, if there was one;
+ * arena and may go. The model must be the very file, so must the adapter in use, if there was one,
+ * and the rule (constrain the session before, to no avail if none was in use);
  * kv_type, n_sinks and with sinks n_ctx the same; otherwise any n_ctx with room for the text will
  * do. If a token could be drawn when it was saved, the pass that computes the logits again is
  * prepared (the head alone): call thimble_step until it is complete. Self-made bytes with right
  * checksums can make the text absurd, but nothing worse. Errors: ARGUMENT, BUSY, TRUNCATED (also if
  * longer), MAGIC, VERSION, BYTE_ORDER, HEADER_CHECKSUM, DATA_CHECKSUM, OTHER_MODEL, OTHER_ADAPTER,
- * OTHER_LAYOUT, HEADER, TOKEN. The session is then as it was.
+ * OTHER_RULE, OTHER_LAYOUT, HEADER, TOKEN. The session is then as it was.
  */
 thimble_status thimble_session_load(thimble_session* session, const void* saved, size_t bytes);
 
@@ -418,6 +480,7 @@ typedef struct thimble_sampling {
  * enough: greedy, or with top_k from 1 to n_candidates; with a repetition penalty, which must be
  * above 1, top_k (greedy: 1) + the window must not exceed n_candidates.
  * Returns the token id, or an error: ARGUMENT (also if the candidates are not enough), NO_LOGITS,
+ * DEAD_END (the rule in use allows no token here, as behind an end token), or
  * NOT_FINITE: no logit is a finite number, or the largest is infinite, or behind the last layer the
  * residual stream of one of the session's tokens has a number of 2^50 or more, which no trained
  * weights lead to and no norm can square: the weights are damaged, or not those of a trained model.

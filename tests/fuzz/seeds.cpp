@@ -13,6 +13,7 @@
 #include "llama2c_files.h"
 #include "tiny_adapter.h"
 #include "tiny_model.h"
+#include "tiny_rule.h"
 #include "tokenizer_files.h"
 #include "verbs.h"
 
@@ -60,6 +61,14 @@ void write_packed(SeedFolder seeds) {
     seeds.add(how + std::string("an to in<|endoftext|>\n\xc3\xa9t\xff end"));
     seeds.add(how + std::string("P\0\0\x12\1\2\3\4packed", 14));
     seeds.add(how + std::string("R\0\0\x12\x0c\2\1\2\3\4packed", 16));
+  }
+}
+
+void write_rules(SeedFolder seeds) {
+  const TinyModel model(tiny_shape(24, 20, 1, 3, 1, 8, 64, 16, true), {kWeightQ8, 32, 4}, true);
+  for (const char* regex : {"a", "(a|be)*[^b-d]{2,3}", "[a-z ]*"}) {
+    const TinyRule rule(model.view, regex);
+    seeds.add(std::string(reinterpret_cast<const char*>(rule.image.data()), rule.image.size()));
   }
 }
 
@@ -252,6 +261,7 @@ int main(int argc, char** argv) {
   }
   write_adapters({argv[1], "adapter"});
   write_packed({argv[1], "pack"});
+  write_rules({argv[1], "rule"});
   write_json({argv[1], "json"});
   write_safetensors({argv[1], "safetensors"});
   write_pytorch({argv[1], "pytorch"});
