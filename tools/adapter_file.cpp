@@ -4,11 +4,11 @@
 #include <algorithm>
 #include <cstring>
 
-#include "crc32.h"
 #include "error.h"
 #include "flat_file.h"
 #include "matrix_writer.h"
 #include "opened_model.h"
+#include "sealed_image.h"
 
 namespace thimble::tools {
 namespace {
@@ -115,16 +115,7 @@ ImageInMemory build_adapter(const thimble_model& model, uint32_t rank, uint32_t 
   }
   pad_to(round_up(bytes.size(), kSectionAlignment));
   h.file_bytes = bytes.size();
-  h.data_crc = crc32(0, bytes.data() + h.header_bytes, bytes.size() - h.header_bytes);
-  std::memcpy(bytes.data() + sizeof h, sections.data(), sections.size() * sizeof sections[0]);
-  std::memcpy(bytes.data(), &h, sizeof h);
-  h.header_crc = crc32(0, bytes.data(), h.header_bytes);
-  std::memcpy(bytes.data(), &h, sizeof h);
-  ImageInMemory image;
-  image.block = AlignedBlock(bytes.size());
-  image.bytes = bytes.size();
-  std::memcpy(image.block.data(), bytes.data(), bytes.size());
-  return image;
+  return sealed_image(std::move(bytes), h, sections);
 }
 
 RowSource merged_rows(const thimble_model& model, const thimble_adapter& adapter) {

@@ -228,12 +228,7 @@ std::string as_text(const Inspection& in, bool tensors) {
   }
   if (tensors) out += section_table(in.sections);
   const Verdict& v = in.verdict;
-  out += v.checksum_good
-             ? format("\nchecksum good: 0x%08x\n", v.computed)
-             : format(
-                   "\nchecksum WRONG: found 0x%08x, expected 0x%08x; weights or tables were "
-                   "damaged\n",
-                   v.computed, v.stored);
+  out += checksum_line(v.stored, v.computed, "weights or tables");
   if (!v.tokenizer_fault.empty()) out += "tokenizer tables WRONG: " + v.tokenizer_fault + "\n";
   for (const SelfTestRun& run : v.self_tests) {
     const std::string where = format("%s, %s cache", run.isa.c_str(), run.kv);

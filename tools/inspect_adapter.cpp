@@ -36,16 +36,11 @@ std::string as_text(const std::string& path, const AdapterHeader& h,
   line("weight_type", is_f32 ? "f32" : "q8");
   line("sections", format("%u", h.n_sections));
   if (tensors) out += section_table(sections);
-  return out + (data_crc == h.data_crc
-                    ? format("\nchecksum good: 0x%08x\n", data_crc)
-                    : format("\nchecksum WRONG: found 0x%08x, expected 0x%08x; matrices were "
-                             "damaged\n",
-                             data_crc, h.data_crc));
+  return out + checksum_line(h.data_crc, data_crc, "matrices");
 }
 
 std::string as_json(const std::string& path, const AdapterHeader& h,
                     const std::vector<SectionEntry>& sections, bool tensors, uint32_t data_crc) {
-  const char* good = data_crc == h.data_crc ? "true" : "false";
   std::string out = "{\n  \"file\": " + json_string(path) + ",\n";
   out += format(
       "  \"file_bytes\": %llu,\n  \"format_version\": %u,\n"
@@ -54,10 +49,7 @@ std::string as_json(const std::string& path, const AdapterHeader& h,
       wide(h.file_bytes), h.version, h.model_header_crc, h.model_data_crc, wide(h.n_params), h.rank,
       h.matrices);
   if (tensors) out += section_table_json(sections);
-  return out + format(
-                   "  \"checksum\": {\"good\": %s, \"stored\": \"0x%08x\", \"computed\": "
-                   "\"0x%08x\"},\n  \"good\": %s\n}\n",
-                   good, h.data_crc, data_crc, good);
+  return out + checksum_json(h.data_crc, data_crc);
 }
 
 }  // namespace

@@ -47,16 +47,11 @@ std::string as_text(const std::string& path, const RuleHeader& h,
   line("bitmaps", format("%u", h.n_bitmaps));
   line("listed", format("%u", h.n_listed));
   if (tensors) out += section_table(sections);
-  return out + (data_crc == h.data_crc
-                    ? format("\nchecksum good: 0x%08x\n", data_crc)
-                    : format("\nchecksum WRONG: found 0x%08x, expected 0x%08x; tables were "
-                             "damaged\n",
-                             data_crc, h.data_crc));
+  return out + checksum_line(h.data_crc, data_crc, "tables");
 }
 
 std::string as_json(const std::string& path, const RuleHeader& h,
                     const std::vector<SectionEntry>& sections, bool tensors, uint32_t data_crc) {
-  const char* good = data_crc == h.data_crc ? "true" : "false";
   std::string out = "{\n  \"file\": " + json_string(path) + ",\n";
   out += format(
       "  \"file_bytes\": %llu,\n  \"format_version\": %u,\n  \"vocabulary_checksum\": "
@@ -65,10 +60,7 @@ std::string as_json(const std::string& path, const RuleHeader& h,
       static_cast<unsigned long long>(h.file_bytes), h.version, h.vocabulary_crc, h.vocab_size,
       h.n_states, h.n_edges, h.n_masks, h.n_bitmaps, h.n_listed);
   if (tensors) out += section_table_json(sections);
-  return out + format(
-                   "  \"checksum\": {\"good\": %s, \"stored\": \"0x%08x\", \"computed\": "
-                   "\"0x%08x\"},\n  \"good\": %s\n}\n",
-                   good, h.data_crc, data_crc, good);
+  return out + checksum_json(h.data_crc, data_crc);
 }
 
 }  // namespace

@@ -31,6 +31,20 @@ std::string section_table(const std::vector<SectionEntry>& sections) {
   return out;
 }
 
+std::string checksum_line(uint32_t stored, uint32_t found, const char* damaged) {
+  if (found == stored) return format("\nchecksum good: 0x%08x\n", found);
+  return format("\nchecksum WRONG: found 0x%08x, expected 0x%08x; %s were damaged\n", found, stored,
+                damaged);
+}
+
+std::string checksum_json(uint32_t stored, uint32_t found) {
+  const char* good = found == stored ? "true" : "false";
+  return format(
+      "  \"checksum\": {\"good\": %s, \"stored\": \"0x%08x\", \"computed\": \"0x%08x\"},\n"
+      "  \"good\": %s\n}\n",
+      good, stored, found, good);
+}
+
 std::string json_list(const char* name, const std::vector<std::string>& items) {
   std::string out = format("  \"%s\": [\n", name);
   for (size_t i = 0; i < items.size(); ++i) {

@@ -16,6 +16,12 @@ std::string section_table(const std::vector<SectionEntry>& sections);
 // The member "tensors" of a JSON object, with the comma behind it.
 std::string section_table_json(const std::vector<SectionEntry>& sections);
 
+// The last line: the data's checksum as found, and what was damaged if it is not the stored one.
+std::string checksum_line(uint32_t stored, uint32_t found, const char* damaged);
+
+// The last members of a JSON object without more checks, and its end.
+std::string checksum_json(uint32_t stored, uint32_t found);
+
 // A member that is a list of objects, each given without its braces, with the comma behind it.
 std::string json_list(const char* name, const std::vector<std::string>& items);
 

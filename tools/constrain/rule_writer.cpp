@@ -5,9 +5,9 @@
 #include <vector>
 
 #include "constrain/nfa.h"
-#include "crc32.h"
 #include "error.h"
 #include "rule.h"
+#include "sealed_image.h"
 
 namespace thimble::tools {
 namespace {
@@ -100,16 +100,7 @@ ImageInMemory write_rule(const Dfa& dfa, const Masks& masks, const thimble_model
     section(kRuleListed, listed);
   }
   bytes.resize(static_cast<size_t>(h.file_bytes));
-  h.data_crc = crc32(0, bytes.data() + h.header_bytes, bytes.size() - h.header_bytes);
-  std::memcpy(bytes.data() + sizeof h, sections.data(), sections.size() * sizeof sections[0]);
-  std::memcpy(bytes.data(), &h, sizeof h);
-  h.header_crc = crc32(0, bytes.data(), h.header_bytes);
-  std::memcpy(bytes.data(), &h, sizeof h);
-  ImageInMemory image;
-  image.block = AlignedBlock(bytes.size());
-  image.bytes = bytes.size();
-  std::memcpy(image.block.data(), bytes.data(), bytes.size());
-  return image;
+  return sealed_image(std::move(bytes), h, sections);
 }
 
 ImageInMemory build_rule(const Syntax& syntax, const thimble_model& model) {
