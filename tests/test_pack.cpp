@@ -292,7 +292,7 @@ TEST_CASE("odds: of bytes, learnt from those before") {
     REQUIRE(share_of_byte(odds, 255).first + odds.of_byte[255] == odds.total);
     REQUIRE(odds.total <= 1u << 15);
   }
-  CHECK(odds.of_byte['e'] > odds.total / 3);
+  CHECK(odds.of_byte[uint8_t{'e'}] > odds.total / 3);
 }
 
 TEST_CASE(
