@@ -121,7 +121,7 @@ uint32_t attend_together(const thimble_session* s, uint32_t row) {
   const uint32_t last = s->pass.first + row + rows - 1;
   const bool from_start = kv_seen_from(s->cache, s->pass.layer, last + 1) == 0 &&
                           kv_slot(s->cache, s->pass.layer, last) == last;
-  if (!s->kernels->rows || !from_start) return 1;
+  if (!from_start) return 1;
   constexpr uint32_t kBlock = 8;
   return rows < kBlock ? rows : rows / kBlock * kBlock;
 }
