@@ -118,11 +118,6 @@ uint64_t adapter_parameter_count(const AdapterHeader& header, const thimble_mode
 }
 
 thimble_status check_adapter(const void* image, size_t image_bytes, thimble_fault* fault) {
-  const uint64_t misplaced = reinterpret_cast<uintptr_t>(image) % THIMBLE_ALIGNMENT;
-  if (misplaced != 0) {
-    refuse(fault, "address of the image, modulo 64", misplaced, 0, 0);
-    return THIMBLE_ERROR_MISALIGNED;
-  }
   const uint8_t* bytes = static_cast<const uint8_t*>(image);
   const thimble_status status = check_envelope(kAdapterFile, bytes, image_bytes, fault);
   if (status != THIMBLE_OK) return status;

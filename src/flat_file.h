@@ -36,6 +36,10 @@ THIMBLE_SHARED thimble_status check_envelope(const FileKind& kind, const uint8_t
     refuse(fault, what, found, expected, offset);
     return status;
   };
+  const uint64_t misplaced = reinterpret_cast<uintptr_t>(image) % THIMBLE_ALIGNMENT;
+  if (misplaced != 0) {
+    return fail(THIMBLE_ERROR_MISALIGNED, "address of the image, modulo 64", misplaced, 0, 0);
+  }
   const size_t prefix = bytes < sizeof kind.magic ? bytes : sizeof kind.magic;
   if (bytes == 0 || memcmp(image, kind.magic, prefix) != 0) {
     uint64_t found = 0, expected = 0;

@@ -251,11 +251,6 @@ thimble_status open_model(thimble_model* model, const void* image, size_t image_
   memset(model, 0, sizeof *model);
   const uint8_t* bytes = static_cast<const uint8_t*>(image);
   thimble_fault* fault = &model->fault;
-  const uint64_t misplaced = reinterpret_cast<uintptr_t>(image) % THIMBLE_ALIGNMENT;
-  if (misplaced != 0) {
-    refuse(fault, "address of the image, modulo 64", misplaced, 0, 0);
-    return THIMBLE_ERROR_MISALIGNED;
-  }
   static constexpr FileKind kModelFile = {kMagic, kFormatVersion, sizeof(FileHeader),
                                           offsetof(FileHeader, n_sections)};
   thimble_status status = check_envelope(kModelFile, bytes, image_bytes, fault);

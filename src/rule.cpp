@@ -81,14 +81,22 @@ class Content {
                   static_cast<uint32_t>(static_cast<const uint8_t*>(place) - image_));
   }
 
+  // Entry i of n + 1: where its part of `all` begins. The first is 0, the last all of it, and none
+  // is below the one before.
+  bool begins(const char* what, uint32_t i, uint32_t n, const uint32_t& first, uint32_t before,
+              uint32_t all) const {
+    const uint32_t low = i == n ? all : before, high = i == 0 ? 0 : all;
+    if (first >= low && first <= high) return true;
+    return fail(what, first, first < low ? low : high, &first);
+  }
+
   bool states() const {
     uint32_t before = 0;
     for (uint32_t i = 0; i <= h_.n_states; ++i) {
       const RuleState& s = t_.states[i];
       const bool is_last = i == h_.n_states;
-      const uint32_t low = is_last ? h_.n_edges : before, high = i == 0 ? 0 : h_.n_edges;
-      if (s.first_edge < low || s.first_edge > high) {
-        return fail("first edge of a state", s.first_edge, s.first_edge < low ? low : high, &s);
+      if (!begins("first edge of a state", i, h_.n_states, s.first_edge, before, h_.n_edges)) {
+        return false;
       }
       before = s.first_edge;
       const uint32_t mask = s.mask_and_accepts / 2, limit = is_last ? 0 : h_.n_masks - 1;
@@ -124,13 +132,11 @@ class Content {
     uint32_t before = 0;
     for (uint32_t i = 0; i <= h_.n_masks; ++i) {
       const RuleMask& m = t_.masks[i];
-      const bool is_last = i == h_.n_masks;
-      const uint32_t low = is_last ? h_.n_listed : before, high = i == 0 ? 0 : h_.n_listed;
-      if (m.first_listed < low || m.first_listed > high) {
-        return fail("list of a mask", m.first_listed, m.first_listed < low ? low : high, &m);
+      if (!begins("list of a mask", i, h_.n_masks, m.first_listed, before, h_.n_listed)) {
+        return false;
       }
       before = m.first_listed;
-      const uint32_t limit = is_last ? 0 : kRuleAll + h_.n_bitmaps;
+      const uint32_t limit = i == h_.n_masks ? 0 : kRuleAll + h_.n_bitmaps;
       if (m.base > limit) return fail("base of a mask", m.base, limit, &m.base);
     }
     const uint32_t id_bytes = t_.is_wide ? 4 : 2;
@@ -281,11 +287,6 @@ uint64_t rule_file_bytes(const SectionEntry& last) {
 }
 
 thimble_status check_rule(const void* image, size_t image_bytes, thimble_fault* fault) {
-  const uint64_t misplaced = reinterpret_cast<uintptr_t>(image) % THIMBLE_ALIGNMENT;
-  if (misplaced != 0) {
-    refuse(fault, "address of the image, modulo 64", misplaced, 0, 0);
-    return THIMBLE_ERROR_MISALIGNED;
-  }
   const uint8_t* bytes = static_cast<const uint8_t*>(image);
   thimble_status status = check_envelope(kRuleFile, bytes, image_bytes, fault);
   if (status != THIMBLE_OK) return status;
