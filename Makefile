@@ -61,7 +61,7 @@ HOST := -std=c++17 $(BASE) -Isrc -Itools -ffp-contract=off
 
 # What takes longest comes first, so that no processor waits for it in the end.
 ENGINE_SRC := $(wildcard src/kernels/*.cpp src/*.cpp)
-TOOL_SRC := $(wildcard tools/train/*.cpp tools/*.cpp tools/constrain/*.cpp tools/readers/*.cpp)
+TOOL_SRC := $(wildcard tools/train/*.cpp tools/*.cpp tools/constrain/*.cpp tools/intents/*.cpp tools/readers/*.cpp)
 TEST_SRC := $(wildcard tests/test_*.cpp)
 # The tests call the tools' functions directly too, all but their main().
 TOOL_LIB_SRC := $(filter-out tools/main.cpp,$(TOOL_SRC))
@@ -289,7 +289,7 @@ $(BUILD)/seeds: $(BUILD)/obj/tests/fuzz/seeds.o $(BUILD)/libtools.a $(BUILD)/lib
 # ---- Keeping house ------------------------------------------------------------------------
 
 ALL_CODE := $(wildcard include/thimble/* src/*.h src/*.cpp src/kernels/* tools/*.h tools/*.cpp \
-                       tools/constrain/* tools/readers/* tools/train/* tests/*.h tests/*.cpp tests/*.c \
+                       tools/constrain/* tools/intents/* tools/readers/* tools/train/* tests/*.h tests/*.cpp tests/*.c \
                        tests/firmware/*.h tests/firmware/*.c tests/firmware/*.cpp \
                        tests/fuzz/*.h tests/fuzz/*.cpp)
 

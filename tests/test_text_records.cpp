@@ -198,6 +198,25 @@ TEST_CASE("text_records: what is refused") {
   CHECK(refusal({wide}).find("looks like UTF-16") != std::string::npos);
   CHECK(records_by("lines", "--records") == RecordsBy::kLines);
   CHECK_THROWS_WITH_AS(records_by("line", "--records"),
-                       "option '--records' is 'line', expected marks, lines or files",
+                       "option '--records' is 'line', expected marks, lines, files or answers",
                        tools::WrongUsage);
+}
+
+TEST_CASE("text_records: a prompt, a tab and an answer a line") {
+  const TestFolder folder;
+  const Texts paths = {folder.write("a", "lights on\tyes\n\nsing\tno\tnever\r\n")};
+  const TextRecords records(paths, options_of(RecordsBy::kAnswers));
+  REQUIRE(records.training().size() == 2);
+  CHECK(records.training()[0].text == "lights on\tyes");
+  CHECK(records.training()[0].prompt_bytes == 10);
+  CHECK(records.training()[1].text == "sing\tno\tnever");
+  CHECK(records.training()[1].prompt_bytes == 5);
+  CHECK(records_by("answers", "--records") == RecordsBy::kAnswers);
+  for (const char* wrong : {"a\tb\nno answer\n", "a\tb\n\tno prompt\n", "a\tb\nno answer\t\n"}) {
+    const std::string path = folder.write("wrong", wrong);
+    const std::string refusal =
+        refusal_when([&] { TextRecords({path}, options_of(RecordsBy::kAnswers)); });
+    CHECK(refusal.find("wrong: line 2 is '") != std::string::npos);
+    CHECK(refusal.find("expected a prompt, a tab and an answer") != std::string::npos);
+  }
 }

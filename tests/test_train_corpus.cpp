@@ -102,7 +102,7 @@ TEST_CASE("train corpus: what was cut has no beginning and no end") {
       corpus.add_text(std::string(40, 'a'));
       corpus.add_text(std::string(50, 'b'));
       corpus.end_record(goes_on);
-      corpus.add_held_out("abc", continues);
+      corpus.add_held_out({"abc", continues, false});
       corpus.finish("texts");
       Pack pack, held_out;
       for (const Window& w : corpus.windows()) corpus.append(w, &pack);
@@ -121,6 +121,30 @@ TEST_CASE("train corpus: what was cut has no beginning and no end") {
   small.end_record();
   small.finish("texts");
   CHECK(small.windows()[0].skipped < small.windows()[0].n);  // something is
+}
+
+TEST_CASE("train corpus: of an answer's record only the answer is asked for, and its end") {
+  const Tokenizer t;
+  for (const uint32_t n_ctx : {4u, 8u, 64u}) {
+    Corpus corpus(t.model, n_ctx, t.folder.path);
+    corpus.begin_record();
+    corpus.add_prompt("abcdef\t");
+    corpus.add_text("xyz");
+    corpus.end_record();
+    corpus.add_held_out({"abcdef\txyz", false, false, 7});
+    corpus.finish("texts");
+    std::vector<int32_t> asked;
+    Pack pack;
+    for (const Window& w : corpus.windows()) corpus.append(w, &pack);
+    for (const int32_t target : pack.targets) {
+      if (target >= 0) asked.push_back(target);
+    }
+    REQUIRE(asked.size() == 4);  // a letter a token
+    CHECK(asked[3] == t.model.eos_id);
+    // Of one that is held out only what the context has room for, and not its end.
+    CHECK(corpus.held_out_tokens() == (n_ctx == 64 ? 3 : n_ctx == 8 ? 1 : 0));
+    CHECK(corpus.held_out_bytes() == corpus.held_out_tokens());
+  }
 }
 
 TEST_CASE("train corpus: pieces side by side are one record again") {

@@ -42,7 +42,8 @@ double trainer_nll(const ModelShape& shape, const thimble_model& tokenizer, cons
                    const train::Kernels& kernels) {
   const TestFolder folder;
   Corpus corpus(tokenizer, shape.n_ctx, folder.path);
-  for (const std::string_view record : split_records(kStories)) corpus.add_held_out(record);
+  for (const std::string_view record : split_records(kStories))
+    corpus.add_held_out({record, false, false});
   CHECK_THROWS_AS(corpus.finish("the stories"), Refused);  // nothing is left to learn from
   const Network network(parameters, kernels);
   PackedWeights packed(parameters, kernels);

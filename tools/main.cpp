@@ -35,6 +35,7 @@ const Verb kVerbs[] = {
     {"embed", embed_verb, kEmbedHelp, "turn a model file into C, assembler or an object to link"},
     {"export", export_verb, kExportHelp, "write a model as GGUF, for larger machines"},
     {"inspect", inspect_verb, kInspectHelp, "show what a model file holds"},
+    {"intents", intents_verb, kIntentsHelp, "write sentences and answers to train commands on"},
     {"merge", merge_verb, kMergeHelp, "turn a model and its adapter into one model file"},
     {"plan", plan_verb, kPlanHelp, "tell the flash and RAM that a model takes"},
     {"eval", eval_verb, kEvalHelp, "measure how well a model predicts a text"},

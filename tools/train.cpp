@@ -35,8 +35,9 @@ file with its self-test. A part of the texts is held out to measure with. Ctrl-C
 saves, and says how to go on.
 
 What it learns from
-  --records RULE       what a record is: 'marks' between <|endoftext|> (default), 'lines' or 'files'.
-                       Every record begins with the beginning-of-text token and ends with the end's;
+  --records RULE       what a record is: 'marks' between <|endoftext|> (default), 'lines', 'files', or
+                       'answers': a prompt, a tab and an answer a line, of which only the answer is
+                       learnt, and its end (thimble intents writes such). Every record begins with the beginning-of-text token and ends with the end's;
                        of one that is longer than the context no part begins like a text, nor does
                        one between marks that a lower-case letter begins, if few are such. What
                        comes again counts once

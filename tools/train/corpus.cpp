@@ -7,6 +7,7 @@
 
 #include "error.h"
 #include "random_stream.h"
+#include "tokenizer.h"
 #include "vocabulary.h"
 
 namespace thimble::tools::train {
@@ -14,6 +15,10 @@ namespace {
 
 // Targets behind a beginning that is none: what so few tokens say of them is no lesson.
 constexpr uint32_t kSkippedBehindCut = 16;
+std::string_view prompt_of(const TextRecord& record) {
+  return record.text.substr(0, record.prompt_bytes);
+}
+
 constexpr size_t kPartBytes = size_t{1} << 20;  // of a long record, encoded at once
 
 }  // namespace
@@ -34,7 +39,8 @@ void Corpus::add(const TextRecords& records, const std::function<void(double)>& 
   const std::vector<TextRecord>& training = records.training();
   for (size_t i = 0; i < training.size(); ++i) {
     begin_record(training[i].continues);
-    std::string_view part = training[i].text;
+    if (training[i].prompt_bytes > 0) add_prompt(prompt_of(training[i]));
+    std::string_view part = training[i].text.substr(training[i].prompt_bytes);
     for (; training[i].goes_on && i + 1 < training.size(); ++i) {
       const std::string_view next = training[i + 1].text;
       if (!training[i + 1].continues || next.data() != part.data() + part.size()) break;
@@ -51,7 +57,7 @@ void Corpus::add(const TextRecords& records, const std::function<void(double)>& 
     end_record(training[i].goes_on);
   }
   for (const TextRecord& record : records.held_out()) {
-    add_held_out(record.text, record.continues);
+    add_held_out(record);
     tell(record.text.size());
   }
 }
@@ -64,12 +70,19 @@ uint32_t Corpus::encode(std::string_view text, uint32_t flags) {
 
 void Corpus::begin_record(bool continues) {
   record_at_ = tokens_.size();
+  given_ = 1;  // the first token follows nothing
   is_at_start_ = true;
   continues_ = continues;
 }
 
+void Corpus::add_prompt(std::string_view text) {
+  add_text(text);
+  given_ = tokens_.size() - record_at_;
+}
+
 void Corpus::add_text(std::string_view text) {
-  encode(text, is_at_start_ && !continues_ ? THIMBLE_ENCODE_BOS : 0);
+  const uint32_t beginning = continues_ ? 0 : THIMBLE_ENCODE_BOS;
+  encode(text, is_at_start_ ? beginning : kEncodeContinues);
   is_at_start_ = false;
 }
 
@@ -86,21 +99,35 @@ void Corpus::end_record(bool goes_on) {
 }
 
 // As `thimble eval` scores it: without its end, and cut at the context.
-void Corpus::add_held_out(std::string_view text, bool continues) {
+void Corpus::add_held_out(const TextRecord& record) {
   const uint64_t at = tokens_.size();
-  const uint32_t n = encode(text, continues ? 0 : THIMBLE_ENCODE_BOS);
-  if (n > 1) held_out_.push_back({at, std::min(n_ctx_, n - 1), 0});
+  const uint32_t flags = record.continues ? 0 : THIMBLE_ENCODE_BOS;
+  uint32_t given = 1, n;
+  if (record.prompt_bytes > 0) {
+    given = encode(prompt_of(record), flags);
+    n = given + encode(record.text.substr(record.prompt_bytes), kEncodeContinues);
+  } else {
+    n = encode(record.text, flags);
+  }
+  n = std::min(n_ctx_ + 1, n);
+  if (n > given) held_out_.push_back({at, n - 1, given - 1});
 }
 
 void Corpus::add_windows(uint64_t at, uint64_t n_tokens) {
   if (n_tokens < 2) return;
-  const uint64_t n = n_tokens - 1;
-  windows_.push_back({at, static_cast<uint32_t>(std::min<uint64_t>(n, n_ctx_)), 0});
+  const uint64_t n = n_tokens - 1, skipped = given_ - 1;
+  const uint64_t first = std::min<uint64_t>(n, n_ctx_);
+  if (skipped < first) {
+    windows_.push_back({at, static_cast<uint32_t>(first), static_cast<uint32_t>(skipped)});
+  }
   for (uint64_t done = n_ctx_; done < n;) {
     // Half of the context again, more where the record ends.
     const uint64_t end = std::min(done + std::max(1u, n_ctx_ / 2), n);
     const uint64_t begin = end - n_ctx_;
-    windows_.push_back({at + begin, n_ctx_, static_cast<uint32_t>(done - begin)});
+    const uint64_t asked = std::max(done, skipped);
+    if (asked < end) {
+      windows_.push_back({at + begin, n_ctx_, static_cast<uint32_t>(asked - begin)});
+    }
     done = end;
   }
 }
@@ -117,9 +144,9 @@ void Corpus::finish(const std::string& name) {
     for (uint32_t i = 1; i <= w.n; ++i) {
       const int32_t bytes =
           thimble_decode(&model_, &decoder, tokens_[w.at + i], text.data(), text.size());
-      held_out_bytes_ += static_cast<uint64_t>(std::max(0, bytes));
+      if (i > w.skipped) held_out_bytes_ += static_cast<uint64_t>(std::max(0, bytes));
     }
-    held_out_tokens_ += w.n;
+    held_out_tokens_ += w.n - w.skipped;
   }
 }
 

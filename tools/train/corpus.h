@@ -35,9 +35,10 @@ class Corpus {
   // The same by hand: a record to train on, in one part or more, or one that is held out. One that
   // continues another has no beginning-of-text token, one that goes on no end.
   void begin_record(bool continues = false);
+  void add_prompt(std::string_view text);  // of the record's beginning: given, not learnt
   void add_text(std::string_view text);
   void end_record(bool goes_on = false);
-  void add_held_out(std::string_view text, bool continues = false);
+  void add_held_out(const TextRecord& record);
 
   // After the last record. Throws Refused, with the texts' `name`, if there is nothing to learn.
   void finish(const std::string& name);
@@ -64,6 +65,7 @@ class Corpus {
   uint32_t n_ctx_;
   TokenStore tokens_;
   uint64_t record_at_ = 0;  // of the record that was begun
+  uint64_t given_ = 0;      // its tokens that are not asked for
   bool is_at_start_ = false, continues_ = false;
   std::vector<Window> windows_, held_out_;
   uint64_t held_out_bytes_ = 0, held_out_tokens_ = 0, epoch_tokens_ = 0;

@@ -246,6 +246,7 @@ std::string settings_of(const Options& o, const ModelShape& s) {
   count("group", t.layout.group);
   real("quantized", t.quantized_share);
   real("held-out", o.records.held_out);
+  if (o.records.by == RecordsBy::kAnswers) count("answers", 1);
   return text;
 }
 

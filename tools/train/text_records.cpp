@@ -39,7 +39,7 @@ std::vector<std::string_view> split_lines(std::string_view text) {
 
 std::vector<std::string_view> split(std::string_view text, RecordsBy by) {
   if (by == RecordsBy::kMarks) return split_records(text);
-  if (by == RecordsBy::kLines) return split_lines(text);
+  if (by == RecordsBy::kLines || by == RecordsBy::kAnswers) return split_lines(text);
   return {is_blank(text) ? 0u : 1u, text};
 }
 
@@ -59,6 +59,16 @@ size_t piece_bytes(std::string_view record, size_t most) {
   return n;
 }
 
+// `record` is a line of the file.
+void require_answer(const std::string& path, std::string_view file, std::string_view record) {
+  const size_t tab = record.find('\t');
+  if (tab != std::string_view::npos && tab > 0 && tab + 1 < record.size()) return;
+  const auto line = 1 + std::count(file.data(), record.data(), '\n');
+  throw Refused(format("%s: line %lld is '%s', expected a prompt, a tab and an answer",
+                       path.c_str(), static_cast<long long>(line),
+                       std::string(record.substr(0, 60)).c_str()));
+}
+
 // In [0, 1), of a text and a seed.
 double number_of(std::string_view text, uint64_t seed) {
   return static_cast<double>(hashed_text(text, seed) >> 11) * 0x1p-53;
@@ -70,7 +80,9 @@ RecordsBy records_by(const std::string& name, const std::string& option) {
   if (name == "marks") return RecordsBy::kMarks;
   if (name == "files") return RecordsBy::kFiles;
   if (name == "lines") return RecordsBy::kLines;
-  throw WrongUsage("option '" + option + "' is '" + name + "', expected marks, lines or files");
+  if (name == "answers") return RecordsBy::kAnswers;
+  throw WrongUsage("option '" + option + "' is '" + name +
+                   "', expected marks, lines, files or answers");
 }
 
 std::string names_of(const std::vector<std::string>& paths) {
@@ -95,6 +107,7 @@ TextRecords::TextRecords(const std::vector<std::string>& paths, const TextRecord
     const std::string_view text(reinterpret_cast<const char*>(file.data()), file.size());
     for (std::string& oddity : oddities_of(text, path)) oddities_.push_back(std::move(oddity));
     for (const std::string_view record : split(text, options.by)) {
+      if (options.by == RecordsBy::kAnswers) require_answer(path, text, record);
       if (seen.insert(record).second) {
         add(record, options);
       } else {
@@ -114,6 +127,9 @@ TextRecords::TextRecords(const std::vector<std::string>& paths, const TextRecord
 }
 
 void TextRecords::add(std::string_view record, const TextRecordsOptions& options) {
+  if (options.by == RecordsBy::kAnswers) {
+    return add_piece({record, false, false, record.find('\t') + 1}, options);
+  }
   bool continues = false;
   while (options.max_record_bytes > 0 && record.size() > options.max_record_bytes) {
     const size_t n = piece_bytes(record, options.max_record_bytes);

@@ -14,13 +14,14 @@
 
 namespace thimble::tools::train {
 
-enum class RecordsBy { kMarks, kFiles, kLines };
+enum class RecordsBy { kMarks, kFiles, kLines, kAnswers };
 
-// "marks", "lines" or "files"; throws WrongUsage, naming `option`.
+// "marks", "lines", "files" or "answers"; throws WrongUsage, naming `option`.
 RecordsBy records_by(const std::string& name, const std::string& option);
 
 struct TextRecordsOptions {
-  // Between <|endoftext|> marks (records.h); a file each; or a line each, without its break.
+  // Between <|endoftext|> marks (records.h); a file each; a line each, without its break; or a line
+  // each that holds a prompt, a tab, and the answer, which alone is to be learnt.
   RecordsBy by = RecordsBy::kMarks;
   double held_out = 0.02;  // share of the records, [0, 1)
   uint64_t seed = 0;       // decides which ones
@@ -34,9 +35,10 @@ struct TextRecordsOptions {
 std::string names_of(const std::vector<std::string>& paths);
 
 struct TextRecord {
-  std::string_view text;  // in a mapped file
-  bool continues;         // begins where another one was cut, so not as a text does
-  bool goes_on;           // was cut at its end: another one continues it
+  std::string_view text;    // in a mapped file
+  bool continues;           // begins where another one was cut, so not as a text does
+  bool goes_on;             // was cut at its end: another one continues it
+  size_t prompt_bytes = 0;  // the first ones, which are given and not learnt
 };
 
 // The files stay mapped, and pages that were read can be dropped, so texts may be larger than
@@ -51,8 +53,8 @@ struct TextRecord {
 // teach no false beginnings. Where more do, it is how texts begin here.
 class TextRecords {
  public:
-  // Throws Refused: a file that cannot be mapped or is empty, is UTF-16 or UTF-32, or if there is
-  // no text in any.
+  // Throws Refused: a file that cannot be mapped or is empty, is UTF-16 or UTF-32, has a line
+  // without an answer where they are wanted, or if there is no text in any.
   TextRecords(const std::vector<std::string>& paths, const TextRecordsOptions& options);
 
   // In the order of files. None is empty; a text that comes again is left out.
