@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "adapter.h"
+#include "confidence.h"
 #include "forward.h"
 #include "pack.h"
 #include "rule.h"
@@ -138,7 +139,10 @@ thimble_status thimble_feed(thimble_session* s, const int32_t* tokens, size_t co
   }
   const uint32_t n = static_cast<uint32_t>(count);
 #if THIMBLE_RULES
-  if (has_rule(s) && !rule_feed(s, tokens, n)) return THIMBLE_ERROR_FORBIDDEN;
+  if (has_rule(s)) {
+    if (!rule_feed(s, tokens, n)) return THIMBLE_ERROR_FORBIDDEN;
+    if (n == 1 && s->has_logits) rule_of(s).confidence *= odds_of_token(s, tokens[0]);
+  }
 #endif
 #if THIMBLE_DRAFT
   if (s->drafts) {
@@ -212,6 +216,14 @@ int thimble_rule_is_met(const thimble_session* s) {
   (void)s;
   return 0;
 #endif
+}
+
+float thimble_session_confidence(const thimble_session* s) {
+#if THIMBLE_RULES
+  if (s && has_rule(s)) return rule_of(s).confidence;
+#endif
+  (void)s;
+  return 0.0f;
 }
 
 uint32_t thimble_position(const thimble_session* s) {

@@ -435,6 +435,7 @@ void rule_use(RuleInUse* in_use, const thimble_rule* rule, uint32_t position) {
   if (!rule) return;
   in_use->tables = rule_tables(rule->image);
   in_use->start = in_use->base = position;
+  in_use->confidence = 1.0f;
   in_use->header_crc = header_of(*rule).header_crc;
   in_use->data_crc = header_of(*rule).data_crc;
 }
@@ -467,6 +468,7 @@ void rule_rewind(thimble_session* s, uint32_t position) {
     rule = {};
     return;
   }
+  if (position == rule.start) rule.confidence = 1.0f;
   if (position < rule.base) rule.base = rule.start, rule.base_state = 0;
   rule.state = rule.base_state;
   replay(s, rule.tables, &rule.state, rule.base, position);

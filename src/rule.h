@@ -151,6 +151,7 @@ struct RuleInUse {
   uint32_t header_crc, data_crc;  // its own; from here on as SavedHeader has it
   uint32_t start;                 // position of the answer's first token
   uint32_t base, base_state;      // a position from start on, and the state before its token
+  float confidence;               // the answer's so far, 0 to 1
 };
 
 // What it takes of the arena, the same on every chip (as kSessionBytes).

@@ -79,9 +79,9 @@ bool names_rule(const thimble_session* s, const SavedHeader& h) {
 }
 
 constexpr size_t kSavedFieldsBytes =
-    offsetof(RuleInUse, base_state) + sizeof(uint32_t) - offsetof(RuleInUse, header_crc);
-static_assert(offsetof(SavedHeader, rule_base_state) - offsetof(SavedHeader, rule_header_crc) ==
-                  offsetof(RuleInUse, base_state) - offsetof(RuleInUse, header_crc),
+    offsetof(RuleInUse, confidence) + sizeof(float) - offsetof(RuleInUse, header_crc);
+static_assert(offsetof(SavedHeader, rule_confidence) - offsetof(SavedHeader, rule_header_crc) ==
+                  offsetof(RuleInUse, confidence) - offsetof(RuleInUse, header_crc),
               "fields in one order");
 
 // The rule as it is to be in use at the end of the saved text, whose tokens are at `tokens`; false:
@@ -91,13 +91,14 @@ bool saved_rule(const thimble_session* s, const SavedHeader& h, const uint8_t* t
   *rule = {};
   memcpy(&rule->header_crc, &h.rule_header_crc, kSavedFieldsBytes);
   if ((rule->header_crc | rule->data_crc) == 0) {
-    return (rule->start | rule->base | rule->base_state) == 0;
+    return (rule->start | rule->base | rule->base_state | bits_of(rule->confidence)) == 0;
   }
   const uint32_t first = h.position - h.n_tokens;
   rule->tables = rule_of(s).tables;
   rule->state = rule->base_state;
+  // A NaN and what is negative have larger bits than 1.
   if (rule->base < rule->start || rule->base < first || rule->base > h.position ||
-      rule->state > rule->tables.n_states) {
+      rule->state > rule->tables.n_states || bits_of(rule->confidence) > bits_of(1.0f)) {
     return false;
   }
   for (uint32_t i = rule->base; i < h.position; ++i) {

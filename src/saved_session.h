@@ -40,14 +40,15 @@ struct SavedHeader {
   uint32_t rule_data_crc;
   uint32_t rule_start;       // and the rest is 0: position of the answer's first token,
   uint32_t rule_base;        // one from there on, with sinks within the last n_ctx,
-  uint32_t rule_base_state;  // and the state before its token
-  uint8_t reserved[24];      // 0
+  uint32_t rule_base_state;  // and the state before its token,
+  float rule_confidence;     // the answer's confidence
+  uint8_t reserved[20];      // 0
 };
 static_assert(sizeof(SavedHeader) == 128, "saved header layout");
 static_assert(offsetof(SavedHeader, model_header_crc) == 40, "saved header layout");
 static_assert(offsetof(SavedHeader, overflowed) == 72, "saved header layout");
 static_assert(offsetof(SavedHeader, adapter_data_crc) == 80, "saved header layout");
-static_assert(offsetof(SavedHeader, rule_base_state) == 100, "saved header layout");
+static_assert(offsetof(SavedHeader, rule_confidence) == 104, "saved header layout");
 
 // Bytes of a session between passes.
 uint64_t saved_bytes(const thimble_session* s);

@@ -222,7 +222,7 @@ TEST_CASE("saved sessions: a damaged one is refused, whichever byte it is, and c
   CHECK(fault([](SavedHeader* h, Bytes*) { h->has_logits = 2; }) == THIMBLE_ERROR_HEADER);
   CHECK(fault([](SavedHeader* h, Bytes*) { h->overflowed = 4; }) == THIMBLE_ERROR_HEADER);
   CHECK(fault([](SavedHeader* h, Bytes*) { h->header_bytes = 64; }) == THIMBLE_ERROR_HEADER);
-  CHECK(fault([](SavedHeader* h, Bytes*) { h->reserved[23] = 1; }) == THIMBLE_ERROR_HEADER);
+  CHECK(fault([](SavedHeader* h, Bytes*) { h->reserved[19] = 1; }) == THIMBLE_ERROR_HEADER);
   CHECK(fault([](SavedHeader*, Bytes* b) { (*b)[sizeof(SavedHeader) + 3] = 0x7f; }) ==
         THIMBLE_ERROR_TOKEN);
   CHECK(fault([](SavedHeader*, Bytes*) {}) == THIMBLE_OK);

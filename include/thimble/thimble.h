@@ -336,6 +336,23 @@ thimble_status thimble_session_constrain(thimble_session* session, const thimble
 /* True (1) if a rule is in use and the answer so far meets it: it may end here. */
 int thimble_rule_is_met(const thimble_session* session);
 
+/*
+ * How sure the model is of the answer so far, 0 to 1: the product, over its tokens that were fed
+ * one at a time behind logits, of the token's odds over those of all tokens that the rule allows
+ * there (at temperature 1, whatever was sampled with), the same bits on every chip. A token that
+ * the rule forces counts 1, and so does what was fed in a batch or without logits: it was given.
+ * An end token counts if it is fed, too; its pass need not be run. A session that keeps candidates
+ * counts the allowed ones among those kept, which is a little more, and a token that is none of
+ * them 0. Numbers that leave no odds (NOT_FINITE) count 0. 0 also if no rule is in use.
+ *
+ * Compare it with a threshold that was chosen on other sentences than the model learned from:
+ * `thimble eval --answers`. It begins with 1 where thimble_session_constrain is called or the
+ * session rewound to that place; a rewind to within the answer leaves it as it is, at most that of
+ * what is kept. Saved sessions save it. Time: thimble_feed takes an exp for each allowed token on
+ * top, and a look at vocab_size logits (or n_candidates).
+ */
+float thimble_session_confidence(const thimble_session* session);
+
 /* Tokens computed so far, 0 to n_ctx; with sinks to about 2^32. */
 uint32_t thimble_position(const thimble_session* session);
 
