@@ -341,6 +341,7 @@ int thimble_rule_is_met(const thimble_session* session);
  * one at a time behind logits, of the token's odds over those of all tokens that the rule allows
  * there (at temperature 1, whatever was sampled with), the same bits on every chip. A token that
  * the rule forces counts 1, and so does what was fed in a batch or without logits: it was given.
+ * Other ways to spell the same text in tokens, which models hardly ever take, are not counted in.
  * An end token counts if it is fed, too; its pass need not be run. A session that keeps candidates
  * counts the allowed ones among those kept, which is a little more, and a token that is none of
  * them 0. Numbers that leave no odds (NOT_FINITE) count 0. 0 also if no rule is in use.
