@@ -175,6 +175,16 @@ $(BUILD)/example: $(EXAMPLE_SRC) models/story.thimble $(BUILD)/libthimble.a
 	$(Q)$(CC) -std=c99 $(OPT) $(WARN) -Iinclude -DMODEL='"models/story.thimble"' $(LDFLAGS) -o $@ \
 	    $(EXAMPLE_SRC) $(BUILD)/libthimble.a
 
+# Commands in JSON, under a rule; with a stand-in for the model if there is none in models/.
+COMMAND_SRC := tests/command.c tests/firmware/lines.c tests/firmware/host.c
+$(BUILD)/typed/typed.S: tests/command_model.sh $(BUILD)/thimble $(wildcard models/command.*)
+	@$(call say,make,$@)
+	$(Q)tests/command_model.sh $(BUILD)/thimble $(@D)
+$(BUILD)/command: $(COMMAND_SRC) $(BUILD)/typed/typed.S $(BUILD)/libthimble.a
+	@$(call say,link,$@)
+	$(Q)$(CC) -std=c99 $(OPT) $(WARN) -Iinclude -Itests/firmware $(LDFLAGS) -o $@ $(COMMAND_SRC) \
+	    $(BUILD)/typed/typed.S $(BUILD)/libthimble.a
+
 # One model of each family, for boards and other processors.
 $(BUILD)/family_models: $(BUILD)/obj/tests/family_models.o $(TOOL_LIB_OBJ) $(BUILD)/libthimble.a
 	@$(call say,link,$@)
@@ -189,7 +199,7 @@ $(BUILD)/rule_peer: $(BUILD)/obj/tests/rule_peer.o $(TOOL_LIB_OBJ) $(BUILD)/libt
 	@$(call say,link,$@)
 	$(Q)$(CXX) $(LDFLAGS) -pthread -o $@ $^
 
-TEST_PROGRAMS := $(addprefix $(BUILD)/,test_thimble no_heap api_c99 example attention_walk family_models)
+TEST_PROGRAMS := $(addprefix $(BUILD)/,test_thimble no_heap api_c99 example command attention_walk family_models)
 
 .PHONY: test-programs
 test-programs: all $(TEST_PROGRAMS)
@@ -201,7 +211,7 @@ test-objects: $(TEST_OBJ)
 # $(call step,NAME) COMMAND...
 step = @V='$(V)' tests/step.sh $(BUILD)/logs/$(1)
 
-STEPS := test_thimble no_heap symbols api_c99 example attention_walk parts readme embed transcripts
+STEPS := test_thimble no_heap symbols api_c99 example command attention_walk parts readme embed transcripts
 ifeq ($(config),sanitize)
 STEPS := $(filter-out symbols parts,$(STEPS))
 endif
@@ -218,6 +228,8 @@ step-api_c99:
 	$(call step,api_c99) $(BUILD)/api_c99 models/story.thimble
 step-example:
 	$(call step,example) tests/check_example.sh $(BUILD)/thimble $(BUILD)/example
+step-command:
+	$(call step,command) tests/check_command.sh $(BUILD)/thimble $(BUILD)/command $(BUILD)/typed
 step-attention_walk:
 	$(call step,attention_walk) $(BUILD)/attention_walk
 step-parts:

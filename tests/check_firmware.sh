@@ -12,6 +12,8 @@
 #     as the host saves it, and refused when damaged (sessions.c)
 #   - a text that the host packed is unpacked, a damaged one refused, and what the board packs the host
 #     unpacks (pack.c)
+#   - answers under a rule have the host's bits, their confidence and what is saved of them, too (rules.c)
+#   - a model for commands does, or asks back, what it does on the host (command.c)
 #   - a fault is told and ends the program (fault.c)
 #   - every kernel gives the reference's bits (kernels.cpp)
 #   - one model of each family: self-tests, and hashes beyond every window; two of them also with an
@@ -85,6 +87,15 @@ check_programs() { # NAME
     echo "$1: what was packed here: the host REFUSES it"
     failed=1
   fi
+
+  link_program $1 rules $work/rules.S rules
+  run_program $1 rules >$work/$1/rules.txt || true
+  same_text $1 "an answer under a rule: $(grep -o '0x.*' $work/rules.expected | sort -u | xargs)" \
+    $work/rules.expected $work/$1/rules.txt
+  link_program $1 command $work/typed/typed.S command lines
+  run_program $1 command >$work/$1/command.txt || true
+  same_text $1 "command.c: $(grep -vc '^>' $work/command.expected) answers" $work/command.expected \
+    $work/$1/command.txt
 
   status=0
   link_program $1 fault $story fault
@@ -214,5 +225,22 @@ linked_assembler $story packed_text $work/board.packed >$work/packed.S
 ${CC:-gcc} -std=c99 -O1 -no-pie -Iinclude tests/firmware/pack.c tests/firmware/text.c tests/firmware/host.c \
   $work/packed.S "$(dirname $program)/libthimble.a" -o $work/pack
 $work/pack >$work/pack.expected || { cat $work/pack.expected; exit 1; }
+cat >$work/pet.json <<'END'
+{"type": "object",
+ "properties": {"animal": {"enum": ["dog", "cat", "bird"]},
+                "name": {"type": "string", "pattern": "^[A-Z][a-z]{2,7}$"},
+                "age": {"type": "integer", "minimum": 1, "maximum": 20},
+                "friends": {"type": "array", "items": {"type": "string", "maxLength": 6}, "maxItems": 2}},
+ "required": ["animal", "name", "age"]}
+END
+$program constrain $story --schema $work/pet.json -o $work/pet.rule 2>/dev/null
+linked_assembler $story linked_rule $work/pet.rule >$work/rules.S
+${CC:-gcc} -std=c99 -O1 -no-pie -Iinclude tests/firmware/rules.c tests/firmware/text.c tests/firmware/host.c \
+  $work/rules.S "$(dirname $program)/libthimble.a" -o $work/rules
+$work/rules >$work/rules.expected || { cat $work/rules.expected; exit 1; }
+tests/command_model.sh $program $work/typed
+${CC:-gcc} -std=c99 -O1 -Iinclude -Itests/firmware tests/command.c tests/firmware/lines.c tests/firmware/host.c \
+  $work/typed/typed.S "$(dirname $program)/libthimble.a" -o $work/command
+$work/command >$work/command.expected || { cat $work/command.expected; exit 1; }
 write_families
 for_each_board check_board

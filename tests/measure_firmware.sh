@@ -15,6 +15,7 @@ mkdir -p $work
 
 first_line='%-14s %7s %9s %9s %7s %6s %9s %9s %8s %7s %8s %8s %8s\n'
 second_line='%-14s %10s %10s %9s %10s %10s %9s %10s %10s %8s %8s\n'
+commands_line='%-14s %12s %12s\n'
 kinds_line='%-14s %10s %10s %10s %10s %11s %10s\n'
 
 # The figures of the board that are shown or have a limit, of those that it told.
@@ -86,6 +87,18 @@ measure_model() {
   return 1
 }
 
+# NAME: what command.c takes for what is said to it: `said instructions` lines.
+measure_commands() {
+  link_program $1 command $work/typed/typed.S command measured_lines
+  run_program $1 command -icount shift=0 >$work/$1/told || { cat $work/$1/told >&2; return 1; }
+  awk '/^> / { said = substr($0, 3) } $1 == "instructions" { print $2, said }' $work/$1/told \
+    >$work/$1/commands
+  # Of those that were computed: a yes is not.
+  awk -v least=100000 '$1 < least { next } { sum += $1; ++n; if ($1 > most) most = $1 }
+    END { printf "command.mean %d\ncommand.longest %d\n", sum / n, most }' $work/$1/commands \
+    >>$work/$1/figures
+}
+
 measure_board() { # NAME
   set_board $1
   rm -f $work/$1/figures
@@ -109,12 +122,14 @@ measure_board() { # NAME
     build_kind $1 $kind
     cat $dir/$kind/sizes >>$dir/figures
   done
+  measure_commands $1
   print_figures $1 "$first_line" size.engine size.constants size.tokenizer size.library stack.deepest \
     arena.f32 arena.q8 arena.q8+stack.deepest mac.row/1000 mac.group32/1000 mac.q4_row/1000 \
     mac.q4_group32/1000
 }
 
 write_families
+tests/command_model.sh $program $work/typed
 limited="stack mac"
 if [ -d $shared ]; then
   for name in $boards; do
@@ -176,6 +191,15 @@ slice:     of the longest thimble_step with a budget of 100000, of these tokens 
 prefill:   of such a prompt, a token; self-test: of all of it; pack, unpack: of a text, a character (f32)
 
 END
+read -r arena total <<<"$(plan_of $work/typed/command.thimble --ctx 128 --kv q8 --rules)"
+echo "tests/command.c: model $(wc -c <$work/typed/command.thimble) bytes, rule $(wc -c <$work/typed/command.rule), \
+arena $arena, with the stack $total; instructions a command"
+printf "$commands_line" board mean longest
+for name in $boards; do
+  [ ! -e $work/$name/figures ] || print_figures $name "$commands_line" command.mean command.longest
+done
+echo "commands, each: build/firmware/*/commands"
+echo
 for name in $boards; do
   [ ! -e $work/$name/figures ] || check_limits $name $work/$name/figures $limited || failed=1
 done

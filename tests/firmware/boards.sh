@@ -74,7 +74,7 @@ program_flags="-std=gnu99 -Os -fno-tree-loop-distribute-patterns -ffunction-sect
 build_board() {
   local dir=$work/$1 source
   if [ -e $dir/built ] &&
-      [ -z "$(find src include tests/firmware tests/example.c -newer $dir/built | head -n 1)" ]; then
+      [ -z "$(find src include tests/firmware tests/example.c tests/command.c -newer $dir/built | head -n 1)" ]; then
     return
   fi
   rm -rf "$dir"
@@ -87,10 +87,12 @@ build_board() {
     $tools-g++ $flags $engine_flags -Itests/firmware -c $source \
       -o $dir/programs/$(basename $source .cpp).o
   done
-  for source in tests/firmware/*.c tests/example.c; do
+  for source in tests/firmware/*.c tests/example.c tests/command.c; do
     case $source in */host.c | */arena.c) continue ;; esac # for a computer; built for each model
     $tools-gcc $flags $program_flags $clock -c $source -o $dir/programs/$(basename $source .c).o
   done
+  $tools-gcc $flags $program_flags $clock -DMEASURED -c tests/firmware/lines.c \
+    -o $dir/programs/measured_lines.o
   mv $dir/building $dir/built
 }
 
@@ -259,5 +261,5 @@ families_assembler() {
 linked_assembler() {
   printf '#define MODEL "%s"\n#include "../../tests/firmware/model.S"\n' "$1"
   printf '    .section .model, "a"\n    .globl %s, %s_end\n' "$2" "$2"
-  printf '%s:\n    .incbin "%s"\n%s_end:\n' "$2" "$3" "$2"
+  printf '    .balign 64\n%s:\n    .incbin "%s"\n%s_end:\n' "$2" "$3" "$2"
 }
