@@ -29,20 +29,22 @@ float odds_of_token(thimble_session* s, int32_t token) {
   uint32_t place = is_cut ? 0 : static_cast<uint32_t>(token);
   while (is_cut && place < n && kept.ids[place] != token) ++place;
   if (place >= n || has_overflowed(s)) return 0.0f;
-  const float max = logits[s->kernels->argmax(logits, n)];
-  if (bits_of(max) << 1 >= 0xff000000u) return 0.0f;
 
-  // Only what is allowed is worth an exp.
-  float allowed[kAtOnce];
-  uint32_t odds[kAtOnce], n_allowed = 0;
-  uint64_t sum = 0;
-  for (uint32_t i = 0; i < n;) {
+  // Only what is allowed is worth an exp. It lies where the sampler's odds do.
+  float* allowed = reinterpret_cast<float*>(s->odds);
+  uint32_t n_allowed = 0;
+  for (uint32_t i = 0; i < n; ++i) {
     if (bits_of(logits[i]) != kForbiddenBits) allowed[n_allowed++] = logits[i];
-    if (++i < n && n_allowed < kAtOnce) continue;
-    if (n_allowed == 0) break;
-    s->kernels->odds(odds, allowed, n_allowed, max, 1.0f);
-    do sum += odds[--n_allowed];
-    while (n_allowed > 0);
+  }
+  if (n_allowed == 0) return 0.0f;
+  const float max = allowed[s->kernels->argmax(allowed, n_allowed)];
+  if (bits_of(max) << 1 >= 0xff000000u) return 0.0f;
+  uint32_t odds[kAtOnce];
+  uint64_t sum = 0;
+  for (uint32_t start = 0; start < n_allowed; start += kAtOnce) {
+    const uint32_t length = n_allowed - start < kAtOnce ? n_allowed - start : kAtOnce;
+    s->kernels->odds(odds, allowed + start, length, max, 1.0f);
+    for (uint32_t i = 0; i < length; ++i) sum += odds[i];
   }
   s->kernels->odds(odds, logits + place, 1, max, 1.0f);
   return share(odds[0], sum);
