@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "tiny_model.h"
+#include "tiny_rule.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #define THIMBLE_SANITIZED 1
@@ -187,6 +188,7 @@ namespace {
 
 using thimble::test::AlignedBlock;
 using thimble::test::TinyModel;
+using thimble::test::TinyRule;
 
 bool fail(const char* what) {
   g_armed = false;
@@ -276,6 +278,41 @@ bool use_everything(thimble_session* s, thimble_model* model, const thimble_conf
   return hash != 0;
 }
 
+// An answer under a rule, saved and gone on with; false as above.
+bool use_a_rule(thimble_session* s, const thimble_model* model, const void* image,
+                size_t image_bytes) {
+  static uint8_t saved[1024 * 1024];
+  const thimble_sampling sampling = {1.5f, 0, 0, 0, 0, 0, 1, 0};
+  const int32_t bos = model->bos_id;
+  thimble_rule rule;
+  if (thimble_rule_open(&rule, model, image, image_bytes) != THIMBLE_OK ||
+      thimble_rule_verify(&rule) != THIMBLE_OK) {
+    return fail("thimble_rule_open");
+  }
+  if (thimble_rewind(s, 0) != THIMBLE_OK || thimble_feed(s, &bos, 1) != THIMBLE_OK ||
+      thimble_step(s, 0) != THIMBLE_OK || thimble_session_constrain(s, &rule) != THIMBLE_OK ||
+      thimble_step(s, 0) != THIMBLE_OK) {
+    return fail("thimble_session_constrain");
+  }
+  if (thimble_feed(s, &bos, 1) != THIMBLE_ERROR_FORBIDDEN) return fail("what is forbidden");
+  for (int i = 0; i < 8; ++i) {
+    const int32_t token = thimble_sample(s, &sampling);
+    if (token < 0) return fail("thimble_sample under a rule");
+    if (thimble_feed(s, &token, 1) != THIMBLE_OK) return fail("thimble_feed under a rule");
+    while (thimble_step(s, 500) == THIMBLE_MORE) {
+    }
+    if (i != 4) continue;
+    const size_t n = thimble_session_save_bytes(s);
+    if (thimble_session_save(s, saved, sizeof saved) != THIMBLE_OK ||
+        thimble_session_load(s, saved, n) != THIMBLE_OK || thimble_step(s, 0) != THIMBLE_OK) {
+      return fail("thimble_session_load");
+    }
+  }
+  return thimble_session_confidence(s) > 0 && thimble_rule_is_met(s) == 0
+             ? true
+             : fail("thimble_session_confidence");
+}
+
 }  // namespace
 
 int main() {
@@ -292,9 +329,11 @@ int main() {
       TinyModel m(wide ? thimble::test::tiny_shape(192, 500, 2, 4, 2, 48, 700, 300, false)
                        : thimble::test::tiny_shape(24, 20, 2, 3, 1, 8, 300, 40, true),
                   layout, true);
+      const TinyRule rule(m.view, "[a-z ]*!");
       for (size_t isa = 0; thimble_isa_at(isa); ++isa) {
         for (uint32_t n_batch : {1u, 16u}) {
-          const thimble_config config = {0, n_batch, thimble_isa_at(isa), 0, 0};
+          thimble_config config = {0, n_batch, thimble_isa_at(isa), 0, 0};
+          config.rules = 1;
           AlignedBlock arena(thimble_session_bytes(&m.view, &config));
           thimble_session* session = nullptr;
           if (thimble_session_init(&session, &m.view, &config, arena.data(), arena.size()) !=
@@ -303,7 +342,10 @@ int main() {
           }
           g_calls = 0;
           g_armed = true;
-          const bool good = use_everything(session, &m.view, config, arena.data(), arena.size());
+          const bool good = use_a_rule(session, &m.view, rule.image.data(), rule.image.size()) &&
+                            thimble_session_constrain(session, nullptr) == THIMBLE_OK &&
+                            thimble_rewind(session, 0) == THIMBLE_OK &&
+                            use_everything(session, &m.view, config, arena.data(), arena.size());
           g_armed = false;
           if (!good) return 1;
           if (g_calls > 0) {
