@@ -3,6 +3,7 @@
 
 #include <cstring>
 
+#include "constrain/rule_prefix.h"
 #include "error.h"
 #include "flat_file.h"
 #include "session.h"
@@ -35,6 +36,23 @@ LoadedRule::LoadedRule(const std::string& path, const LoadedModel& loaded) : fil
   if (status != THIMBLE_OK) {
     throw Refused(path + ": " + rule_fault(status, rule_.fault, file_.size()));
   }
+}
+
+void LoadedRule::begin_with(const std::string& prefix, const LoadedModel& loaded) {
+  try {
+    behind_prefix_ = rule_behind(prefix, rule_, loaded.model());
+  } catch (const Refused& error) {
+    throw Refused(path() + ": " + error.what());
+  }
+  checked(thimble_rule_open(&rule_, &loaded.model(), behind_prefix_.data(), behind_prefix_.bytes),
+          "rule behind the prompt's last token");
+}
+
+std::string rule_text(const thimble_model& model, int32_t token) {
+  const size_t at = static_cast<size_t>(token);
+  if ((table_of<uint8_t>(model, kTokenTypes)[at] & ~kTokenWhole) == kTokenControl) return "";
+  const uint32_t* offsets = table_of<uint32_t>(model, kTokenOffsets) + at;
+  return {table_of<char>(model, kTokenBytes) + offsets[0], offsets[1] - offsets[0]};
 }
 
 std::unique_ptr<LoadedRule> load_rule(const std::string& path, const LoadedModel& loaded,

@@ -8,6 +8,7 @@
 
 #include "engine.h"
 #include "files.h"
+#include "image.h"
 #include "rule.h"
 
 namespace thimble::tools {
@@ -21,10 +22,17 @@ class LoadedRule {
   const thimble_rule& rule() const { return rule_; }
   const std::string& path() const { return file_.path(); }
 
+  // From now on its texts begin with `prefix`. Throws Refused.
+  void begin_with(const std::string& prefix, const LoadedModel& loaded);
+
  private:
   MappedFile file_;
+  ImageInMemory behind_prefix_;
   thimble_rule rule_;
 };
+
+// The bytes that a rule sees of a token; "" of a control token.
+std::string rule_text(const thimble_model& model, int32_t token);
 
 // The rule of that path, and the configuration with room for it; null for "". Throws Refused.
 std::unique_ptr<LoadedRule> load_rule(const std::string& path, const LoadedModel& loaded,

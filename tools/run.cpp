@@ -41,6 +41,8 @@ The text
   --lora FILE          with an adapter of the model, as thimble train --lora writes it
   --constrain FILE     what is written behind the prompt meets a rule of thimble constrain, or the exit
                        code is 1
+  --heal               the prompt's last token is drawn again, as the beginning of what meets the rule:
+                       for a prompt that ends within what would be one token
   --ignore-end         goes on behind the end of a text: the model begins another one
 
 How the next token is drawn
@@ -98,7 +100,7 @@ struct RunOptions {
   thimble_config config{};
   uint64_t n = 0, budget = 0;
   size_t feed = 0, arena_bytes = 0;
-  bool stats = false, hash = false, ignores_end = false;
+  bool stats = false, hash = false, ignores_end = false, heals = false;
 };
 
 std::string read_prompt(const Args& args) {
@@ -140,7 +142,8 @@ RunOptions parse(const Words& words) {
                                                 {"--feed", true},      {"--budget", true},
                                                 {"--open", true},      {"--save", true},
                                                 {"--load", true},      {"--lora", true},
-                                                {"--constrain", true}, {"--arena", true}}));
+                                                {"--constrain", true}, {"--heal", false},
+                                                {"--arena", true}}));
   RunOptions o;
   o.model = args.one_positional("a model file");
   o.n = args.count("-n", 256, 0, UINT32_MAX);
@@ -153,6 +156,11 @@ RunOptions parse(const Words& words) {
   o.rule = args.text("--constrain", "");
   if (args.has("--constrain"))
     exclude(args, "--constrain", {"--ignore-end"}, "what has ended meets the rule");
+  o.heals = args.has("--heal");
+  if (o.heals && o.rule.empty()) throw WrongUsage("option '--heal' needs '--constrain'");
+  if (o.heals) {
+    exclude(args, "--heal", {"--save", "--load"}, "the rule is then one of this prompt's own");
+  }
   for (const char* option : {"--save", "--load", "--lora", "--constrain"}) {
     if (args.has(option) && args.text(option, "").empty()) {
       throw WrongUsage(std::string("option '") + option + "' is '', expected the name of a file");
@@ -208,7 +216,14 @@ int run_verb(const Words& words) {
   const std::vector<int32_t> before =
       o.load.empty() ? std::vector<int32_t>() : load_session(session, loaded, o.load);
   if (rule && !o.prompt.empty()) use_rule(session, nullptr);
-  const std::vector<int32_t> prompt = encode_prompt(session, loaded, o.prompt);
+  std::vector<int32_t> prompt = encode_prompt(session, loaded, o.prompt);
+  // One token has to stay to begin from.
+  const std::string taken_back =
+      o.heals && prompt.size() > 1 ? rule_text(model, prompt.back()) : "";
+  if (!taken_back.empty()) {
+    rule->begin_with(taken_back, loaded);
+    prompt.pop_back();
+  }
   TextStream text(model);
 
   const Interrupt interrupt;
@@ -290,6 +305,10 @@ int run_verb(const Words& words) {
     std::fprintf(stderr, "decode: %llu tokens, %.0f tokens/s, %.2f GB/s of weights\n",
                  static_cast<unsigned long long>(n_decoded), decoded_per_second,
                  decoded_per_second * static_cast<double>(weight_bytes_per_token(model)) * 1e-9);
+    if (rule) {
+      std::fprintf(stderr, "confidence: %.6f, without its end\n",
+                   static_cast<double>(thimble_session_confidence(session)));
+    }
     if (o.config.n_draft > 0) print_drafts(session);
     std::fprintf(stderr, "memory: %zu bytes of arena for %u positions; %zu bytes of model, %s\n",
                  session.arena_bytes(), thimble_context_size(session), model.image_bytes,
