@@ -10,8 +10,9 @@ program=${1:?usage: check_command.sh PROGRAM COMMAND FOLDER} command=${2:?} from
 sed 's/$/\t?/' "$from/said.txt" >"$from/asked.txt"
 "$program" eval "$from/command.thimble" "$from/asked.txt" --answers --constrain "$from/command.rule" --ctx 128 \
   --kv q8 --wrong --json >"$from/answers.json" 2>/dev/null
-# As command.c words it.
-sed -n 's/^ *{"line": .*"sentence": "\(.*\)", "expected": .*"found": "\(.*\)", "ended": true, .*/\1\t\2/p' \
+# As command.c words it; an answer that the context cuts off is none.
+sed -n -e 's/"found": ".*", "ended": false/"found": "{\\"intent\\":\\"none\\"}", "ended": true/' \
+  -e 's/^ *{"line": .*"sentence": "\(.*\)", "expected": .*"found": "\(.*\)", "ended": true, .*/\1\t\2/p' \
   "$from/answers.json" | sed -e 's/\\"/"/g' -e 's/\t\[/\t/' -e 's/]$//' -e 's/},{/ and {/' \
   -e 's/{"intent":"\([A-Za-z]*\)"/\1/g' -e 's/,"\([a-z_]*\)":"\([^"]*\)"/ \1=\2/g' \
   -e 's/,"\([a-z_]*\)":\([0-9]*\)/ \1=\2/g' -e 's/}//g' \

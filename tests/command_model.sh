@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# The model and the rule of tests/command.c: command_model.sh PROGRAM FOLDER
+# The model and the rule of tests/command.c: command_model.sh PROGRAM FOLDER [STEPS]
 # Copies models/command.thimble and models/command.rule to FOLDER, or makes a small stand-in there:
-# 41 sentences, half learned in a second or two. said.txt is what is said to it, with a yes
+# 41 sentences, half learned in a second or two (200 steps). said.txt is what is said to it, with a yes
 # where the stand-in asks back; typed.S links all of it in.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-program=${1:?which program?} to=${2:?which folder?}
+program=${1:?which program?} to=${2:?which folder?} steps=${3:-200}
 mkdir -p "$to"
 cat >"$to/said.txt" <<'END'
 turn on the desk lamp
@@ -57,7 +57,7 @@ make_stand_in() {
    "required": ["intent"]}}}
 END
   "$program" train "$to/commands.txt" --records lines --vocab 320 --dim 48 --layers 2 --heads 3 --kv-heads 3 --hidden 96 \
-    --ctx 128 --held-out 0 --steps 200 --batch 2048 -o "$to/command.thimble" >"$log" 2>&1 || { cat "$log"; exit 1; }
+    --ctx 128 --held-out 0 --steps "$steps" --batch 2048 -o "$to/command.thimble" >"$log" 2>&1 || { cat "$log"; exit 1; }
   "$program" constrain "$to/command.thimble" --schema "$to/command.json" -o "$to/command.rule" 2>"$log" ||
     { cat "$log"; exit 1; }
 }
