@@ -229,7 +229,7 @@ SectionEntry expected_section(const FileHeader& header, const SectionEntry* prev
   const uint32_t rows = padded(e.rows, e.row_tile);
   if (shape.type == kElementQ8 || (THIMBLE_Q4 && shape.type == kElementQ4)) {
     const bool q4 = THIMBLE_Q4 && shape.type == kElementQ4;
-    const uint32_t cols = padded(e.cols, header.group ? header.group : q4 ? 8 : 4);
+    const uint32_t cols = padded(e.cols, header.group ? header.group : q4 ? 16 : 4);
     e.group = header.group ? header.group : cols;
     e.n_groups = cols / e.group;
     e.bytes = (static_cast<uint64_t>(rows) * cols) >> (q4 ? 1 : 0);
@@ -344,19 +344,21 @@ Weights weights_of(const thimble_model& model) {
 }
 
 void read_row(float* out, const Matrix& m, uint32_t row) {
-  const size_t tile = row / m.row_tile, lane = row % m.row_tile;
+  const size_t tile = row / m.row_tile;
+  const uint32_t lane = row % m.row_tile;
   if (m.type == kWeightF32) {
     const float* data = static_cast<const float*>(m.data) + tile * m.cols * m.row_tile + lane;
     for (uint32_t c = 0; c < m.cols; ++c) out[c] = data[static_cast<size_t>(c) * m.row_tile];
     return;
   }
+  const bool q4 = THIMBLE_Q4 && m.type == kWeightQ4;
   const int8_t* data = static_cast<const int8_t*>(m.data) +
-                       weight_bytes(m.type, tile * m.padded_cols * m.row_tile) + lane * 4;
+                       weight_bytes(m.type, tile * m.padded_cols * m.row_tile) +
+                       (q4 ? 0 : lane * 4);
   const uint16_t* scales = m.scales + tile * m.n_groups * m.row_tile + lane;
   for (uint32_t c = 0; c < m.cols; ++c) {
-    const int32_t value = THIMBLE_Q4 && m.type == kWeightQ4
-                              ? q4_level(q4_bits(data, m.row_tile, c, 0))
-                              : data[static_cast<size_t>(c / 4) * m.row_tile * 4 + c % 4];
+    const int32_t value = q4 ? q4_level(q4_bits(data, m.row_tile, c, lane))
+                             : data[static_cast<size_t>(c / 4) * m.row_tile * 4 + c % 4];
     const float scale = from_bf16(scales[static_cast<size_t>(c / m.group) * m.row_tile]);
     out[c] = static_cast<float>(value) * scale;
   }

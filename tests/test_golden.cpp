@@ -161,15 +161,20 @@ void fill_int8(TinyModel* m) {
     const Matrix w = matrix_of(m->view, static_cast<SectionKind>(e.kind), e.layer);
     uint8_t* values = m->image.data() + e.offset;
     uint8_t* scales = m->image.data() + e.scales_offset;
+    if (w.type == kWeightQ4) std::memset(values, 0, e.bytes);
     const float size = std::sqrt(3.0f / static_cast<float>(e.cols)) / 127.0f;
     for (uint32_t row = 0; row < e.rows; ++row) {
       const size_t tile = row / w.row_tile, lane = row % w.row_tile;
       for (uint32_t c = 0; c < e.cols; ++c) {
         if (w.type == kWeightQ4) {
-          if (c % 8 >= 4) continue;  // beside the column four before
-          const size_t at = (tile * w.padded_cols / 2 + c / 8 * 4) * w.row_tile + lane * 4 + c % 4;
+          if (c % 8 >= 4) continue;  // with the column four before
           const uint32_t high = c + 4 < e.cols ? random.below(16) : 0;
-          values[at] = static_cast<uint8_t>(random.below(16) | high << 4);
+          const uint32_t bits[] = {random.below(16), high};
+          uint8_t* of_tile = values + tile * w.padded_cols * w.row_tile / 2;
+          for (uint32_t k = 0; k < 2; ++k) {
+            const Q4Place place = q4_place(w.row_tile, c + 4 * k, static_cast<uint32_t>(lane));
+            of_tile[place.byte] |= static_cast<uint8_t>(bits[k] << place.shift);
+          }
           continue;
         }
         const size_t at = ((tile * w.padded_cols + c / 4 * 4) * w.row_tile) + lane * 4 + c % 4;

@@ -166,7 +166,7 @@ void check_matmul_int8(WeightType type) {
       for (uint32_t rows : {1u, 16u, 33u, 70u}) {
         for (uint32_t cols : {4u, 20u, 64u, 172u, 256u, 600u}) {
           if (cols == 600 && rows != 70) continue;  // more than one panel of columns, and of rows
-          const uint32_t multiple = group ? group : q4 ? 8 : 4;
+          const uint32_t multiple = group ? group : q4 ? 16 : 4;
           const uint32_t padded = (cols + multiple - 1) / multiple * multiple;
           const uint32_t per_scale = group ? group : padded, groups = padded / per_scale;
           const uint32_t tiles = (rows + height - 1) / height;

@@ -77,7 +77,7 @@ uint64_t sum_of_parts(const thimble_model& m, uint32_t n_ctx, uint32_t n_batch) 
   if (m.weight_type != kWeightF32) {
     const auto padded = [&](uint64_t cols, uint32_t bit) {
       const bool q4 = m.weight_type == kWeightQ4 && !(h.q8_matrices & bit);
-      const uint64_t multiple = m.group ? m.group : q4 ? 8 : 4;
+      const uint64_t multiple = m.group ? m.group : q4 ? 16 : 4;
       return (cols + multiple - 1) / multiple * multiple;
     };
     const uint64_t widest = std::max<uint64_t>(

@@ -94,7 +94,7 @@ RoundRow rounding_of(const SectionEntry& s, const Moments* moments) {
   };
 }
 
-// Where a row of a tile goes: four columns side by side, or eight, two to a byte.
+// Where a row of a tile goes: four columns side by side, or two to a byte.
 void pack(const SectionEntry& s, uint32_t r, const std::vector<int8_t>& values,
           std::vector<int8_t>* tile) {
   if (s.type == kElementQ8) {
@@ -103,10 +103,11 @@ void pack(const SectionEntry& s, uint32_t r, const std::vector<int8_t>& values,
     }
     return;
   }
-  for (size_t c = 0; c < values.size(); ++c) {
-    if (c % 8 >= 4) continue;
-    const uint32_t low = q4_bits_of(values[c]), high = q4_bits_of(values[c + 4]);
-    (*tile)[(c / 8 * s.row_tile + r) * 4 + c % 4] = static_cast<int8_t>(low | high << 4);
+  for (uint32_t c = 0; c < values.size(); ++c) {
+    const Q4Place place = q4_place(s.row_tile, c, r);
+    int8_t& byte = (*tile)[place.byte];
+    const uint32_t others = static_cast<uint8_t>(byte) & (0xf0u >> place.shift);
+    byte = static_cast<int8_t>(others | q4_bits_of(values[c]) << place.shift);
   }
 }
 

@@ -67,13 +67,16 @@ static_assert(sizeof(RowBlocks) == 44, "THIMBLE_BLOCKS_LOAD loads it as 11 words
   "push {r0-r3}\n"           \
   "vldmia sp, {s0-s3}\n"
 
-// A group's dots onto the chains; then to 1, the next group's begin, until the last block's end.
-#define THIMBLE_BLOCKS_END                              \
+// A group's scales, and on to the next one's: anywhere, and in tiles of four rows.
+#define THIMBLE_NEXT_SCALES "ldrd r2, r3, [r0]\n add r0, r0, lr, lsr #1\n"
+#define THIMBLE_NEXT_SCALES4 "ldrd r2, r3, [r0], #8\n"
+
+// A group's dots onto the chains; then to 1, the next group's begin, until the block's end.
+#define THIMBLE_GROUP_END(load_scales)                  \
   "vmov s4, s5, r0, r1\n"                               \
   "vmov s6, s7, r2, r3\n"                               \
   "vmov r0, r1, s12, s13\n"                             \
-  "ldrd r2, r3, [r0]\n"                                 \
-  "add r0, r0, lr, lsr #1\n"                            \
+  load_scales                                           \
   "vldmia r1!, {s15}\n"                                 \
   "vmov s12, s13, r0, r1\n"                             \
   "lsl r0, r2, #16\n"                                   \
@@ -96,7 +99,10 @@ static_assert(sizeof(RowBlocks) == 44, "THIMBLE_BLOCKS_LOAD loads it as 11 words
   "vfma.f32 s3, s7, s11\n"                              \
   "vmov r4, s14\n"                                      \
   "cmp r12, r4\n"                                       \
-  "bne 1b\n"                                            \
+  "bne 1b\n"
+
+// Then to 1 until the last block's end.
+#define THIMBLE_BLOCKS_END                              \
   "ldrd r4, r5, [sp, #40]\n" /* out, blocks */          \
   "vstmia r4!, {s0-s3}\n"                               \
   "subs r5, r5, #1\n"                                   \
@@ -139,7 +145,7 @@ __attribute__((naked, noinline)) void multiply_rows_q8(const RowBlocks*) {
           "adds lr, lr, #0x40000\n"
           "bcc 4b\n"  // carries at zero, which leaves the stride alone in lr
 
-          "5:\n" THIMBLE_BLOCKS_END);
+          "5:\n" THIMBLE_GROUP_END(THIMBLE_NEXT_SCALES) THIMBLE_BLOCKS_END);
 }
 
 // clang-format off
@@ -226,19 +232,20 @@ constexpr Q4Pairs kPairs = q4_pairs(false);
 // clang-format off
 // Two bytes of a row, the activations of their columns in x and y; r9 and r10 are free.
 #define THIMBLE_TWO_PAIRS(byte_0, byte_1, x, y, dot) \
-  "ldrb r9, [r11, #" byte_0 "]\n"                    \
+  "ldrb r9, [r11, #" byte_0 "\n"                     \
   "ldrb r10, [r11, #" byte_1 "]\n"                   \
   "ldr r9, [r8, r9, lsl #2]\n"                       \
   "ldr r10, [r8, r10, lsl #2]\n"                     \
   "smlad " dot ", r9, " x ", " dot "\n"              \
   "smlad " dot ", r10, " y ", " dot "\n"
 #define THIMBLE_FOUR_PAIRS(byte_0, byte_1, byte_2, byte_3, dot) \
-  THIMBLE_TWO_PAIRS(byte_0, byte_1, "r4", "r5", dot)            \
-  THIMBLE_TWO_PAIRS(byte_2, byte_3, "r6", "r7", dot)
+  THIMBLE_TWO_PAIRS(byte_0 "]", byte_1, "r4", "r5", dot)        \
+  THIMBLE_TWO_PAIRS(byte_2 "]", byte_3, "r6", "r7", dot)
 // clang-format on
 
-// Eight columns are 58 instructions for 32 products. The table has the levels of a byte as
-// halfwords, columns i and 4 + i, so that is how r4 to r7 have the activations; r8 is its address.
+// Tiles of 8 and 16 rows: eight columns are 58 instructions for 32 products. The table has the
+// levels of a byte as halfwords, columns i and 4 + i, so that is how r4 to r7 have the activations;
+// r8 is its address.
 __attribute__((naked, noinline)) void multiply_rows_q4(const RowBlocks*) {
   __asm__(
       ".syntax unified\n" THIMBLE_BLOCKS_LOAD THIMBLE_BLOCKS_FRAME
@@ -258,7 +265,132 @@ __attribute__((naked, noinline)) void multiply_rows_q4(const RowBlocks*) {
       "uxtah r11, r11, lr\n"
       "adds lr, lr, #0x10000\n"
       "bcc 2b\n"
-      THIMBLE_BLOCKS_END);
+      THIMBLE_GROUP_END(THIMBLE_NEXT_SCALES) THIMBLE_BLOCKS_END);
+}
+
+// The same for tiles of 4 rows, whose bytes hold neighbouring columns, and activations of 16 bits.
+struct Q4Blocks {
+  int32_t dots[4];        // where groups begin: zeros, or the dots of the parts before
+  const uint32_t* pairs;  // of kPairs
+  uint32_t count;         // -(group / 16) << 16 | 1, or | 0 for a part of the only group, whose
+                          // dots are what `out` is given
+  const float* x_scales;  // (n_groups)
+  const float* chains;    // (4), where blocks begin
+  const int16_t* values;  // activations, (n_groups, group)
+  float* out;             // (blocks, 4)
+  uint32_t blocks;        // at least one; one of a part
+  const int8_t* weights;
+  const uint16_t* scales;
+  const int16_t* values_end;
+};
+static_assert(sizeof(Q4Blocks) == 56, "as the assembler has it");
+
+// 16 columns are 100 instructions for 64 products.
+//   r0-r3 dots, r8 pairs, r11 32 before the weights' address, r12 activations' address, lr count,
+//   s0-s3, s12-s14 as above, sp: Q4Blocks up to `blocks`
+__attribute__((naked, noinline)) void multiply_tiles_q4(const Q4Blocks*) {
+  __asm__(
+      ".syntax unified\n"
+      "push {r4-r11, lr}\n"
+      "ldr r11, [r0, #44]\n"
+      "ldrd r1, r2, [r0, #48]\n"
+      "sub r11, r11, #32\n"
+      "vmov s12, r1\n"
+      "vmov s14, r2\n"
+      "ldm r0, {r0-r10}\n"
+      "push {r0-r10}\n"
+      "vmov s13, r6\n"
+      "vldmia r7, {s0-s3}\n"
+      "mov r12, r8\n"
+      "1: ldm sp, {r0-r3, r8, lr}\n"  // a group
+      "2: ldm r12!, {r4-r7}\n"
+      THIMBLE_TWO_PAIRS("32]!", "1", "r4", "r5", "r0")
+      THIMBLE_TWO_PAIRS("2]", "3", "r6", "r7", "r0")
+      THIMBLE_FOUR_PAIRS("8", "9", "10", "11", "r1")
+      THIMBLE_FOUR_PAIRS("16", "17", "18", "19", "r2")
+      THIMBLE_FOUR_PAIRS("24", "25", "26", "27", "r3")
+      "ldm r12!, {r4-r7}\n"
+      THIMBLE_FOUR_PAIRS("4", "5", "6", "7", "r0")
+      THIMBLE_FOUR_PAIRS("12", "13", "14", "15", "r1")
+      THIMBLE_FOUR_PAIRS("20", "21", "22", "23", "r2")
+      THIMBLE_FOUR_PAIRS("28", "29", "30", "31", "r3")
+      "adds lr, lr, #0x10000\n"
+      "bcc 2b\n"
+      "beq 3f\n"
+      THIMBLE_GROUP_END(THIMBLE_NEXT_SCALES4)
+      "ldrd r4, r5, [sp, #36]\n"  // out, blocks
+      "vstmia r4!, {s0-s3}\n"
+      "subs r5, r5, #1\n"
+      "strd r4, r5, [sp, #36]\n"
+      "add r4, sp, #24\n"
+      "ldm r4, {r1, r4, r12}\n"  // x_scales, chains, values
+      "vmov s13, r1\n"
+      "vldmia r4, {s0-s3}\n"
+      "bne 1b\n"
+      "b 4f\n"
+      "3: ldr r4, [sp, #36]\n"
+      "stm r4, {r0-r3}\n"
+      "4: add sp, sp, #44\n"
+      "pop {r4-r11, pc}\n");
+}
+
+// int8 to 16 bits, of a multiple of 8 columns.
+void widen(int16_t* to, const int8_t* values, uint32_t columns) {
+  const int8_t* end = values + columns;
+  uint32_t a, b, c, d;
+  __asm__ volatile(
+      "1: ldrd %[a], %[b], [%[values]], #8\n"
+      "sxtb16 %[c], %[a]\n"
+      "sxtb16 %[a], %[a], ror #8\n"
+      "pkhbt %[d], %[c], %[a], lsl #16\n"
+      "pkhtb %[c], %[a], %[c], asr #16\n"
+      "strd %[d], %[c], [%[to]], #8\n"
+      "sxtb16 %[c], %[b]\n"
+      "sxtb16 %[b], %[b], ror #8\n"
+      "pkhbt %[d], %[c], %[b], lsl #16\n"
+      "pkhtb %[c], %[b], %[c], asr #16\n"
+      "strd %[d], %[c], [%[to]], #8\n"
+      "cmp %[values], %[end]\n"
+      "bne 1b\n"
+      : [to] "+r"(to), [values] "+r"(values), [a] "=&r"(a), [b] "=&r"(b), [c] "=&r"(c), [d] "=&r"(d)
+      : [end] "r"(end)
+      : "cc", "memory");
+}
+
+constexpr uint32_t kWideColumns = 448;  // on the stack
+
+// Longer rows go in runs of columns, block by block: `out` has the chains so far, or the only
+// group's dots.
+__attribute__((noinline)) void matmul_tiles_q4(float* out, size_t out_stride, const Matrix& w,
+                                               uint32_t tile_begin, uint32_t tile_end,
+                                               const QuantizedRows& x, uint32_t n) {
+  const uint32_t cols = w.padded_cols, groups = w.n_groups;
+  const bool one_group = groups == 1;
+  const uint32_t run = one_group ? kWideColumns : kWideColumns / w.group * w.group;
+  const uint32_t together = cols <= run ? tile_end - tile_begin : 1;
+  int16_t wide[kWideColumns];
+  Q4Blocks b;
+  b.pairs = kPairs.of;
+  b.values = wide;
+  b.blocks = together;
+  for (uint32_t i = 0; i < n; ++i) {
+    for (uint32_t c = 0; c < cols; c += run) {
+      const uint32_t here = cols - c < run ? cols - c : run, g = c / w.group;
+      widen(wide, x.values + size_t{i} * cols + c, here);
+      b.values_end = wide + here;
+      b.x_scales = x.scales + size_t{i} * groups + g;
+      b.count = (0 - (one_group ? here : w.group) / 16) << 16 | (!one_group || c + here == cols);
+      for (uint32_t tile = tile_begin; tile < tile_end; tile += together) {
+        b.out = out + i * out_stride + size_t{tile} * 4;
+        b.weights = static_cast<const int8_t*>(w.data) + (size_t{tile} * cols + c) * 2;
+        b.scales = w.scales + (size_t{tile} * groups + g) * 4;
+        const float* so_far = c == 0 ? kZeros : b.out;
+        b.chains = one_group ? kZeros : so_far;
+        memcpy(b.dots, one_group ? so_far : kZeros, sizeof b.dots);
+        multiply_tiles_q4(&b);
+      }
+    }
+  }
 }
 
 // LDM, LDRD and the packed count want more than the contract gives; files give it.
@@ -273,7 +405,7 @@ template <WeightType kType>
 inline void matmul_int8(float* out, size_t out_stride, const Matrix& w, uint32_t tile_begin,
                         uint32_t tile_end, const QuantizedRows& x, uint32_t n) {
   constexpr bool kQ4 = kType == kWeightQ4;
-  if (wants_reference(w, x)) {
+  if (wants_reference(w, x) || (kQ4 && w.row_tile == 4)) {
     const auto matmul = kQ4 ? matmul_q4_reference : matmul_q8_reference;
     matmul(out, out_stride, w, tile_begin, tile_end, x, n);
     return;
@@ -316,7 +448,12 @@ void matmul_q8_dsp(float* out, size_t out_stride, const Matrix& w, uint32_t tile
 
 void matmul_q4_dsp(float* out, size_t out_stride, const Matrix& w, uint32_t tile_begin,
                    uint32_t tile_end, const QuantizedRows& x, uint32_t n) {
-  matmul_int8<kWeightQ4>(out, out_stride, w, tile_begin, tile_end, x, n);
+  const bool fits = w.n_groups == 1 || w.group <= kWideColumns;
+  if (w.row_tile == 4 && fits && !wants_reference(w, x)) {
+    matmul_tiles_q4(out, out_stride, w, tile_begin, tile_end, x, n);
+  } else {
+    matmul_int8<kWeightQ4>(out, out_stride, w, tile_begin, tile_end, x, n);
+  }
 }
 
 }  // namespace

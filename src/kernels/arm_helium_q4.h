@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: MIT
 // For arm_helium.cpp: matrix products with weights of 4 bits.
 //
-// Helium cannot look up bytes in a register, so levels are computed as q4_level does: y has the
-// bits in the upper half of a byte, VHADD(y, VMULH(y, VQDMULH(y, y))) is the level. 128 products
-// are 47 instructions, which a Cortex-M55 begins every second cycle, or every one where kinds
-// alternate; the multiplier is busy for 48 cycles. A table in memory would take 30 instructions,
-// but its eight gathers of 16 bytes are an access a byte: 128 of them.
+// Helium cannot look up bytes in a register. In tiles of four rows, which this core's files have, a
+// table in memory has the two levels of a byte as a halfword, and a gather of eight of them is
+// eight accesses for sixteen weights: 64 products are 13 instructions, and 18 cycles by llvm-mca's
+// model of a Cortex-M55, which takes a gather as it takes a load. Where each access took a cycle it
+// would be 42. Other tiles compute levels as q4_level does: y has the bits in the upper half of a
+// byte, VHADD(y, VMULH(y, VQDMULH(y, y))) is the level; 33 cycles by that model.
 #ifndef THIMBLE_SRC_KERNELS_ARM_HELIUM_Q4_H
 #define THIMBLE_SRC_KERNELS_ARM_HELIUM_Q4_H
 
 #include <arm_mve.h>
 
 #include "arm_helium_q8.h"
+#include "q4_pairs.h"
 
 namespace thimble {
 namespace {
@@ -25,33 +27,6 @@ namespace {
   "vhadd.s8 q6, q6, q7\n\t"             \
   mla ".s8 %[" dot "], q6, " x "\n\t"
 
-// Columns in the high bits, of two rows.
-#define THIMBLE_HIGH2(bytes_a, bytes_b, mask, x, dot_a, dot_b) \
-  "vand " bytes_a ", " bytes_a ", " mask "\n\t"               \
-  "vqdmulh.s8 q6, " bytes_a ", " bytes_a "\n\t"               \
-  "vand " bytes_b ", " bytes_b ", " mask "\n\t"               \
-  "vqdmulh.s8 q7, " bytes_b ", " bytes_b "\n\t"               \
-  "vmulh.s8 q6, " bytes_a ", q6\n\t"                          \
-  "vmulh.s8 q7, " bytes_b ", q7\n\t"                          \
-  "vhadd.s8 " bytes_a ", " bytes_a ", q6\n\t"                 \
-  "vmladava.s8 %[" dot_a "], " bytes_a ", " x "\n\t"          \
-  "vhadd.s8 " bytes_b ", " bytes_b ", q7\n\t"                 \
-  "vmladava.s8 %[" dot_b "], " bytes_b ", " x "\n\t"
-
-// 32 columns of four rows. Words of activations are for low and for high bits by turns. A register
-// for the mask is free when the former are done with.
-#define THIMBLE_DOT32(mla)                          \
-  THIMBLE_LOAD_TILE4                                \
-  "vld20.32 {q4, q5}, [%[x]]\n\t"                   \
-  "vld21.32 {q4, q5}, [%[x]]!\n\t"                  \
-  THIMBLE_LOW(mla, "q0", "q4", "d0")                \
-  THIMBLE_LOW(mla, "q1", "q4", "d1")                \
-  THIMBLE_LOW(mla, "q2", "q4", "d2")                \
-  THIMBLE_LOW(mla, "q3", "q4", "d3")                \
-  "vmov.i8 q4, #0xf0\n\t"                           \
-  THIMBLE_HIGH2("q0", "q1", "q4", "q5", "d0", "d1") \
-  THIMBLE_HIGH2("q2", "q3", "q4", "q5", "d2", "d3")
-
 // The rows' chains stay in `out`: no register is left.
 #define THIMBLE_CHAINS_BEGIN \
   "vmov.i32 q0, #0\n\t"      \
@@ -62,9 +37,30 @@ namespace {
   "vstrw.32 q2, [%[out]]\n\t"
 // clang-format on
 
-// Tiles of four rows, groups of a multiple of 32 columns.
+// 512 bytes; see kPairs of arm_dsp_int8.h.
+constexpr Q4Bytes kLevels = q4_bytes();
+
+// clang-format off
+// 16 columns of four rows.
+#define THIMBLE_LOOK_UP16(mla)                  \
+  "vldrb.u16 q0, [%[w]], #8\n\t"                \
+  "vldrb.u16 q1, [%[w]], #8\n\t"                \
+  "vldrb.u16 q2, [%[w]], #8\n\t"                \
+  "vldrb.u16 q3, [%[w]], #8\n\t"                \
+  "vldrh.u16 q5, [%[levels], q0, uxtw #1]\n\t"  \
+  "vldrb.8 q4, [%[x]], #16\n\t"                 \
+  "vldrh.u16 q6, [%[levels], q1, uxtw #1]\n\t"  \
+  mla ".s8 %[d0], q5, q4\n\t"                   \
+  "vldrh.u16 q5, [%[levels], q2, uxtw #1]\n\t"  \
+  mla ".s8 %[d1], q6, q4\n\t"                   \
+  "vldrh.u16 q6, [%[levels], q3, uxtw #1]\n\t"  \
+  mla ".s8 %[d2], q5, q4\n\t"                   \
+  mla ".s8 %[d3], q6, q4\n\t"
+// clang-format on
+
+// Tiles of four rows, `more` a multiple of 16 behind 32 columns.
 __attribute__((noinline)) void whole_rows_q4(Walk* walk) {
-  float* out;
+  float32x4_t acc;
   const int8_t *w, *x;
   const uint16_t* scales;
   const float* xs;
@@ -72,22 +68,27 @@ __attribute__((noinline)) void whole_rows_q4(Walk* walk) {
   int32_t d0, d1, d2, d3;
   // clang-format off
   __asm__ volatile(
-      THIMBLE_WALK("out", "w", "0")
-      THIMBLE_WALK("scales", "more", "8")
-      "lsr %[more], #5\n"
-      "0:\n\t" THIMBLE_BLOCK_BEGIN("x") THIMBLE_CHAINS_BEGIN
-      "1:\n\t" THIMBLE_DOT32("vmladav")
+      THIMBLE_WALK("w", "scales", "0")
+      "ldr %[more], [%[walk], #20]\n\t"
+      "lsr %[more], #4\n"
+      "0:\n\t" THIMBLE_BLOCK_BEGIN("x")
+      "vmov.i32 %q[acc], #0\n"
+      "1:\n\t" THIMBLE_LOOK_UP16("vmladav") THIMBLE_LOOK_UP16("vmladava")
       "wls lr, %[more], 3f\n"
-      "2:\n\t" THIMBLE_DOT32("vmladava")
+      "2:\n\t" THIMBLE_LOOK_UP16("vmladava")
       "le lr, 2b\n"
-      "3:\n\t" THIMBLE_FACTORS(THIMBLE_LOAD_SCALES4) THIMBLE_CHAINS_STEP THIMBLE_GROUP_END
-      "adds %[out], #16\n\t" THIMBLE_BLOCK_END4
+      "3:\n\t" THIMBLE_FACTORS(THIMBLE_LOAD_SCALES4)
+      "vfma.f32 %q[acc], q0, q1\n\t" THIMBLE_GROUP_END
+      THIMBLE_WALK("d0", "d1", "24")  // out, blocks
+      "vstrw.32 %q[acc], [%[d0]], #16\n\t"
+      "subs %[d1], #1\n\t"
+      "strd %[d0], %[d1], [%[walk], #24]\n\t"
       "bne 0b"
-      : [w] "=&r"(w), [x] "=&r"(x), [xs] "=&r"(xs), [scales] "=&l"(scales), [out] "=&r"(out),
+      : [acc] "=&w"(acc), [w] "=&l"(w), [x] "=&r"(x), [xs] "=&r"(xs), [scales] "=&l"(scales),
         [groups] "=&r"(groups), [d0] "=&Te"(d0), [d1] "=&Te"(d1), [d2] "=&Te"(d2), [d3] "=&Te"(d3),
         [more] "=&r"(more)
-      : [walk] "r"(walk)
-      : "q0", "q1", "q2", "q3", "q4", "q5", "q6", "q7", "lr", "cc", "memory");
+      : [walk] "r"(walk), [levels] "r"(kLevels.of)
+      : "q0", "q1", "q2", "q3", "q4", "q5", "q6", "lr", "cc", "memory");
   // clang-format on
 }
 
@@ -103,7 +104,7 @@ __attribute__((noinline)) void whole_rows_q4(Walk* walk) {
   "vmladava.s8 %[" dot "], q0, q2\n\t"
 // clang-format on
 
-// Tiles of four, eight or sixteen rows, groups of a multiple of 8 columns: a lane is eight columns,
+// Tiles of eight or sixteen rows, groups of a multiple of 8 columns: a lane is eight columns,
 // a word of weights at the address in q4 and two of activations at the one in q5 and 32.
 __attribute__((noinline)) void rows_q4(Walk* walk) {
   float* out;
@@ -114,8 +115,8 @@ __attribute__((noinline)) void rows_q4(Walk* walk) {
   int32_t d0, d1, d2, d3;
   // clang-format off
   __asm__ volatile(
-      THIMBLE_WALK("out", "w", "0")
-      THIMBLE_WALK("scales", "more", "8")
+      THIMBLE_WALK("w", "scales", "0")
+      THIMBLE_WALK("more", "out", "20")
       "lsr %[more], #3\n\t"
       "vmov.i8 q3, #0xf0\n"
       "0:\n\t" THIMBLE_BLOCK_BEGIN("d0") THIMBLE_CHAINS_BEGIN
@@ -151,9 +152,10 @@ void matmul_q4_helium(float* out, size_t out_stride, const Matrix& w, uint32_t t
                       uint32_t tile_end, const QuantizedRows& x, uint32_t n) {
   const uintptr_t addresses =
       reinterpret_cast<uintptr_t>(w.data) | reinterpret_cast<uintptr_t>(x.values);
-  if (addresses % 4 == 0 && w.row_tile >= 4) {
+  const bool is_short = w.row_tile == 4 && w.group < 32;
+  if (addresses % 4 == 0 && w.row_tile >= 4 && !is_short) {
     clear_marks<kAllMarks>();
-    constexpr Blocks kBlocks = {whole_rows_q4, rows_q4, 32, 0};
+    constexpr Blocks kBlocks = {whole_rows_q4, rows_q4, 0};
     matmul_blocks<kWeightQ4>(kBlocks, out, out_stride, w, tile_begin, tile_end, x, n);
     if (unmarked()) return;
   }

@@ -15,13 +15,13 @@ namespace {
 // What whole_rows_q8, rows_q8 and theirs of 4 bits do: blocks of four rows, tile by tile, with one
 // vector. The assembler has it so.
 struct Walk {
-  float* out;
   const int8_t* w;
   const uint16_t* scales;
-  uint32_t more;  // columns of a group behind its first 32, 16 or 0
   const int8_t* x;
   const float* xs;
   uint32_t groups;
+  uint32_t more;  // columns of a group behind its first ones, which are 32, 16 or none
+  float* out;
   uint32_t blocks;
   // From where a block began to the next one's weights, from where its scales end to the next
   // one's: within a tile, and to the next tile. In bytes.
@@ -53,7 +53,7 @@ struct Walk {
   "vldrw.u32 q3, [%q[at], #12]\n\t" \
   "vadd.i32 %q[at], %q[at], %q[columns]\n\t"
 
-#define THIMBLE_BLOCK_BEGIN(x) THIMBLE_WALK(x, "xs", "16") "ldr %[groups], [%[walk], #24]\n\t"
+#define THIMBLE_BLOCK_BEGIN(x) THIMBLE_WALK(x, "xs", "8") "ldr %[groups], [%[walk], #16]\n\t"
 
 // A group's dots to q0, ws * xs to q1.
 #define THIMBLE_FACTORS(load_scales) \
@@ -104,8 +104,8 @@ __attribute__((noinline)) void whole_rows_q8(Walk* walk) {
   int32_t d0, d1, d2, d3;
   // clang-format off
   __asm__ volatile(
-      THIMBLE_WALK("out", "w", "0")
-      THIMBLE_WALK("scales", "more", "8")
+      THIMBLE_WALK("w", "scales", "0")
+      THIMBLE_WALK("more", "out", "20")
       "lsr %[more], #4\n"
       "0:\n\t" THIMBLE_BLOCK_BEGIN("x")
       "vmov.i32 %q[acc], #0\n"
@@ -139,8 +139,8 @@ __attribute__((noinline)) void rows_q8(Walk* walk) {
   int32_t d0, d1, d2, d3;
   // clang-format off
   __asm__ volatile(
-      THIMBLE_WALK("out", "w", "0")
-      THIMBLE_WALK("scales", "more", "8")
+      THIMBLE_WALK("w", "scales", "0")
+      THIMBLE_WALK("more", "out", "20")
       "0:\n\t" THIMBLE_BLOCK_BEGIN("x")
       "vmov.i32 %q[acc], #0\n\t"
       "vldrw.32 %q[at], [%[walk], #56]\n\t"
@@ -161,12 +161,12 @@ __attribute__((noinline)) void rows_q8(Walk* walk) {
   // clang-format on
 }
 
-// whole_rows: tiles of four rows, groups of at least 32 columns and a multiple of `step`; rows:
-// any, where the first `first` columns of a group are not of `more`.
+// whole_rows: tiles of four rows, groups of at least 32 columns and a multiple of 16; rows: any
+// other, where the first `first` columns of a group are not of `more`.
 struct Blocks {
   void (*whole_rows)(Walk*);
   void (*rows)(Walk*);
-  uint32_t step, first;
+  uint32_t first;
 };
 
 template <WeightType kType>
@@ -177,19 +177,19 @@ inline void matmul_blocks(const Blocks& blocks, float* out, size_t out_stride, c
   const size_t tile_bytes = weight_bytes(kType, size_t{w.padded_cols} * height);
   const int32_t back = 8 - 2 * static_cast<int32_t>(tile_scales);
   const int32_t next = static_cast<int32_t>(tile_bytes + 16 - 4 * height);
-  const bool whole = height == 4 && w.group >= 32 && w.group % blocks.step == 0;
+  const bool whole = height == 4 && w.group >= 32 && w.group % 16 == 0;
   // Of several vectors, each meets the rows that lie in the cache before the next rows are loaded.
   const uint32_t together = n == 1 ? tile_end - tile_begin : height == 4 ? 4 : 1;
   for (uint32_t tile = tile_begin; tile < tile_end; tile += together) {
     const uint32_t tiles = tile_end - tile < together ? tile_end - tile : together;
     for (uint32_t i = 0; i < n; ++i) {
-      Walk walk = {out + i * out_stride + size_t{tile} * height,
-                   static_cast<const int8_t*>(w.data) + tile * tile_bytes,
+      Walk walk = {static_cast<const int8_t*>(w.data) + tile * tile_bytes,
                    w.scales + size_t{tile} * tile_scales,
-                   w.group - (whole ? 32 : blocks.first),
                    x.values + size_t{i} * w.padded_cols,
                    x.scales + size_t{i} * groups,
                    groups,
+                   w.group - (whole ? 32 : blocks.first),
+                   out + i * out_stride + size_t{tile} * height,
                    tiles * (height / 4),
                    16,
                    back,
@@ -270,7 +270,7 @@ void matmul_q8_helium(float* out, size_t out_stride, const Matrix& w, uint32_t t
                       tile_end - tile_begin, w.group, x.values + size_t{i} * w.group, x.scales[i]);
       }
     } else {
-      constexpr Blocks kBlocks = {whole_rows_q8, rows_q8, 16, 16};
+      constexpr Blocks kBlocks = {whole_rows_q8, rows_q8, 16};
       matmul_blocks<kWeightQ8>(kBlocks, out, out_stride, w, tile_begin, tile_end, x, n);
     }
     if (unmarked()) return;

@@ -20,7 +20,9 @@ constexpr uint32_t kLanes = 16;
 //   q8:  data is int8   [tiles][padded_cols / 4][row_tile][4]
 //        scales is bf16 [tiles][n_groups][row_tile]
 //   q4:  data is bytes  [tiles][padded_cols / 8][row_tile][4], byte i of eight columns holds column
-//        i in its low bits and column 4 + i in its high bits; scales as of q8
+//        i in its low bits and column 4 + i in its high bits; scales as of q8. In tiles of 4 rows,
+//        where bytes are looked up: [tiles][padded_cols / 16][4][8], byte i of sixteen columns
+//        holds column 2 i in its low bits and column 2 i + 1 in its high bits.
 struct Matrix {
   const void* data;
   const uint16_t* scales;  // q8 and q4 only
@@ -28,7 +30,7 @@ struct Matrix {
   uint32_t cols;
   uint32_t padded_cols;  // f32: cols; q8, q4: a multiple of group, zeros behind cols
   uint32_t row_tile;     // 1, 2, 4, 8 or 16
-  uint32_t group;        // q8, q4: columns that share a scale, a multiple of 4, of 8
+  uint32_t group;        // q8, q4: columns that share a scale, a multiple of 4, of 16
   uint32_t n_groups;     // q8, q4: padded_cols / group
   WeightType type;
 };
@@ -51,11 +53,18 @@ inline Matrix tiles_from(Matrix m, uint32_t first) {
   return m;
 }
 
-// The four bits of a column of a row, of a q4 tile's data.
+// Where a q4 tile has the four bits of a column of a row.
+struct Q4Place {
+  size_t byte;
+  uint32_t shift;
+};
+inline Q4Place q4_place(uint32_t row_tile, uint32_t col, uint32_t row) {
+  if (row_tile == 4) return {size_t{col / 16} * 32 + row * 8 + col % 16 / 2, col % 2 * 4};
+  return {(size_t{col / 8} * row_tile + row) * 4 + col % 4, col & 4};
+}
 inline uint32_t q4_bits(const void* tile, uint32_t row_tile, uint32_t col, uint32_t row) {
-  const uint8_t* bytes = static_cast<const uint8_t*>(tile);
-  const uint32_t pair = bytes[(static_cast<size_t>(col / 8) * row_tile + row) * 4 + col % 4];
-  return col & 4 ? pair >> 4 : pair & 15;
+  const Q4Place place = q4_place(row_tile, col, row);
+  return (static_cast<const uint8_t*>(tile)[place.byte] >> place.shift) & 15u;
 }
 
 // Rows of activations in int8, one f32 scale a group of columns.

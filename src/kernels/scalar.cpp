@@ -88,45 +88,52 @@ __attribute__((noinline)) void dot_four_rows(int32_t* dots, const int8_t* v, siz
 
 constexpr Q4Pairs kPairs = q4_pairs(true);
 
-// One product for two columns: (low + high 2^16) (x4 + x0 2^16) = low x4 + (low x0 + high x4) 2^16,
-// and the rest lies above 32 bits. The sum is below 2^15 and low x4 below 2^14, so that the upper
-// half is the sum, rounded.
-THIMBLE_INLINE uint32_t pair_of(int8_t x0, int8_t x4) {
-  return (static_cast<uint32_t>(x0) << 16) + static_cast<uint32_t>(x4);
+// One product for two columns: (low + high 2^16) (b + a 2^16) = low b + (low a + high b) 2^16, and
+// the rest lies above 32 bits. The sum is below 2^15 and low b below 2^14, so that the upper half
+// is the sum, rounded.
+THIMBLE_INLINE uint32_t pair_of(int8_t a, int8_t b) {
+  return (static_cast<uint32_t>(a) << 16) + static_cast<uint32_t>(b);
 }
 THIMBLE_INLINE int32_t pair_product(uint8_t levels, uint32_t x, uint32_t half) {
   return static_cast<int32_t>(kPairs.of[levels] * x + half) >> 16;
 }
 
-// dot_four_rows of 4-bit weights: 16 bytes for eight of x.
+// dot_four_rows of 4-bit weights: four bytes of each row for eight of x, in tiles of four rows of
+// neighbouring columns, twice in 32 bytes.
+template <bool kFourRows>
 __attribute__((noinline)) void dot_four_rows_q4(int32_t* dots, const int8_t* weights, size_t step,
                                                 const int8_t* x, uint32_t cols) {
+  constexpr uint32_t kRow = kFourRows ? 8 : 4;
   const uint8_t* v = reinterpret_cast<const uint8_t*>(weights);
   uint32_t half = 0x8000;
   __asm__("" : "+r"(half));  // in a register, so that it is added while multiplying
   int32_t dot0 = 0, dot1 = 0, dot2 = 0, dot3 = 0;
   const int8_t* end = x + cols;
+  if (kFourRows) step = 4;
   do {
-    const uint32_t x0 = pair_of(x[0], x[4]), x1 = pair_of(x[1], x[5]);
-    const uint32_t x2 = pair_of(x[2], x[6]), x3 = pair_of(x[3], x[7]);
+    const uint32_t x0 = kFourRows ? pair_of(x[0], x[1]) : pair_of(x[0], x[4]);
+    const uint32_t x1 = kFourRows ? pair_of(x[2], x[3]) : pair_of(x[1], x[5]);
+    const uint32_t x2 = kFourRows ? pair_of(x[4], x[5]) : pair_of(x[2], x[6]);
+    const uint32_t x3 = kFourRows ? pair_of(x[6], x[7]) : pair_of(x[3], x[7]);
     x += 8;
     dot0 += pair_product(v[0], x0, half);
     dot0 += pair_product(v[1], x1, half);
     dot0 += pair_product(v[2], x2, half);
     dot0 += pair_product(v[3], x3, half);
-    dot1 += pair_product(v[4], x0, half);
-    dot1 += pair_product(v[5], x1, half);
-    dot1 += pair_product(v[6], x2, half);
-    dot1 += pair_product(v[7], x3, half);
-    dot2 += pair_product(v[8], x0, half);
-    dot2 += pair_product(v[9], x1, half);
-    dot2 += pair_product(v[10], x2, half);
-    dot2 += pair_product(v[11], x3, half);
-    dot3 += pair_product(v[12], x0, half);
-    dot3 += pair_product(v[13], x1, half);
-    dot3 += pair_product(v[14], x2, half);
-    dot3 += pair_product(v[15], x3, half);
+    dot1 += pair_product(v[kRow], x0, half);
+    dot1 += pair_product(v[kRow + 1], x1, half);
+    dot1 += pair_product(v[kRow + 2], x2, half);
+    dot1 += pair_product(v[kRow + 3], x3, half);
+    dot2 += pair_product(v[2 * kRow], x0, half);
+    dot2 += pair_product(v[2 * kRow + 1], x1, half);
+    dot2 += pair_product(v[2 * kRow + 2], x2, half);
+    dot2 += pair_product(v[2 * kRow + 3], x3, half);
+    dot3 += pair_product(v[3 * kRow], x0, half);
+    dot3 += pair_product(v[3 * kRow + 1], x1, half);
+    dot3 += pair_product(v[3 * kRow + 2], x2, half);
+    dot3 += pair_product(v[3 * kRow + 3], x3, half);
     v += step;
+    if (kFourRows) step ^= 4 ^ 28;
   } while (x != end);
   dots[0] = dot0;
   dots[1] = dot1;
@@ -216,7 +223,9 @@ THIMBLE_INLINE void matmul_int8(float* out, size_t out_stride, const Matrix& w, 
       for (uint32_t g = 0; g < groups; ++g) {
         for (uint32_t r = 0; r < height; r += 4) {
           int32_t dots[4];
-          const auto dot = kQ4 ? dot_four_rows_q4 : dot_four_rows;
+          const auto dot = !kQ4          ? dot_four_rows
+                           : height == 4 ? dot_four_rows_q4<true>
+                                         : dot_four_rows_q4<false>;
           dot(dots, v + r * 4, step, values, w.group);
           scale_four_rows(to + r, dots, scales + r, x_scales[g], g == 0);
         }
