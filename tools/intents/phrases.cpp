@@ -15,7 +15,7 @@ namespace {
 
 // In [0, 1): whether something is held out depends on it alone, not on what else is in the file.
 double number_of(const std::string& text) {
-  return static_cast<double>(train::hashed_text(text, 0x68656c64) >> 11) * 0x1p-53;
+  return static_cast<double>(train::hashed_text(text, 0x686f6c64) >> 11) * 0x1p-53;
 }
 
 std::string stripped(const std::string& text) {
