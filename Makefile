@@ -83,15 +83,12 @@ TRAIN_KERNELS := -O1 -ffp-contract=fast -fno-math-errno -Wno-psabi
 endif
 $(BUILD)/obj/tools/train/kernels_%.o: TOOL_OPT = $(TRAIN_KERNELS) $(ISA)
 
-# The only files that may use instructions a machine might lack; select.cpp asks the CPU first.
-# On another machine than x86-64 they compile to nothing.
+# The only files that may use instructions a machine might lack; they say which, and select.cpp asks
+# the CPU first. On another machine than x86-64 they compile to nothing.
 MACHINE := $(shell $(CXX) -dumpmachine)
 ifneq ($(filter x86_64%,$(MACHINE)),)
-$(BUILD)/obj/src/kernels/x86_sse41.o: ISA := -msse4.1 -mssse3
-$(BUILD)/obj/src/kernels/x86_avx2.o: ISA := -mavx2 -mfma
-$(BUILD)/obj/src/kernels/x86_avx512.o: ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma
-$(BUILD)/obj/tools/train/kernels_avx2.o: ISA := -mavx2 -mfma
-$(BUILD)/obj/tools/train/kernels_avx512.o: ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma
+ISA_SRC := $(shell grep -l '^// Compiled with:' $(wildcard src/kernels/*.cpp tools/train/*.cpp))
+$(foreach file,$(ISA_SRC),$(eval $(BUILD)/obj/$(file:.cpp=.o): ISA := $(shell sed -n 's|^// Compiled with:||p' $(file))))
 endif
 
 .DEFAULT_GOAL := all
@@ -323,12 +320,35 @@ lint: ## check form (clang-format) and sense (clang-tidy)
 	    { ! grep -E "(warning|error):"; }
 	@echo "lint: clean"
 
+# What the engine's users need, from any compiler: `make install-engine CXX=arm-none-eabi-g++ ...`.
+LIBDIR ?= $(PREFIX)/lib
+VERSION := $(shell sed -n 's/^\#define THIMBLE_VERSION "\(.*\)"/\1/p' include/thimble/thimble.h)
+# Paths below PREFIX are told from it, so that an installed tree may be moved.
+FILL := sed -e 's|@VERSION@|$(VERSION)|' -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(patsubst $(PREFIX)/%,$${prefix}/%,$(LIBDIR))|' \
+        -e 's|@TO_PREFIX@|$(shell realpath -m --relative-to=$(LIBDIR)/cmake/thimble $(PREFIX))|' \
+        -e 's|@TO_LIBDIR@|../..|' -e 's|@INCLUDEDIR@|include|'
+
 .PHONY: install
-install: all ## install program, library and headers (PREFIX=/usr/local)
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/include/thimble
+install: all install-engine ## install program, library, headers, and what pkg-config and CMake find them by (PREFIX=/usr/local)
+	install -d $(DESTDIR)$(PREFIX)/bin
 	install -m 755 $(BUILD)/thimble $(DESTDIR)$(PREFIX)/bin/thimble
-	install -m 644 $(BUILD)/libthimble.a $(DESTDIR)$(PREFIX)/lib/libthimble.a
+
+.PHONY: install-engine
+install-engine: $(BUILD)/libthimble.a
+	install -d $(addprefix $(DESTDIR),$(PREFIX)/include/thimble $(LIBDIR)/pkgconfig $(LIBDIR)/cmake/thimble)
+	install -m 644 $(BUILD)/libthimble.a $(DESTDIR)$(LIBDIR)/libthimble.a
 	install -m 644 include/thimble/* $(DESTDIR)$(PREFIX)/include/thimble/
+	$(FILL) tools/dist/thimble.pc.in >$(DESTDIR)$(LIBDIR)/pkgconfig/thimble.pc
+	$(FILL) tools/dist/thimble-config.cmake.in >$(DESTDIR)$(LIBDIR)/cmake/thimble/thimble-config.cmake
+	$(FILL) tools/dist/thimble-config-version.cmake.in >$(DESTDIR)$(LIBDIR)/cmake/thimble/thimble-config-version.cmake
+
+.PHONY: dist
+dist: all ## one package for each ecosystem, into build/dist/: the same bits from the same files
+	python3 tools/dist/dist.py --program $(BUILD)/thimble --out build/dist
+
+.PHONY: test-dist
+test-dist: all ## build and run what `make dist` packs, and check every manifest
+	tests/check_dist.sh $(BUILD)
 
 .PHONY: clean
 clean: ## remove what was built

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // x86-64 with AVX2 and FMA: 16 lanes are two registers. Two tables: int8 dot products by AVX-VNNI,
 // and by multiply-add pairs where the CPU lacks it.
+// Compiled with: -mavx2 -mfma
 #if defined(__AVX2__) && defined(__FMA__)
 
 #include <immintrin.h>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // x86-64 with AVX-512 (F, BW, DQ, VL): 16 lanes are one register. Three tables: int8 dot products
 // by VNNI, with 4 bits by VBMI or without it, and by multiply-add pairs where the CPU lacks both.
+// Compiled with: -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && \
     defined(__AVX512VL__) && defined(__FMA__)
 

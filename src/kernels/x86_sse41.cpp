@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // x86-64 with SSE4.1 (and SSSE3, which all such processors have): 16 lanes are four registers.
+// Compiled with: -msse4.1 -mssse3
 #if defined(__SSE4_1__) && defined(__SSSE3__)
 
 #include <immintrin.h>

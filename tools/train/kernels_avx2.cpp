@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The Makefile compiles this for the instructions of its name.
+// Compiled with: -mavx2 -mfma
 #if defined(__AVX2__)
 #include "lanes_table.h"
 

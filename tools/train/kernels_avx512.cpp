@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The Makefile compiles this for the instructions of its name.
+// Compiled with: -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma
 #if defined(__AVX512F__)
 #include "lanes_table.h"
 
