@@ -344,11 +344,11 @@ install-engine: $(BUILD)/libthimble.a
 
 .PHONY: dist
 dist: all ## one package for each ecosystem, into build/dist/: the same bits from the same files
-	python3 tools/dist/dist.py --program $(BUILD)/thimble --out build/dist
+	$(Q)python3 tools/dist/dist.py --program $(BUILD)/thimble --out build/dist
 
 .PHONY: test-dist
 test-dist: all ## build and run what `make dist` packs, and check every manifest
-	tests/check_dist.sh $(BUILD)
+	$(Q)tests/check_dist.sh $(BUILD)
 
 .PHONY: clean
 clean: ## remove what was built
