@@ -7,6 +7,11 @@
 // global state.
 #include "kernels.h"
 
+#if __cplusplus < 201402L
+#error \
+    "Thimble is C++17 and also compiles as C++14 with GNU's extensions; this is an older -std. In an Arduino core's platform.local.txt: compiler.cpp.extra_flags=-std=gnu++17"
+#endif
+
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif

@@ -1,0 +1,7 @@
+/* SPDX-License-Identifier: MIT */
+void setup(void);
+
+int main(void) {
+  setup();
+  return 0;
+}

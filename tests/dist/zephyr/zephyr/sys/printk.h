@@ -1,0 +1,2 @@
+/* SPDX-License-Identifier: MIT */
+void printk(const char* format, ...);
