@@ -292,7 +292,7 @@ check_pkg-config() {
 
 check_debian() {
   have dpkg-buildpackage dh || return 0
-  local folder=$work/$check deb told
+  local folder=$work/$check deb told suppressed=""
   cp "$work/dist"/thimble_* "$folder"
   (cd "$folder" && dpkg-source --require-strong-checksums -x thimble_$version-1.dsc src) >"$folder/source.log" 2>&1 ||
     { cat "$folder/source.log"; fail "dpkg-source"; }
@@ -308,6 +308,7 @@ check_debian() {
     sleep 0.01
     touch "$folder/objects/thimble"
     export THIMBLE_BUILD=$folder/objects
+    suppressed="--suppress-tags debug-file-with-no-debug-symbols"
   fi
   (cd "$folder/src" && dpkg-buildpackage -b -us -uc -d) >"$folder/build.log" 2>&1 ||
     { tail -n 20 "$folder/build.log"; fail "dpkg-buildpackage"; }
@@ -322,14 +323,15 @@ check_debian() {
     fail "the package's program"
   echo "$(cd "$folder" && ls *.deb | xargs): $(hash_of)"
   if have lintian; then
-    told=$(lintian --fail-on none --allow-root "$folder"/*.changes "$folder"/*.dsc 2>/dev/null | sort -u)
+    # Objects that were there already have no debug symbols.
+    told=$(lintian --fail-on none --allow-root $suppressed "$folder"/*.changes "$folder"/*.dsc 2>/dev/null | sort -u)
     [ -z "$(grep -E '^[EW]:' <<<"$told")" ] || { echo "$told"; fail "lintian"; }
     echo "lintian: ${told:-clean}"
   fi
 
   have aarch64-linux-gnu-g++ qemu-aarch64-static || return 0
-  (cd "$folder/src" && rm -rf debian/tmp && DEB_BUILD_OPTIONS=nocheck CC=aarch64-linux-gnu-gcc \
-    DEB_CXXFLAGS_MAINT_APPEND=-O1 dpkg-buildpackage -b -us -uc -d -aarm64 -Ppkg.thimble.engine) >"$folder/arm64.log" 2>&1 ||
+  (cd "$folder/src" && rm -rf debian/tmp && DEB_BUILD_OPTIONS="nocheck noopt" \
+    dpkg-buildpackage -b -us -uc -d -aarm64 -Ppkg.thimble.engine) >"$folder/arm64.log" 2>&1 ||
     { tail -n 20 "$folder/arm64.log"; fail "dpkg-buildpackage -aarm64"; }
   dpkg-deb -x "$folder"/libthimble-dev_*_arm64.deb "$folder/arm64"
   aarch64-linux-gnu-gcc -std=c99 -O1 -static -DMODEL="\"$story\"" -I"$folder/arm64/usr/include" tests/firmware/hash.c \

@@ -5,11 +5,13 @@ Each rule is from the ecosystem's published specification or its tool's own chec
 damaged in a few ways, which must be found. PACK_XSD=FILE has xmllint check the pack against CMSIS's schema."""
 import configparser
 import hashlib
+import json
 import os
 import re
 import subprocess
 import sys
 import tarfile
+import tempfile
 import xml.etree.ElementTree as xml
 import zipfile
 from pathlib import Path
@@ -20,7 +22,11 @@ try:
 except ImportError as missing:
     print(f"skipped: no Python module {missing.name} here")
     sys.exit(0)
-import json
+try:
+    import kconfiglib
+except ImportError:
+    kconfiglib = None
+    print("skipped: a parser of Kconfig (no Python module kconfiglib here)")
 
 FOLDER = Path(sys.argv[1])
 VERSION = r"^\d+\.\d+\.\d+$"
@@ -164,9 +170,22 @@ def platformio(files):
 # ---- Kconfig, as both of the next two read it ------------------------------------------------------------------
 
 
+def parsed_kconfig(name, text):
+    """What a parser of the whole language says, if there is one."""
+    if kconfiglib is None:
+        return []
+    with tempfile.NamedTemporaryFile("w", suffix="Kconfig") as file:
+        file.write(text)
+        file.flush()
+        try:
+            return [f"{name}: {told}" for told in kconfiglib.Kconfig(file.name, warn_to_stderr=False).warnings]
+        except kconfiglib.KconfigError as fault:
+            return [f"{name}: {fault}"]
+
+
 def kconfig(name, text, parts):
     """Its blocks close, and every part of the engine has a switch with a type, a prompt and a default."""
-    faults, open_blocks, configs, last = [], [], {}, None
+    faults, open_blocks, configs, last = parsed_kconfig(name, text), [], {}, None
     in_help = False
     for number, line in enumerate(text.splitlines(), 1):
         if in_help and (not line.strip() or line.startswith("\t  ")):

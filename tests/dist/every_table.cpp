@@ -14,7 +14,8 @@ int main() {
     config.n_ctx = 64;
     config.isa = name;
     thimble_session* session;
-    if (thimble_session_init(&session, &model, &config, arena, sizeof arena) != THIMBLE_OK) return 1;
+    if (thimble_session_init(&session, &model, &config, arena, sizeof arena) != THIMBLE_OK)
+      return 1;
     int32_t token = model.bos_id;
     uint64_t hash = THIMBLE_HASH_START;
     for (int n = 0; n < 40; ++n) {

@@ -7,7 +7,9 @@
 #include <stdint.h>
 
 extern "C" void board_uart(const char* text, size_t bytes);
-inline unsigned long millis() { return 0; }
+inline unsigned long millis() {
+  return 0;
+}
 static struct {
   void begin(unsigned long) {}
   explicit operator bool() const { return true; }

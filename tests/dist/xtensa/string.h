@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The four functions that the engine wants of a C library, for a compiler that comes without one. */
+/* The four functions that the engine wants of a C library, for a compiler that comes without one.
+ */
 #include <stddef.h>
 
 extern "C" {
