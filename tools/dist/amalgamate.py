@@ -310,7 +310,7 @@ def amalgamate(root):
         "// SPDX-License-Identifier: MIT\n"
         f"// Thimble {version}, the whole engine in one file, made by `make dist` of the files that its\n"
         "// lines `// ---- src/...` name. Compile it as C++17 beside your program, which includes thimble.h;\n"
-        "// no flags are needed. -Os -ffunction-sections -fdata-sections and the linker's --gc-sections make\n"
+        "// it needs no other flags. -Os -ffunction-sections -fdata-sections and the linker's --gc-sections make\n"
         "// it small.\n//\n"
         + "".join(f"// {line}".rstrip() + "\n" for line in licence.split("\n"))
         + '#include "thimble.h"\n\n'

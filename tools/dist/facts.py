@@ -65,7 +65,9 @@ def facts_of(root):
         if not name.startswith("THIMBLE_SRC_"):
             plain_name = name.removeprefix("THIMBLE_").replace("_", " ").lower()
             text = (text or plain_name).replace('"', "'")
-            parts.append({"PART": name, "OPTION": name.lower(), "TEXT": re.sub(r"^(?!thimble_)\w", lambda m: m[0].upper(), text)})
+            text = re.sub(r"^(?!thimble_)\w", lambda m: m[0].upper(), text)
+            quoted = text.replace("'", "\\'")
+            parts.append({"PART": name, "OPTION": name.lower(), "TEXT": text, "QUOTED": quoted})
 
     return {
         "VERSION": version,
