@@ -67,6 +67,7 @@ TEST_SRC := $(wildcard tests/test_*.cpp)
 TOOL_LIB_SRC := $(filter-out tools/main.cpp,$(TOOL_SRC))
 
 ENGINE_OBJ := $(ENGINE_SRC:%.cpp=$(BUILD)/obj/%.o)
+SHARED_OBJ := $(ENGINE_SRC:%.cpp=$(BUILD)/pic/%.o)
 TOOL_OBJ := $(TOOL_SRC:%.cpp=$(BUILD)/obj/%.o)
 TOOL_LIB_OBJ := $(TOOL_LIB_SRC:%.cpp=$(BUILD)/obj/%.o)
 TEST_OBJ := $(TEST_SRC:%.cpp=$(BUILD)/obj/%.o)
@@ -88,7 +89,7 @@ $(BUILD)/obj/tools/train/kernels_%.o: TOOL_OPT = $(TRAIN_KERNELS) $(ISA)
 MACHINE := $(shell $(CXX) -dumpmachine)
 ifneq ($(filter x86_64%,$(MACHINE)),)
 ISA_SRC := $(shell grep -l '^// Compiled with:' $(wildcard src/kernels/*.cpp tools/train/*.cpp))
-$(foreach file,$(ISA_SRC),$(eval $(BUILD)/obj/$(file:.cpp=.o): ISA := $(shell sed -n 's|^// Compiled with:||p' $(file))))
+$(foreach file,$(ISA_SRC),$(eval $(BUILD)/%/$(file:.cpp=.o): ISA := $(shell sed -n 's|^// Compiled with:||p' $(file))))
 endif
 
 .DEFAULT_GOAL := all
@@ -100,6 +101,22 @@ $(BUILD)/libthimble.a: $(ENGINE_OBJ)
 	@rm -f $@
 	@$(call say,ar,$@)
 	$(Q)$(AR) rcs $@ $^
+
+.PHONY: shared
+shared: $(BUILD)/libthimble.so ## build the shared library, with the C functions of thimble.h alone
+
+# Its name for programs is SONAME: what they may expect of it is told at the end of thimble.h.
+SONAME := libthimble.so.0
+$(BUILD)/libthimble.so: $(SHARED_OBJ) src/libthimble.map
+	@$(call say,link,$@)
+	$(Q)$(CC) $(LDFLAGS) -shared -Wl,-soname,$(SONAME) -Wl,--version-script=src/libthimble.map -Wl,--gc-sections \
+	    -Wl,-z,defs -o $@ $(SHARED_OBJ)
+	$(Q)ln -sf libthimble.so $(BUILD)/$(SONAME)
+
+$(BUILD)/pic/src/%.o: src/%.cpp
+	@mkdir -p $(@D)
+	@$(call say,c++,$@)
+	$(Q)$(CXX) $(ENGINE) -fPIC -fno-semantic-interposition $(ISA) -c -o $@ $<
 
 $(BUILD)/thimble: $(BUILD)/libthimble.a $(TOOL_OBJ)
 	@$(call say,link,$@)
@@ -183,6 +200,16 @@ $(BUILD)/command: $(COMMAND_SRC) $(BUILD)/typed/typed.S $(BUILD)/libthimble.a
 	@$(call say,link,$@)
 	$(Q)$(CC) -std=c99 $(OPT) $(WARN) -Iinclude -Itests/firmware $(LDFLAGS) -o $@ $(COMMAND_SRC) \
 	    $(BUILD)/typed/typed.S $(BUILD)/libthimble.a
+# The same in C++, without what the wrapper does not need, and with the shared library.
+$(BUILD)/example_cpp: tests/example.cpp include/thimble/thimble.hpp include/thimble/thimble.h $(BUILD)/libthimble.so
+	@$(call say,link,$@)
+	$(Q)$(CXX) -std=c++17 $(OPT) $(WARN) -Iinclude -fno-exceptions -fno-rtti $(LDFLAGS) -Wl,-rpath,'$$ORIGIN' -o $@ \
+	    tests/example.cpp $(BUILD)/libthimble.so
+
+# What the shared library's structures look like from outside.
+$(BUILD)/abi: $(BUILD)/obj/tests/abi.o
+	@$(call say,link,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^
 
 # One model of each family, for boards and other processors.
 $(BUILD)/family_models: $(BUILD)/obj/tests/family_models.o $(TOOL_LIB_OBJ) $(BUILD)/libthimble.a
@@ -199,6 +226,10 @@ $(BUILD)/rule_peer: $(BUILD)/obj/tests/rule_peer.o $(TOOL_LIB_OBJ) $(BUILD)/libt
 	$(Q)$(CXX) $(LDFLAGS) -pthread -o $@ $^
 
 TEST_PROGRAMS := $(addprefix $(BUILD)/,test_thimble no_heap api_c99 example command attention_walk family_models)
+# Sanitizers would have to be loaded into whatever loads the library.
+ifneq ($(config),sanitize)
+TEST_PROGRAMS += $(addprefix $(BUILD)/,libthimble.so example_cpp abi)
+endif
 
 .PHONY: test-programs
 test-programs: all $(TEST_PROGRAMS)
@@ -210,9 +241,9 @@ test-objects: $(TEST_OBJ)
 # $(call step,NAME) COMMAND...
 step = @V='$(V)' tests/step.sh $(BUILD)/logs/$(1)
 
-STEPS := test_thimble no_heap symbols api_c99 example command attention_walk parts readme embed transcripts
+STEPS := test_thimble no_heap symbols api_c99 example command shared attention_walk parts readme embed transcripts
 ifeq ($(config),sanitize)
-STEPS := $(filter-out symbols parts,$(STEPS))
+STEPS := $(filter-out symbols shared parts,$(STEPS))
 endif
 .PHONY: $(STEPS:%=step-%)
 $(STEPS:%=step-%): test-programs
@@ -229,6 +260,8 @@ step-example:
 	$(call step,example) tests/check_example.sh $(BUILD)/thimble $(BUILD)/example
 step-command:
 	$(call step,command) tests/check_command.sh $(BUILD)/thimble $(BUILD)/command $(BUILD)/typed
+step-shared:
+	$(call step,shared) tests/check_shared.sh $(BUILD)
 step-attention_walk:
 	$(call step,attention_walk) $(BUILD)/attention_walk
 step-parts:
@@ -329,9 +362,11 @@ FILL := sed -e 's|@VERSION@|$(VERSION)|' -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDI
         -e 's|@TO_LIBDIR@|../..|' -e 's|@INCLUDEDIR@|include|'
 
 .PHONY: install
-install: all install-engine ## install program, library, headers, and what pkg-config and CMake find them by (PREFIX=/usr/local)
+install: all shared install-engine ## install program, libraries, headers, and what pkg-config and CMake find them by (PREFIX=/usr/local)
 	install -d $(DESTDIR)$(PREFIX)/bin
 	install -m 755 $(BUILD)/thimble $(DESTDIR)$(PREFIX)/bin/thimble
+	install -m 755 $(BUILD)/libthimble.so $(DESTDIR)$(LIBDIR)/$(SONAME)
+	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libthimble.so
 
 .PHONY: install-engine
 install-engine: $(BUILD)/libthimble.a
@@ -360,6 +395,6 @@ help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | \
 	    awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
 
--include $(ENGINE_OBJ:.o=.d) $(TOOL_OBJ:.o=.d) $(TEST_OBJ:.o=.d)
+-include $(ENGINE_OBJ:.o=.d) $(SHARED_OBJ:.o=.d) $(TOOL_OBJ:.o=.d) $(TEST_OBJ:.o=.d)
 -include $(wildcard $(BUILD)/obj/tests/fuzz/*.d)
--include $(BUILD)/obj/tests/no_heap.d $(BUILD)/obj/tests/api_c99.d $(BUILD)/obj/tests/family_models.d $(BUILD)/obj/tests/rule_peer.d
+-include $(BUILD)/obj/tests/no_heap.d $(BUILD)/obj/tests/api_c99.d $(BUILD)/obj/tests/abi.d $(BUILD)/obj/tests/family_models.d $(BUILD)/obj/tests/rule_peer.d

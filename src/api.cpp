@@ -30,6 +30,32 @@ thimble_status check_packing(const thimble_session* s) {
 }
 #endif
 
+// A caller's structure of settings, of the size that it has there (null: all zeros), to the one
+// that this engine knows. False: a field that it does not know is not 0.
+bool take_settings(void* known, size_t known_bytes, const void* given, size_t bytes) {
+  memset(known, 0, known_bytes);
+  if (!given) return true;
+  memcpy(known, given, bytes < known_bytes ? bytes : known_bytes);
+  const uint8_t* surplus = static_cast<const uint8_t*>(given);
+  for (size_t i = known_bytes; i < bytes; ++i) {
+    if (surplus[i] != 0) return false;
+  }
+  return true;
+}
+
+thimble_status take_config(ResolvedConfig* out, const thimble_model& model,
+                           const thimble_config* given, size_t bytes) {
+  thimble_config config;
+  if (!take_settings(&config, sizeof config, given, bytes)) return THIMBLE_ERROR_UNSUPPORTED;
+  return resolve_config(model, &config, out);
+}
+
+size_t arena_bytes_of(const thimble_model& model, const ResolvedConfig& config) {
+  Arena counter(nullptr);
+  session_layout(&counter, model, config, nullptr);
+  return counter.used() > SIZE_MAX ? SIZE_MAX : static_cast<size_t>(counter.used());
+}
+
 bool is_aligned(const void* p) {
   return reinterpret_cast<uintptr_t>(p) % THIMBLE_ALIGNMENT == 0;
 }
@@ -37,6 +63,10 @@ bool is_aligned(const void* p) {
 }  // namespace
 
 extern "C" {
+
+const char* thimble_version(void) {
+  return THIMBLE_VERSION;
+}
 
 thimble_status thimble_model_open(thimble_model* model, const void* image, size_t image_bytes) {
   if (!model) return THIMBLE_ERROR_ARGUMENT;
@@ -106,22 +136,24 @@ int thimble_is_end(const thimble_model* model, int32_t token) {
          (token == model->eos_id || token == model->bos_id || token == model->end_of_turn_id);
 }
 
-size_t thimble_session_bytes(const thimble_model* model, const thimble_config* config) {
+size_t thimble_session_bytes_sized(const thimble_model* model, const thimble_config* config,
+                                   size_t config_bytes) {
   ResolvedConfig c;
-  if (!model || !model->image || resolve_config(*model, config, &c) != THIMBLE_OK) return 0;
-  Arena counter(nullptr);
-  session_layout(&counter, *model, c, nullptr);
-  return counter.used() > SIZE_MAX ? SIZE_MAX : static_cast<size_t>(counter.used());
+  if (!model || !model->image || take_config(&c, *model, config, config_bytes) != THIMBLE_OK) {
+    return 0;
+  }
+  return arena_bytes_of(*model, c);
 }
 
-thimble_status thimble_session_init(thimble_session** session, const thimble_model* model,
-                                    const thimble_config* config, void* arena, size_t arena_bytes) {
+thimble_status thimble_session_init_sized(thimble_session** session, const thimble_model* model,
+                                          const thimble_config* config, size_t config_bytes,
+                                          void* arena, size_t arena_bytes) {
   if (!session || !model || !model->image || !arena) return THIMBLE_ERROR_ARGUMENT;
   ResolvedConfig c;
-  const thimble_status status = resolve_config(*model, config, &c);
+  const thimble_status status = take_config(&c, *model, config, config_bytes);
   if (status != THIMBLE_OK) return status;
   if (!is_aligned(arena)) return THIMBLE_ERROR_MISALIGNED;
-  const size_t need = thimble_session_bytes(model, config);
+  const size_t need = arena_bytes_of(*model, c);
   if (arena_bytes < need || need == SIZE_MAX) return THIMBLE_ERROR_ARENA_TOO_SMALL;
   Arena block(arena);
   *session = session_layout(&block, *model, c, nullptr);
@@ -303,8 +335,13 @@ const char* thimble_isa(const thimble_session* s) {
   return s ? s->kernels->name : "";
 }
 
-int32_t thimble_sample(thimble_session* s, const thimble_sampling* sampling) {
-  if (!s || !sampling) return THIMBLE_ERROR_ARGUMENT;
+int32_t thimble_sample_sized(thimble_session* s, const thimble_sampling* given,
+                             size_t sampling_bytes) {
+  if (!s || !given) return THIMBLE_ERROR_ARGUMENT;
+  thimble_sampling sampling;
+  if (!take_settings(&sampling, sizeof sampling, given, sampling_bytes) || sampling.reserved != 0) {
+    return THIMBLE_ERROR_UNSUPPORTED;
+  }
   if (!s->has_logits) return THIMBLE_ERROR_NO_LOGITS;
   if (has_overflowed(s)) return THIMBLE_ERROR_NOT_FINITE;
 #if THIMBLE_RULES
@@ -324,7 +361,7 @@ int32_t thimble_sample(thimble_session* s, const thimble_sampling* sampling) {
   input.ring = s->token_room;
   input.kept = s->n_ctx;
 #endif
-  return sample_token(*s->kernels, input, *sampling);
+  return sample_token(*s->kernels, input, sampling);
 }
 
 int32_t thimble_encode(thimble_session* s, const char* text, size_t text_bytes, uint32_t flags,

@@ -30,6 +30,10 @@ extern "C" {
 
 #define THIMBLE_VERSION "0.1.0"
 
+/* THIMBLE_VERSION of the engine that is linked, which may be a shared library of another version
+ * than this header's: see "Shared library" at the end. */
+const char* thimble_version(void);
+
 /* The alignment in bytes that the model image and the arena must have. Every section of a model
  * file is a multiple of it away from the file's start. */
 #define THIMBLE_ALIGNMENT 64
@@ -212,7 +216,7 @@ typedef struct thimble_session thimble_session; /* lies in the arena */
 #define THIMBLE_KV_F32 0u
 #define THIMBLE_KV_Q8 1u
 
-/* Zero-initialise it for the defaults. */
+/* Zero-initialise it for the defaults. May grow: see "Shared library" at the end. */
 typedef struct thimble_config {
   uint32_t n_ctx;   /* positions in the key/value cache, 1 to model.n_ctx; 0: model.n_ctx */
   uint32_t n_batch; /* tokens of one pass over the weights in prefill, 1 to 1024; 0: 1 */
@@ -255,15 +259,28 @@ typedef struct thimble_config {
  * the model (or a null pointer was given). SIZE_MAX: more than an address can count (on 32 bits, 4
  * GiB or more); init then refuses any arena.
  */
-size_t thimble_session_bytes(const thimble_model* model, const thimble_config* config);
+size_t thimble_session_bytes_sized(const thimble_model* model, const thimble_config* config,
+                                   size_t config_bytes);
+static inline size_t thimble_session_bytes(const thimble_model* model,
+                                           const thimble_config* config) {
+  return thimble_session_bytes_sized(model, config, sizeof *config);
+}
 
 /*
  * Lays a session out in `arena` (aligned to THIMBLE_ALIGNMENT) and sets *session. Writes no byte at
  * or past arena + thimble_session_bytes(). To end a session, forget it.
- * Errors: ARGUMENT, CONFIG, MISALIGNED, ARENA_TOO_SMALL.
+ * Errors: ARGUMENT, CONFIG, MISALIGNED, ARENA_TOO_SMALL, UNSUPPORTED (a field that this engine does
+ * not know yet is not 0).
  */
-thimble_status thimble_session_init(thimble_session** session, const thimble_model* model,
-                                    const thimble_config* config, void* arena, size_t arena_bytes);
+thimble_status thimble_session_init_sized(thimble_session** session, const thimble_model* model,
+                                          const thimble_config* config, size_t config_bytes,
+                                          void* arena, size_t arena_bytes);
+static inline thimble_status thimble_session_init(thimble_session** session,
+                                                  const thimble_model* model,
+                                                  const thimble_config* config, void* arena,
+                                                  size_t arena_bytes) {
+  return thimble_session_init_sized(session, model, config, sizeof *config, arena, arena_bytes);
+}
 
 /*
  * Appends `count` tokens (copied) to the session's text and prepares the pass that computes them:
@@ -472,7 +489,7 @@ thimble_status thimble_session_load(thimble_session* session, const void* saved,
  * the end (temperature_last).
  * Zeros are defaults, so that fields can be left out; where 0 is not next to what is small, the
  * field says so. For values that somebody else chooses, mind top_p: its narrowest is no 0 but any
- * tiny number, FLT_MIN say, which draws from one token.
+ * tiny number, FLT_MIN say, which draws from one token. May grow: see "Shared library" at the end.
  */
 typedef struct thimble_sampling {
   float temperature; /* 0 (and below 1e-30): greedy; up to 100; 1 leaves the model's odds alone */
@@ -488,6 +505,7 @@ typedef struct thimble_sampling {
    * changes the odds of what they leave: the order for temperatures from 1.5 on, where min_p would
    * mean little otherwise. The same bits as 0 at temperature 1, or without top-p and min-p. */
   uint32_t temperature_last;
+  uint32_t reserved; /* 0 */
 } thimble_sampling;
 
 /*
@@ -498,14 +516,19 @@ typedef struct thimble_sampling {
  * enough: greedy, or with top_k from 1 to n_candidates; with a repetition penalty, which must be
  * above 1, top_k (greedy: 1) + the window must not exceed n_candidates.
  * Returns the token id, or an error: ARGUMENT (also if the candidates are not enough), NO_LOGITS,
- * DEAD_END (the rule in use allows no token here, as behind an end token), or
- * NOT_FINITE: no logit is a finite number, or the largest is infinite, or behind the last layer the
- * residual stream of one of the session's tokens has a number of 2^50 or more, which no trained
- * weights lead to and no norm can square: the weights are damaged, or not those of a trained model.
- * A rewind to before that token makes the session good again. What an int8 product makes of a NaN
- * within a layer is a number; `thimble convert` and `thimble inspect --self-test` look there, too.
+ * DEAD_END (the rule in use allows no token here, as behind an end token), UNSUPPORTED (a field
+ * that this engine does not know yet is not 0), or NOT_FINITE: no logit is a finite number, or the
+ * largest is infinite, or behind the last layer the residual stream of one of the session's tokens
+ * has a number of 2^50 or more, which no trained weights lead to and no norm can square: the
+ * weights are damaged, or not those of a trained model. A rewind to before that token makes the
+ * session good again. What an int8 product makes of a NaN within a layer is a number; `thimble
+ * convert` and `thimble inspect --self-test` look there, too.
  */
-int32_t thimble_sample(thimble_session* session, const thimble_sampling* sampling);
+int32_t thimble_sample_sized(thimble_session* session, const thimble_sampling* sampling,
+                             size_t sampling_bytes);
+static inline int32_t thimble_sample(thimble_session* session, const thimble_sampling* sampling) {
+  return thimble_sample_sized(session, sampling, sizeof *sampling);
+}
 
 /* ---- Text --------------------------------------------------------------------------------- */
 
@@ -659,6 +682,25 @@ thimble_status thimble_unpack_begin(thimble_unpack* unpack, thimble_session* ses
  */
 thimble_status thimble_unpack_step(thimble_unpack* unpack, uint64_t budget, void* out,
                                    size_t capacity, size_t* written);
+
+/* ---- Shared library ----------------------------------------------------------------------- */
+
+/*
+ * libthimble.so.0 (`make shared`) has these functions and nothing else, each with the version that
+ * brought it. What a program was compiled or written for works with every later libthimble.so.0:
+ *  - A function keeps its name, parameters and meaning; what has to differ gets another name.
+ *  - Values of enumerations and flags stay. New errors may come: treat any negative value as one.
+ *  - thimble_config and thimble_sampling may grow, at the end only, with no byte that is not a
+ *    field's; what is new means, as 0, what was before it. Their size is therefore an argument of
+ *    its own: the functions above that take them are inline and hand sizeof to one named _sized,
+ *    which is what the library has and what another language calls, with the size of its own
+ *    definition. What a caller's is shorter by counts as 0; what it is longer by must be 0, or else
+ *    the call is UNSUPPORTED: the caller wants something that this library is too old for. (The
+ *    size is no field, as a structure of zeros would have a wrong one.)
+ *  - Every other structure keeps its size and fields. What more there is to know of a model will be
+ *    asked by functions.
+ *  - No structure holds an enumeration, so how wide a compiler makes those does not matter.
+ */
 
 #ifdef __cplusplus
 }
