@@ -206,6 +206,10 @@ $(BUILD)/example_cpp: tests/example.cpp include/thimble/thimble.hpp include/thim
 	$(Q)$(CXX) -std=c++17 $(OPT) $(WARN) -Iinclude -fno-exceptions -fno-rtti $(LDFLAGS) -Wl,-rpath,'$$ORIGIN' -o $@ \
 	    tests/example.cpp $(BUILD)/libthimble.so
 
+$(BUILD)/two_cores: $(BUILD)/obj/tests/two_cores.o $(BUILD)/libthimble.a
+	@$(call say,link,$@)
+	$(Q)$(CXX) $(LDFLAGS) -pthread -o $@ $^
+
 # What the shared library's structures look like from outside.
 $(BUILD)/abi: $(BUILD)/obj/tests/abi.o
 	@$(call say,link,$@)
@@ -225,7 +229,7 @@ $(BUILD)/rule_peer: $(BUILD)/obj/tests/rule_peer.o $(TOOL_LIB_OBJ) $(BUILD)/libt
 	@$(call say,link,$@)
 	$(Q)$(CXX) $(LDFLAGS) -pthread -o $@ $^
 
-TEST_PROGRAMS := $(addprefix $(BUILD)/,test_thimble no_heap api_c99 example command attention_walk family_models)
+TEST_PROGRAMS := $(addprefix $(BUILD)/,test_thimble no_heap api_c99 example command two_cores attention_walk family_models)
 # Sanitizers would have to be loaded into whatever loads the library.
 ifneq ($(config),sanitize)
 TEST_PROGRAMS += $(addprefix $(BUILD)/,libthimble.so example_cpp abi)
@@ -241,7 +245,7 @@ test-objects: $(TEST_OBJ)
 # $(call step,NAME) COMMAND...
 step = @V='$(V)' tests/step.sh $(BUILD)/logs/$(1)
 
-STEPS := test_thimble no_heap symbols api_c99 example command shared attention_walk parts readme embed transcripts
+STEPS := test_thimble no_heap symbols api_c99 example command two_cores shared attention_walk parts readme embed transcripts
 ifeq ($(config),sanitize)
 STEPS := $(filter-out symbols shared parts,$(STEPS))
 endif
@@ -260,6 +264,8 @@ step-example:
 	$(call step,example) tests/check_example.sh $(BUILD)/thimble $(BUILD)/example
 step-command:
 	$(call step,command) tests/check_command.sh $(BUILD)/thimble $(BUILD)/command $(BUILD)/typed
+step-two_cores:
+	$(call step,two_cores) $(BUILD)/two_cores models/story.thimble
 step-shared:
 	$(call step,shared) tests/check_shared.sh $(BUILD)
 step-attention_walk:
@@ -397,4 +403,4 @@ help: ## this list
 
 -include $(ENGINE_OBJ:.o=.d) $(SHARED_OBJ:.o=.d) $(TOOL_OBJ:.o=.d) $(TEST_OBJ:.o=.d)
 -include $(wildcard $(BUILD)/obj/tests/fuzz/*.d)
--include $(BUILD)/obj/tests/no_heap.d $(BUILD)/obj/tests/api_c99.d $(BUILD)/obj/tests/abi.d $(BUILD)/obj/tests/family_models.d $(BUILD)/obj/tests/rule_peer.d
+-include $(BUILD)/obj/tests/no_heap.d $(BUILD)/obj/tests/api_c99.d $(BUILD)/obj/tests/abi.d $(BUILD)/obj/tests/two_cores.d $(BUILD)/obj/tests/family_models.d $(BUILD)/obj/tests/rule_peer.d

@@ -11,6 +11,7 @@
 #include "saved_session.h"
 #include "self_test.h"
 #include "session.h"
+#include "shares.h"
 #include "tokenizer.h"
 
 using namespace thimble;
@@ -30,30 +31,39 @@ thimble_status check_packing(const thimble_session* s) {
 }
 #endif
 
-// A caller's structure of settings, of the size that it has there (null: all zeros), to the one
-// that this engine knows. False: a field that it does not know is not 0.
-bool take_settings(void* known, size_t known_bytes, const void* given, size_t bytes) {
-  memset(known, 0, known_bytes);
+// Settings of the size that they have for the caller, to a copy as this engine knows them (null:
+// all zeros), and *settings to that. False: a field that it does not know is not 0. An engine that
+// is built together with its callers takes theirs as they are.
+#if THIMBLE_CALLERS
+bool copy_settings(void* copy, size_t known, const void* given, size_t bytes) {
+  memset(copy, 0, known);
   if (!given) return true;
-  memcpy(known, given, bytes < known_bytes ? bytes : known_bytes);
+  memcpy(copy, given, bytes < known ? bytes : known);
   const uint8_t* surplus = static_cast<const uint8_t*>(given);
-  for (size_t i = known_bytes; i < bytes; ++i) {
+  for (size_t i = known; i < bytes; ++i) {
     if (surplus[i] != 0) return false;
   }
   return true;
 }
 
-thimble_status take_config(ResolvedConfig* out, const thimble_model& model,
-                           const thimble_config* given, size_t bytes) {
-  thimble_config config;
-  if (!take_settings(&config, sizeof config, given, bytes)) return THIMBLE_ERROR_UNSUPPORTED;
-  return resolve_config(model, &config, out);
+template <class T>
+bool take_settings(const T** settings, size_t bytes, T* copy) {
+  const bool is_known = copy_settings(copy, sizeof *copy, *settings, bytes);
+  *settings = copy;
+  return is_known;
 }
+#else
+template <class T>
+bool take_settings(const T** settings, size_t bytes, T*) {
+  return !*settings || bytes == sizeof(T);
+}
+#endif
 
-size_t arena_bytes_of(const thimble_model& model, const ResolvedConfig& config) {
-  Arena counter(nullptr);
-  session_layout(&counter, model, config, nullptr);
-  return counter.used() > SIZE_MAX ? SIZE_MAX : static_cast<size_t>(counter.used());
+thimble_status take_config(ResolvedConfig* out, const thimble_model& model,
+                           const thimble_config* config, size_t bytes) {
+  thimble_config copy;
+  if (!take_settings(&config, bytes, &copy)) return THIMBLE_ERROR_UNSUPPORTED;
+  return resolve_config(model, config, out);
 }
 
 bool is_aligned(const void* p) {
@@ -142,7 +152,9 @@ size_t thimble_session_bytes_sized(const thimble_model* model, const thimble_con
   if (!model || !model->image || take_config(&c, *model, config, config_bytes) != THIMBLE_OK) {
     return 0;
   }
-  return arena_bytes_of(*model, c);
+  Arena counter(nullptr);
+  session_layout(&counter, *model, c, nullptr);
+  return counter.used() > SIZE_MAX ? SIZE_MAX : static_cast<size_t>(counter.used());
 }
 
 thimble_status thimble_session_init_sized(thimble_session** session, const thimble_model* model,
@@ -153,7 +165,7 @@ thimble_status thimble_session_init_sized(thimble_session** session, const thimb
   const thimble_status status = take_config(&c, *model, config, config_bytes);
   if (status != THIMBLE_OK) return status;
   if (!is_aligned(arena)) return THIMBLE_ERROR_MISALIGNED;
-  const size_t need = arena_bytes_of(*model, c);
+  const size_t need = thimble_session_bytes_sized(model, config, config_bytes);
   if (arena_bytes < need || need == SIZE_MAX) return THIMBLE_ERROR_ARENA_TOO_SMALL;
   Arena block(arena);
   *session = session_layout(&block, *model, c, nullptr);
@@ -294,6 +306,33 @@ thimble_status thimble_on_attention(thimble_session* s, thimble_attention_hook h
   return THIMBLE_OK;
 }
 
+thimble_status thimble_on_shares(thimble_session* s, thimble_share_hook hook, void* user) {
+  if (!s) return THIMBLE_ERROR_ARGUMENT;
+#if THIMBLE_SHARES
+  if (!s->has_share_room) return hook ? THIMBLE_ERROR_CONFIG : THIMBLE_OK;
+  shares_of(s).hook = hook;
+  shares_of(s).user = user;
+  return THIMBLE_OK;
+#else
+  (void)user;
+  return hook ? THIMBLE_ERROR_UNSUPPORTED : THIMBLE_OK;
+#endif
+}
+
+void thimble_share(thimble_session* s, uint32_t share) {
+#if THIMBLE_SHARES
+  if (!s || !s->has_share_room) return;
+  const Shares& all = shares_of(s);
+  if (!all.run || share >= all.n) return;
+  const uint32_t each = (all.end - all.begin + all.n - 1) / all.n;
+  const uint32_t begin = all.begin + share * each, end = begin + each;
+  if (begin < all.end) all.run(s, all.work, begin, end < all.end ? end : all.end);
+#else
+  (void)s;
+  (void)share;
+#endif
+}
+
 thimble_status thimble_self_test(thimble_session* s, uint64_t budget,
                                  thimble_self_test_report* report) {
   if (!s) return THIMBLE_ERROR_ARGUMENT;
@@ -335,11 +374,11 @@ const char* thimble_isa(const thimble_session* s) {
   return s ? s->kernels->name : "";
 }
 
-int32_t thimble_sample_sized(thimble_session* s, const thimble_sampling* given,
+int32_t thimble_sample_sized(thimble_session* s, const thimble_sampling* sampling,
                              size_t sampling_bytes) {
-  if (!s || !given) return THIMBLE_ERROR_ARGUMENT;
-  thimble_sampling sampling;
-  if (!take_settings(&sampling, sizeof sampling, given, sampling_bytes) || sampling.reserved != 0) {
+  if (!s || !sampling) return THIMBLE_ERROR_ARGUMENT;
+  thimble_sampling copy;
+  if (!take_settings(&sampling, sampling_bytes, &copy) || sampling->reserved != 0) {
     return THIMBLE_ERROR_UNSUPPORTED;
   }
   if (!s->has_logits) return THIMBLE_ERROR_NO_LOGITS;
@@ -361,7 +400,7 @@ int32_t thimble_sample_sized(thimble_session* s, const thimble_sampling* given,
   input.ring = s->token_room;
   input.kept = s->n_ctx;
 #endif
-  return sample_token(*s->kernels, input, sampling);
+  return sample_token(*s->kernels, input, *sampling);
 }
 
 int32_t thimble_encode(thimble_session* s, const char* text, size_t text_bytes, uint32_t flags,

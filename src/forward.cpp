@@ -17,6 +17,7 @@
 #include "attention.h"
 #include "exact_math.h"
 #include "hash.h"
+#include "shares.h"
 
 namespace thimble {
 namespace {
@@ -73,9 +74,10 @@ void quantize(thimble_session* s, const Matrix& m, const float* x, size_t stride
   s->kernels->quantize_q8(quantized_input(s, m, row), x + row * stride, stride, m.cols, 1);
 }
 
-// out = x * m^T for tiles [begin, end) and n rows from batch row `row`.
-void multiply(const thimble_session* s, const Matrix& m, uint32_t begin, uint32_t end, float* out,
-              size_t out_stride, const float* x, size_t x_stride, uint32_t row, uint32_t n) {
+// out = x * m^T for tiles [begin, end) and n rows from batch row `row`, on this core.
+void multiply_here(const thimble_session* s, const Matrix& m, uint32_t begin, uint32_t end,
+                   float* out, size_t out_stride, const float* x, size_t x_stride, uint32_t row,
+                   uint32_t n) {
   if (m.type == kWeightF32) {
     s->kernels->matmul_f32(out, out_stride, m, begin, end, x + row * x_stride, x_stride, n);
     return;
@@ -83,6 +85,35 @@ void multiply(const thimble_session* s, const Matrix& m, uint32_t begin, uint32_
   const auto matmul =
       THIMBLE_Q4 && m.type == kWeightQ4 ? s->kernels->matmul_q4 : s->kernels->matmul_q8;
   matmul(out, out_stride, m, begin, end, quantized_input(s, m, row), n);
+}
+
+#if THIMBLE_SHARES
+struct Product {
+  const Matrix& m;
+  float* out;
+  size_t out_stride;
+  const float* x;
+  size_t x_stride;
+  uint32_t row, n;
+};
+
+void multiply_share(thimble_session* s, const void* product, uint32_t begin, uint32_t end) {
+  const Product& p = *static_cast<const Product*>(product);
+  multiply_here(s, p.m, begin, end, p.out, p.out_stride, p.x, p.x_stride, p.row, p.n);
+}
+#endif
+
+// The same, by other cores, too, where there are some.
+void multiply(const thimble_session* s, const Matrix& m, uint32_t begin, uint32_t end, float* out,
+              size_t out_stride, const float* x, size_t x_stride, uint32_t row, uint32_t n) {
+#if THIMBLE_SHARES
+  if (is_shared(s, end - begin, uint64_t{n} * m.row_tile * m.padded_cols)) {
+    const Product product = {m, out, out_stride, x, x_stride, row, n};
+    run_shared(s, multiply_share, &product, begin, end);
+    return;
+  }
+#endif
+  multiply_here(s, m, begin, end, out, out_stride, x, x_stride, row, n);
 }
 
 // The batch row that the first row of logits comes from; in batches before the last one, beyond it.
@@ -281,6 +312,29 @@ void feed_forward_norm(thimble_session* s, uint32_t row) {
   norm_for(s, row, weight, w.gate_up);
 }
 
+// Element by element.
+void activate_here(const thimble_session* s, float* gate, const float* up, uint32_t n) {
+#if THIMBLE_ACTIVATIONS
+  const FileHeader& h = header_of(s->model);
+  if (!THIMBLE_SILU || h.activation != kActivationSilu || !h.gated) {
+    s->kernels->activate(gate, gate, h.gated ? up : nullptr, n, h.activation);
+    return;
+  }
+#endif
+  s->kernels->swiglu(gate, gate, up, n);
+}
+
+constexpr uint32_t kPerActivation = 40;  // in products, see stage_work
+
+#if THIMBLE_SHARES
+// Of a row's gate, runs of kLanes.
+void activate_share(thimble_session* s, const void* row, uint32_t begin, uint32_t end) {
+  float* gate = *static_cast<float* const*>(row) + size_t{begin} * kLanes;
+  const uint32_t n = s->model.hidden_dim, first = begin * kLanes, last = end * kLanes;
+  activate_here(s, gate, gate + n, (last < n ? last : n) - first);
+}
+#endif
+
 void activate(thimble_session* s, uint32_t row) {
   const Activations& a = s->act;
   const Weights& w = s->weights;
@@ -289,14 +343,40 @@ void activate(thimble_session* s, uint32_t row) {
   if (THIMBLE_BIASES && w.gate_up_bias) {
     s->kernels->add(gate, at_layer(w.gate_up_bias, w, s->pass.layer), w.gate_up.rows);
   }
-#if THIMBLE_ACTIVATIONS
-  const FileHeader& h = header_of(s->model);
-  if (!THIMBLE_SILU || h.activation != kActivationSilu || !h.gated) {
-    s->kernels->activate(gate, gate, h.gated ? gate + n : nullptr, n, h.activation);
+#if THIMBLE_SHARES
+  const uint32_t runs = (n + kLanes - 1) / kLanes;
+  if (is_shared(s, runs, kPerActivation * kLanes)) {
+    run_shared(s, activate_share, &gate, 0, runs);
   } else
 #endif
-    s->kernels->swiglu(gate, gate, gate + n, n);
+    activate_here(s, gate, gate + n, n);
   quantize(s, w.down, a.gate_up, a.gate_up_stride, row);
+}
+
+// What a KV head's attention at the batch's row before `rows` is worth in products.
+uint64_t attention_cost(const thimble_session* s, uint32_t rows) {
+  const thimble_model& m = s->model;
+  constexpr uint32_t kPerWeight = 64;
+  return uint64_t{m.n_heads / m.n_kv_heads} * (2 * m.head_dim + kPerWeight) *
+         kv_most_seen(s->cache, s->pass.layer, s->pass.first + rows);
+}
+
+#if THIMBLE_SHARES
+void attend_share(thimble_session* s, const void* row, uint32_t begin, uint32_t end) {
+  attend(s, *static_cast<const uint32_t*>(row), begin, end);
+}
+#endif
+
+// KV heads [begin, end) of a batch row, by other cores, too; but a hook is called by this one
+// alone.
+void attend_row(thimble_session* s, uint32_t row, uint32_t begin, uint32_t end) {
+#if THIMBLE_SHARES
+  if (!s->on_attention && is_shared(s, end - begin, attention_cost(s, row + 1))) {
+    run_shared(s, attend_share, &row, begin, end);
+    return;
+  }
+#endif
+  attend(s, row, begin, end);
 }
 
 // A unit is a KV head of a batch row: row by row, all heads of a row at once; of several rows head
@@ -326,7 +406,7 @@ void attend_units(thimble_session* s, uint32_t begin, uint32_t end) {
   while (begin < end) {
     const uint32_t row = begin / heads, first = begin % heads;
     const uint32_t count = end - begin < heads - first ? end - begin : heads - first;
-    attend(s, row, first, first + count);
+    attend_row(s, row, first, first + count);
     if (first + count == heads) quantize(s, s->weights.output, a.context, a.context_stride, row);
     begin += count;
   }
@@ -460,8 +540,7 @@ void multiply_stage(const thimble_session* s, uint32_t begin, uint32_t end) {
   const thimble_model& m = s->model;
   const Pass& p = s->pass;
   // In units of a product on a Cortex-M4F: what else is done for each element.
-  constexpr uint32_t kPerNorm = 16, kPerRotation = 10, kPerActivation = 40, kPerWeight = 64,
-                     kPerCandidate = 8;
+  constexpr uint32_t kPerNorm = 16, kPerRotation = 10, kPerCandidate = 8;
   switch (p.stage) {
     case kEmbed:
     case kAttentionNormStage:
@@ -477,11 +556,8 @@ void multiply_stage(const thimble_session* s, uint32_t begin, uint32_t end) {
       return {p.n, kPerRotation * m.head_dim * (m.n_heads + 2 * m.n_kv_heads)};
     case kActivate:
       return {p.n, kPerActivation * m.hidden_dim};
-    case kAttend: {
-      const uint32_t shared = m.n_heads / m.n_kv_heads;
-      return {p.n * m.n_kv_heads, uint64_t{shared} * (2 * m.head_dim + kPerWeight) *
-                                      kv_most_seen(s->cache, p.layer, p.first + p.n)};
-    }
+    case kAttend:
+      return {p.n * m.n_kv_heads, attention_cost(s, p.n)};
     default: {
       const Matrix& w = stage_matrix(s);
 #if THIMBLE_LORA

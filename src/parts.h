@@ -77,6 +77,12 @@
 #ifndef THIMBLE_RULES  // rules that a text has to meet
 #define THIMBLE_RULES 1
 #endif
+#ifndef THIMBLE_SHARES  // work that goes to several cores
+#define THIMBLE_SHARES 1
+#endif
+#ifndef THIMBLE_CALLERS  // callers that were compiled with another version of thimble.h
+#define THIMBLE_CALLERS 1
+#endif
 #ifndef THIMBLE_CHAT  // thimble_encode_turn; without it a model with turn texts still opens
 #define THIMBLE_CHAT 1
 #endif

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "shares.h"
 #include "tokenizer.h"
 
 namespace thimble {
@@ -132,6 +133,16 @@ thimble_session* session_layout(Arena* arena, const thimble_model& model,
     if (rule) *rule = {};
   }
 #endif
+#if THIMBLE_SHARES
+  if (config.n_shares) {
+    Shares* shares = reinterpret_cast<Shares*>(arena->take<uint8_t>(kSharesBytes));
+    if (shares) {
+      *shares = {};
+      shares->n = config.n_shares;
+      shares->least = config.share_work;
+    }
+  }
+#endif
   p.structure = taken();
   thimble_session s = {};
   s.model = model;
@@ -140,7 +151,10 @@ thimble_session* session_layout(Arena* arena, const thimble_model& model,
   s.n_batch = config.n_batch;
   s.pass.stage = kIdle;
 #if THIMBLE_RULES
-  s.has_rule_room = static_cast<uint16_t>(config.rules);
+  s.has_rule_room = static_cast<uint8_t>(config.rules);
+#endif
+#if THIMBLE_SHARES
+  s.has_share_room = config.n_shares > 0;
 #endif
   uint32_t token_room = config.n_ctx;
 #if THIMBLE_SINKS
@@ -215,12 +229,15 @@ thimble_status resolve_config(const thimble_model& model, const thimble_config* 
   out->n_draft = c.n_draft;
   out->lora_rank = c.lora_rank;
   out->rules = c.rules;
+  out->n_shares = c.n_shares;
+  out->share_work = c.share_work ? c.share_work : kShareWork;
   out->kernels = kernels_by_name(c.isa);
   const bool good = out->n_ctx <= model.n_ctx && out->n_batch <= kMaxBatch &&
                     out->n_candidates <= kMaxCandidates && has_good_sinks(model, *out) &&
                     out->n_draft <= (THIMBLE_DRAFT ? kMaxDraft : 0) &&
                     out->lora_rank <= (THIMBLE_LORA ? kMaxLoraRank : 0) &&
                     out->rules <= (THIMBLE_RULES ? 1 : 0) &&
+                    out->n_shares <= (THIMBLE_SHARES ? kMaxShares : 0) &&
                     (c.kv_type == THIMBLE_KV_F32 || c.kv_type == THIMBLE_KV_Q8) && out->kernels;
   // Larger ones could not be used.
   if (out->n_draft > out->n_ctx - 1) out->n_draft = out->n_ctx - 1;

@@ -98,7 +98,8 @@ struct thimble_session {
   uint32_t cached;    // to be seen by the next one: less after a rewind beyond a window, more where
                       // drafted tokens follow
   uint16_t has_logits;
-  uint16_t has_rule_room;  // 1: a RuleInUse lies behind the structure
+  uint8_t has_rule_room;   // 1: a RuleInUse lies behind the structure
+  uint8_t has_share_room;  // 1: Shares lie behind that
   uint32_t overflowed;     // tokens to the first one whose numbers went beyond a float's; 0: none
   thimble::SelfTest self_test;
 };
@@ -127,7 +128,7 @@ void append_tokens(thimble_session* s, const int32_t* tokens, uint32_t n);
 
 // A configuration without defaults, within its ranges.
 struct ResolvedConfig {
-  uint32_t n_ctx, n_batch, n_candidates, n_sinks, n_draft, lora_rank, rules;
+  uint32_t n_ctx, n_batch, n_candidates, n_sinks, n_draft, lora_rank, rules, n_shares, share_work;
   WeightType kv_type;
   const Kernels* kernels;
 };

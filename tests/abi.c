@@ -37,6 +37,8 @@ int main(void) {
   FIELD(thimble_config, n_draft);
   FIELD(thimble_config, lora_rank);
   FIELD(thimble_config, rules);
+  FIELD(thimble_config, n_shares);
+  FIELD(thimble_config, share_work);
   END(thimble_config);
 
   STRUCT(thimble_sampling);

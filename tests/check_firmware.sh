@@ -14,6 +14,7 @@
 #     unpacks (pack.c)
 #   - answers under a rule have the host's bits, their confidence and what is saved of them, too (rules.c)
 #   - a model for commands does, or asks back, what it does on the host (command.c)
+#   - shares of a pass, as several cores would compute them, give the host's bits (shares.c)
 #   - a fault is told and ends the program (fault.c)
 #   - every kernel gives the reference's bits (kernels.cpp)
 #   - one model of each family: self-tests, and hashes beyond every window; two of them also with an
@@ -96,6 +97,10 @@ check_programs() { # NAME
   run_program $1 command >$work/$1/command.txt || true
   same_text $1 "command.c: $(grep -vc '^>' $work/command.expected) answers" $work/command.expected \
     $work/$1/command.txt
+  link_program $1 shares $story shares
+  run_program $1 shares >$work/$1/shares.txt || true
+  same_text $1 "shares of a pass: $(grep -o '0x.*' $work/shares.expected | sort -u | xargs)" $work/shares.expected \
+    $work/$1/shares.txt
 
   status=0
   link_program $1 fault $story fault
@@ -210,6 +215,14 @@ ${CC:-gcc} -std=c99 -O1 -Iinclude -DMODEL="\"$story\"" tests/firmware/refusals.c
 if ! $work/refusals >$work/refusals.expected; then
   echo "the host: refusals.c failed:"
   sed 's/^/    /' $work/refusals.expected
+  exit 1
+fi
+${CC:-gcc} -std=c99 -O1 -Iinclude -DMODEL="\"$story\"" tests/firmware/shares.c tests/firmware/text.c \
+  tests/firmware/host.c tests/firmware/model.S "$(dirname $program)/libthimble.a" -o $work/shares
+$work/shares >$work/shares.expected || { cat $work/shares.expected; exit 1; }
+if [ "$(grep -o '0x.*' $work/shares.expected | sort -u | wc -l)" != 1 ]; then
+  echo "the host: shares.c: different bits:"
+  cat $work/shares.expected
   exit 1
 fi
 $program run $story -p "Tim had a red ball. One day, he" -t 0 -n 70 --ctx 48 --sinks 4 --kv q8 \

@@ -6,6 +6,7 @@
 #   - it has its name, and needs the C library alone
 #   - a C++ program and, where there is a python3, one in Python (ctypes) tell what `thimble run` tells
 set -euo pipefail
+export LC_ALL=C
 cd "$(dirname "$0")/.."
 build=${1:?usage: check_shared.sh BUILD_FOLDER}
 library=$build/libthimble.so

@@ -49,7 +49,8 @@ Options
                        for; the engine is then compiled with -DTHIMBLE_NEEDS='"FILE"'
   --uses LIST          with --needs: what the program asks for by itself, with commas between; sinks
                        (texts without end), drafts (tokens computed ahead), lora (adapters), pack
-                       (packed texts) and rules are left out otherwise
+                       (packed texts), rules, shares (several cores) and callers (compiled with
+                       another version of thimble.h) are left out otherwise
   --for TARGET         of an object file: host, x86, x86-64, avx2, avx512, aarch64, neon, arm (bare
                        metal), arm-linux, cortex-m0, cortex-m3, cortex-m4, cortex-m7, cortex-m33,
                        cortex-m55, riscv32 or riscv64. It links with hard and with soft floats; only ld.lld for

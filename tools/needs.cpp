@@ -9,7 +9,8 @@
 
 namespace thimble::tools {
 
-const std::vector<std::string> kUses = {"sinks", "drafts", "lora", "pack", "rules"};
+const std::vector<std::string> kUses = {"sinks", "drafts", "lora",   "pack",
+                                        "rules", "shares", "callers"};
 
 std::vector<Part> parts_of(const thimble_model& model, const std::vector<std::string>& uses) {
   const FileHeader& h = header_of(model);
@@ -36,6 +37,8 @@ std::vector<Part> parts_of(const thimble_model& model, const std::vector<std::st
           {"LORA", is_used("lora")},
           {"PACK", is_used("pack")},
           {"RULES", is_used("rules")},
+          {"SHARES", is_used("shares")},
+          {"CALLERS", is_used("callers")},
           {"ROPES", h.n_ropes > 1},
           {"SCALES", !is_one(h.embedding_scale) || !is_one(h.logit_scale) || h.logit_cap > 0.0f},
           {"SCORED_BPE", h.tokenizer == kTokenizerScoredBpe},

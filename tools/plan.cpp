@@ -17,6 +17,7 @@
 #include "kv_cache.h"
 #include "model.h"
 #include "output.h"
+#include "shares.h"
 #include "size_text.h"
 #include "verbs.h"
 
@@ -39,6 +40,7 @@ The session
   --lora RANK          memory for adapters up to this rank, 1 to 256, whose own flash comes on top;
                        default: none
   --rules              memory and code for rules of thimble constrain, whose own flash comes on top
+  --shares N           memory and code for passes that N cores share, 1 to 16; default: none
 
 The device
   --board NAME         flash and RAM of a chip; --board list shows them
@@ -53,7 +55,7 @@ Examples
   thimble plan story.thimble --flash 2M --ram 200K --json
 )";
 
-FlashPlan plan_flash(const thimble_model& model, uint32_t lora_rank, uint32_t rules) {
+FlashPlan plan_flash(const thimble_model& model, const thimble_config& config) {
   const FileHeader& h = header_of(model);
   const SectionEntry* sections = reinterpret_cast<const SectionEntry*>(&h + 1);
   FlashPlan plan = {};
@@ -77,7 +79,9 @@ FlashPlan plan_flash(const thimble_model& model, uint32_t lora_rank, uint32_t ru
                         h.logit_scale < 1.0f || h.logit_scale > 1.0f || h.logit_cap > 0.0f;
   plan.code = (is_whole ? kWholeEngineCodeBytes : kEngineCodeBytes) +
               (h.tokenizer == kTokenizerNone ? 0 : kTokenizerCodeBytes) +
-              (lora_rank > 0 ? kLoraCodeBytes : 0) + (rules > 0 ? kRulesCodeBytes : 0);
+              (config.lora_rank > 0 ? kLoraCodeBytes : 0) +
+              (config.rules > 0 ? kRulesCodeBytes : 0) +
+              (config.n_shares > 0 ? kSharesCodeBytes : 0);
   return plan;
 }
 
@@ -230,6 +234,7 @@ std::string as_text(const Report& r) {
   if (c.n_sinks) out += format(", %u sink%s", c.n_sinks, c.n_sinks > 1 ? "s" : "");
   if (c.lora_rank) out += format(", adapters up to rank %u", c.lora_rank);
   if (c.rules) out += ", rules";
+  if (c.n_shares) out += format(", %u shares", c.n_shares);
   out += "\n\nflash\n";
   for (const Part& part : flash_parts(r.flash)) out += line(part.name, part.bytes);
   out += line("= model file", r.flash.model());
@@ -278,9 +283,10 @@ std::string as_json(const Report& r) {
   out += format(
       "  \"n_ctx\": %u, \"kv\": \"%s\", \"n_candidates\": %u, \"n_batch\": %u, \"n_draft\": %u, "
       "\"n_sinks\": %u, \"lora_rank\": %u, "
-      "\"rules\": %u,\n",
+      "\"rules\": %u, \"n_shares\": %u,\n",
       r.config.n_ctx, r.config.kv_type == THIMBLE_KV_Q8 ? "q8" : "f32", r.config.n_candidates,
-      r.config.n_batch, r.config.n_draft, r.config.n_sinks, r.config.lora_rank, r.config.rules);
+      r.config.n_batch, r.config.n_draft, r.config.n_sinks, r.config.lora_rank, r.config.rules,
+      r.config.n_shares);
   out += "  \"flash\": {" + json_parts(flash_parts(r.flash));
   out += format(
       "\"model\": %llu, \"code_at_most\": %llu, \"library_at_most\": %llu, \"total\": %llu},\n",
@@ -314,6 +320,7 @@ int plan_verb(const Words& words) {
                           {"--sinks", true},
                           {"--lora", true},
                           {"--rules", false},
+                          {"--shares", true},
                           {"--board", true},
                           {"--flash", true},
                           {"--ram", true},
@@ -335,9 +342,10 @@ int plan_verb(const Words& words) {
   r.config.n_draft = static_cast<uint32_t>(args.count("--draft", 0, 1, 16));
   r.config.lora_rank = static_cast<uint32_t>(args.count("--lora", 0, 1, kMaxLoraRank));
   r.config.rules = args.has("--rules") ? 1 : 0;
+  r.config.n_shares = static_cast<uint32_t>(args.count("--shares", 0, 1, kMaxShares));
   r.config.n_candidates = static_cast<uint32_t>(args.count("--candidates", 0, 1, 256));
   check_sinks(loaded, r.config);
-  r.flash = plan_flash(r.model, r.config.lora_rank, r.config.rules);
+  r.flash = plan_flash(r.model, r.config);
   r.ram = plan_ram(r.model, r.config);
   print_text(args.has("--json") ? as_json(r) : as_text(r));
   return r.flash_fits() && r.ram_fits() ? 0 : 1;

@@ -18,6 +18,7 @@ constexpr uint64_t kEngineCodeBytes = 24 * 1024, kTokenizerCodeBytes = 6 * 1024;
 constexpr uint64_t kWholeEngineCodeBytes = 34 * 1024;
 constexpr uint64_t kLoraCodeBytes = 4 * 1024;   // what adapters add, with thimble_adapter_open
 constexpr uint64_t kRulesCodeBytes = 7 * 1024;  // what rules add, with thimble_rule_open
+constexpr uint64_t kSharesCodeBytes = 1024;     // what sharing with other cores adds
 constexpr uint64_t kSupportCodeBytes = 8 * 1024;
 
 struct FlashPlan {
@@ -46,8 +47,8 @@ struct RamPlan {
   uint64_t total() const { return arena + stack; }
 };
 
-// lora_rank and rules: the session's; adapters and rules themselves are not counted.
-FlashPlan plan_flash(const thimble_model& model, uint32_t lora_rank = 0, uint32_t rules = 0);
+// With the code that such a session asks for; adapters and rules themselves are not counted.
+FlashPlan plan_flash(const thimble_model& model, const thimble_config& config = {});
 
 // The configuration must be valid for the model.
 RamPlan plan_ram(const thimble_model& model, const thimble_config& config);

@@ -53,8 +53,8 @@ typedef enum thimble_status {
   THIMBLE_ERROR_UNSUPPORTED = -10,    /* an architecture, type or flag that is not known */
   THIMBLE_ERROR_SECTION = -11,        /* a section is not where or what the header implies */
   THIMBLE_ERROR_TOKENIZER = -12,      /* a tokenizer table contradicts itself */
-  THIMBLE_ERROR_CONFIG = -13, /* n_ctx, n_batch, kv_type, n_candidates, n_draft, lora_rank or rules
-                                 outside its range, or unknown ISA */
+  THIMBLE_ERROR_CONFIG = -13, /* n_ctx, n_batch, kv_type, n_candidates, n_draft, lora_rank, rules
+                                 or n_shares outside its range, or unknown ISA */
   THIMBLE_ERROR_ARENA_TOO_SMALL = -14,  /* less than thimble_session_bytes */
   THIMBLE_ERROR_CONTEXT_FULL = -15,     /* more tokens than positions left */
   THIMBLE_ERROR_TOKEN = -16,            /* a token id outside [0, vocab_size) */
@@ -247,6 +247,12 @@ typedef struct thimble_config {
    * weights of 8 or 4 bits about lora_rank + 8 more. Costs no time while no adapter is in use. */
   uint32_t lora_rank;
   uint32_t rules; /* 1: thimble_session_constrain may be given a rule, 128 bytes; 0: none */
+  /* How many cores share a pass by the hook of thimble_on_shares, at most 16: 64 bytes; 0: none. */
+  uint32_t n_shares;
+  /* The work that is worth the hook's call, in multiply-accumulates; 0: 2048, which is for cores
+   * that hand it over in some hundred cycles. Threads of an operating system want 100 times that.
+   */
+  uint32_t share_work;
 } thimble_config;
 
 /*
@@ -446,6 +452,32 @@ typedef void (*thimble_attention_hook)(void* user, uint32_t layer, uint32_t posi
 /* Sets the hook of a session, NULL for none. Errors: ARGUMENT. */
 thimble_status thimble_on_attention(thimble_session* session, thimble_attention_hook hook,
                                     void* user);
+
+/* ---- Several cores ------------------------------------------------------------------------ */
+
+/*
+ * How another core helps: while this hook is set, thimble_step (and what else runs a pass) cuts its
+ * products with weights, activations and the attention of single tokens into n_shares shares and
+ * calls it. It has to see to it that thimble_share(session, i) is called once for each i below
+ * n_shares, by whichever core, at the same time or one after the other, and returns when all of
+ * them have returned. What this core wrote before the call must be seen by the others, and what
+ * they wrote by this one afterwards: a mailbox with the barriers that it needs anyway is enough, as
+ *   the hook:          send(session); thimble_share(session, 0); receive();
+ *   the other core:    for (;;) { s = receive(); thimble_share(s, 1); send(s); }
+ * on two cores. The engine starts no thread and takes no lock, and not one bit changes. Budgets of
+ * slices count the work of all cores. The rest of a pass (norms, quantizing, sampling) is this
+ * core's alone; so are a prefill's attention on machines with wide vectors, and all attention while
+ * an attention hook is set. Every core needs THIMBLE_STACK_BYTES of stack and its FPU on, in the
+ * same mode. The hook must call nothing else of the session. Costs nothing while no hook is set.
+ */
+typedef void (*thimble_share_hook)(void* user, thimble_session* session, uint32_t n_shares);
+
+/* Sets the hook of a session, NULL for none; also between two slices. Errors: ARGUMENT, CONFIG (the
+ * session's config.n_shares is 0), UNSUPPORTED (built without). */
+thimble_status thimble_on_shares(thimble_session* session, thimble_share_hook hook, void* user);
+
+/* Computes a share of what the hook was called for; nothing at any other time. */
+void thimble_share(thimble_session* session, uint32_t share);
 
 /* ---- Saved sessions ----------------------------------------------------------------------- */
 
@@ -696,7 +728,8 @@ thimble_status thimble_unpack_step(thimble_unpack* unpack, uint64_t budget, void
  *    which is what the library has and what another language calls, with the size of its own
  *    definition. What a caller's is shorter by counts as 0; what it is longer by must be 0, or else
  *    the call is UNSUPPORTED: the caller wants something that this library is too old for. (The
- *    size is no field, as a structure of zeros would have a wrong one.)
+ *    size is no field, as a structure of zeros would have a wrong one. An engine that is built with
+ *    its callers may do without: THIMBLE_CALLERS 0 wants the size that it knows.)
  *  - Every other structure keeps its size and fields. What more there is to know of a model will be
  *    asked by functions.
  *  - No structure holds an enumeration, so how wide a compiler makes those does not matter.

@@ -252,6 +252,36 @@ static void measure_session(const char* name, const thimble_config* config) {
   measure_token(&late, tokens[1]);
 }
 
+/* What a second core leaves to the first: the token's instructions without those of the shorter one
+ * of its two shares, each time. The mailbox comes on top. */
+static void run_shares(void* spared, thimble_session* of, uint32_t n_shares) {
+  uint64_t sum = 0, longest = 0;
+  for (uint32_t i = 0; i < n_shares; ++i) {
+    const uint64_t start = board_instructions();
+    thimble_share(of, i);
+    const uint64_t spent = board_instructions() - start;
+    sum += spent;
+    if (spent > longest) longest = spent;
+  }
+  *(uint64_t*)spared += sum - longest;
+}
+
+static void measure_shares(const char* name) {
+  const thimble_config config = {
+      .n_ctx = kContext, .kv_type = THIMBLE_KV_Q8, .n_candidates = 1, .n_shares = 2};
+  uint64_t spared = 0;
+  session_name = name;
+  measure_init(&config);
+  check("shares", thimble_on_shares(session, run_shares, &spared));
+  for (int32_t token = 0; token <= kLate; ++token) {
+    const int32_t fed = token & 63;
+    spared = 0;
+    const uint64_t all = run_pass(&fed, 1, 0).sum;
+    if (token == 0) report("token_instructions", all - spared);
+    if (token == kLate) report("late_token_instructions", all - spared);
+  }
+}
+
 /* All that sampling can do, on the session as it is. */
 static void measure_warm(const char* name) {
   const thimble_sampling warm = {.temperature = 0.8f,
@@ -280,6 +310,7 @@ int main(void) {
   check("init", thimble_session_init(&session, &model, &candidates, arena, sizeof arena));
   for (int32_t token = 0; token < 64; ++token) run_pass(&token, 1, 0);
   measure_warm("warm_candidates_");
+  measure_shares("shares_");
   session_name = "";
   report("stack", deepest);
   report("stack_bound", THIMBLE_STACK_BYTES);
