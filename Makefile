@@ -312,6 +312,56 @@ firmware: all $(BUILD)/family_models ## what the engine costs on each board besi
 model-cycles: ## what llvm-mca makes of the inner loops on Arm cores: model figures, no chip has run them
 	tests/model_cycles.sh
 
+# ---- The web ------------------------------------------------------------------------------
+# The engine as WebAssembly, for browsers with and without SIMD128; nothing of a C library but what
+# tools/web/libc has.
+
+WASM_CXX ?= clang++
+WASM_CC ?= clang
+WASM_LD ?= wasm-ld
+WEB := $(BUILD)/web
+WASM := --target=wasm32 -mbulk-memory -mnontrapping-fptoint -msign-ext -Oz -DNDEBUG $(WARN) \
+        -Iinclude -Isrc -Itools/web -Itools/web/libc -MMD -MP -ffunction-sections -fdata-sections
+WASM_ENGINE := -std=c++17 $(WASM) -fno-exceptions -fno-rtti -ffp-contract=off -fno-math-errno \
+               -DTHIMBLE_NEEDS='"needs.h"'
+WASM_LINK := --no-entry --gc-sections --strip-all --compress-relocations -O2 -z stack-size=65536
+
+WASM_ENGINE_OBJ := $(ENGINE_SRC:%.cpp=%.o) tools/web/libc/string.o
+# A test program's main() is what the module exports.
+WASM_PROGRAM := -Itests/firmware -Dmain='__attribute__((export_name("main"))) program'
+
+$(WEB)/simd128/%.o: WASM_ISA := -msimd128
+# Where the time goes.
+$(WEB)/plain/src/kernels/scalar.o: WASM_ISA += -O2
+$(WEB)/simd128/src/kernels/wasm_simd128.o: WASM_ISA += -Os
+
+# $(call wasm_rules,ISA): the module, and the boards' test of kernels and one of numbers as modules.
+define wasm_rules
+$(WEB)/$(1)/tests/%.o: WASM_ISA += $(WASM_PROGRAM)
+
+$(WEB)/$(1)/%.o: %.cpp
+	@mkdir -p $$(@D)
+	@$$(call say,wasm,$$<)
+	$$(Q)$$(WASM_CXX) $$(WASM_ENGINE) $$(WASM_ISA) -c -o $$@ $$<
+
+$(WEB)/$(1)/%.o: %.c
+	@mkdir -p $$(@D)
+	@$$(call say,wasm,$$<)
+	$$(Q)$$(WASM_CC) -std=c99 $$(WASM) $$(WASM_ISA) -c -o $$@ $$<
+
+$(WEB)/$(1).wasm: $(WASM_ENGINE_OBJ:%=$(WEB)/$(1)/%) $(WEB)/$(1)/tools/web/engine.o
+	@$$(call say,link,$$@)
+	$$(Q)$$(WASM_LD) $$(WASM_LINK) -o $$@ $$^
+
+$(WEB)/$(1)/kernels.wasm: $(WEB)/$(1)/tests/firmware/kernels.o
+$(WEB)/$(1)/numbers.wasm: $(WEB)/$(1)/tests/web/numbers.o
+$(WEB)/$(1)/kernels.wasm $(WEB)/$(1)/numbers.wasm: $(WASM_ENGINE_OBJ:%=$(WEB)/$(1)/%) \
+    $(WEB)/$(1)/tests/firmware/text.o
+	@$$(call say,link,$$@)
+	$$(Q)$$(WASM_LD) $$(WASM_LINK) --allow-undefined -o $$@ $$^
+endef
+$(foreach isa,plain simd128,$(eval $(call wasm_rules,$(isa))))
+
 # ---- Fuzzing ------------------------------------------------------------------------------
 
 FUZZ_TARGETS := $(patsubst tests/fuzz/%.cpp,$(BUILD)/%,$(wildcard tests/fuzz/fuzz_*.cpp))
@@ -341,6 +391,7 @@ $(BUILD)/seeds: $(BUILD)/obj/tests/fuzz/seeds.o $(BUILD)/libtools.a $(BUILD)/lib
 ALL_CODE := $(wildcard include/thimble/* src/*.h src/*.cpp src/kernels/* tools/*.h tools/*.cpp \
                        tools/constrain/* tools/intents/* tools/readers/* tools/train/* tests/*.h tests/*.cpp tests/*.c \
                        tests/firmware/*.h tests/firmware/*.c tests/firmware/*.cpp \
+                       tools/web/*.h tools/web/*.cpp tools/web/libc/* tests/web/*.cpp \
                        tests/fuzz/*.h tests/fuzz/*.cpp tests/dist/*.cpp tests/dist/*/*.c tests/dist/*/*.h)
 
 .PHONY: format
@@ -402,5 +453,5 @@ help: ## this list
 	    awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
 
 -include $(ENGINE_OBJ:.o=.d) $(SHARED_OBJ:.o=.d) $(TOOL_OBJ:.o=.d) $(TEST_OBJ:.o=.d)
--include $(wildcard $(BUILD)/obj/tests/fuzz/*.d)
+-include $(wildcard $(BUILD)/obj/tests/fuzz/*.d $(WEB)/*/*/*.d $(WEB)/*/*/*/*.d)
 -include $(BUILD)/obj/tests/no_heap.d $(BUILD)/obj/tests/api_c99.d $(BUILD)/obj/tests/abi.d $(BUILD)/obj/tests/two_cores.d $(BUILD)/obj/tests/family_models.d $(BUILD)/obj/tests/rule_peer.d

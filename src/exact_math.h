@@ -76,7 +76,7 @@ static inline float exact_fma(float a, float b, float c) {
 #elif defined(__riscv_flen)
   __asm__("fmadd.s %0, %1, %2, %0" : "+f"(c) : "f"(a), "f"(b));
   return c;
-#elif defined(__SSE2__) || (defined(__ARM_FP) && (__ARM_FP & 8))
+#elif defined(__SSE2__) || (defined(__ARM_FP) && (__ARM_FP & 8)) || defined(__wasm__)
   // Double in hardware. The product is exact in it. The sum is rounded to odd (Boldo, Melquiond
   // 2008): where it is inexact (error from Knuth's TwoSum), the last bit becomes 1, so that
   // rounding to float, with 29 bits less, cannot round twice.
@@ -144,6 +144,8 @@ static inline float exact_sqrt(float x) {
 #elif defined(__riscv_fdiv)
   __asm__("fsqrt.s %0, %1" : "=f"(x) : "f"(x));
   return x;
+#elif defined(__wasm__)
+  return __builtin_sqrtf(x);  // WebAssembly has no libm to call, and no errno
 #else
   return sqrt_by_digits(x);
 #endif
@@ -166,6 +168,8 @@ static inline int32_t round_to_even_in_place(float x) {
   float bits;  // an integer's
   __asm__("vcvtn.s32.f32 %0, %1" : "=t"(bits) : "t"(x));
   return static_cast<int32_t>(bits_of(bits));
+#elif defined(__wasm__)
+  return static_cast<int32_t>(__builtin_rintf(x));  // it knows one mode
 #else
   int32_t whole = static_cast<int32_t>(x);  // towards zero
   const float rest = x - static_cast<float>(whole);

@@ -26,6 +26,8 @@
 #define THIMBLE_KERNELS kKernelsNeon
 #elif defined(__ARM_FEATURE_DSP) && defined(__ARM_FEATURE_FMA) && defined(__ARM_FP)
 #define THIMBLE_KERNELS kKernelsDsp
+#elif defined(__wasm_simd128__)
+#define THIMBLE_KERNELS kKernelsSimd128
 #else
 #define THIMBLE_KERNELS kKernelsScalar
 #endif

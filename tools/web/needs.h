@@ -1,0 +1,8 @@
+/* SPDX-License-Identifier: MIT */
+/* What a page leaves out of the engine: whatever engine.cpp has no call for. Every model runs. */
+#define THIMBLE_CHAT 0
+#define THIMBLE_DRAFT 0
+#define THIMBLE_LORA 0
+#define THIMBLE_PACK 0
+#define THIMBLE_RULES 0
+#define THIMBLE_SINKS 0
