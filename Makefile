@@ -362,6 +362,18 @@ $(WEB)/$(1)/kernels.wasm $(WEB)/$(1)/numbers.wasm: $(WASM_ENGINE_OBJ:%=$(WEB)/$(
 endef
 $(foreach isa,plain simd128,$(eval $(call wasm_rules,$(isa))))
 
+$(BUILD)/web_page: $(BUILD)/obj/tools/web/page.o $(TOOL_LIB_OBJ) $(BUILD)/libthimble.a
+	@$(call say,link,$@)
+	$(Q)$(CXX) $(LDFLAGS) -pthread -o $@ $^
+
+WEB_PARTS := $(wildcard tools/web/*.js tools/web/*.html tools/web/*.css)
+$(WEB)/thimble.html: $(BUILD)/web_page $(MODEL) $(WEB)/simd128.wasm $(WEB)/plain.wasm $(WEB_PARTS)
+	@$(call say,page,$@)
+	$(Q)$(BUILD)/web_page $@ $(MODEL) $(WEB)/simd128.wasm $(WEB)/plain.wasm tools/web
+
+.PHONY: web
+web: $(WEB)/thimble.html ## the engine and MODEL=FILE as one page for the browser, build/web/thimble.html (clang, lld)
+
 # ---- Fuzzing ------------------------------------------------------------------------------
 
 FUZZ_TARGETS := $(patsubst tests/fuzz/%.cpp,$(BUILD)/%,$(wildcard tests/fuzz/fuzz_*.cpp))
@@ -454,4 +466,5 @@ help: ## this list
 
 -include $(ENGINE_OBJ:.o=.d) $(SHARED_OBJ:.o=.d) $(TOOL_OBJ:.o=.d) $(TEST_OBJ:.o=.d)
 -include $(wildcard $(BUILD)/obj/tests/fuzz/*.d $(WEB)/*/*/*.d $(WEB)/*/*/*/*.d)
--include $(BUILD)/obj/tests/no_heap.d $(BUILD)/obj/tests/api_c99.d $(BUILD)/obj/tests/abi.d $(BUILD)/obj/tests/two_cores.d $(BUILD)/obj/tests/family_models.d $(BUILD)/obj/tests/rule_peer.d
+-include $(BUILD)/obj/tests/no_heap.d $(BUILD)/obj/tests/api_c99.d $(BUILD)/obj/tests/abi.d $(BUILD)/obj/tests/two_cores.d $(BUILD)/obj/tests/family_models.d $(BUILD)/obj/tests/rule_peer.d \
+         $(BUILD)/obj/tools/web/page.d

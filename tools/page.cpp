@@ -130,13 +130,15 @@ std::string script_string(const std::string& text) {
   return out;
 }
 
-std::string page_head(const std::string& title, const char* style) {
+std::string page_head(const std::string& title, const char* style, const char* scripts) {
   // The policy makes a browser enforce what the page promises: it fetches nothing.
-  return "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
-         "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
-         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; "
-         "style-src 'unsafe-inline'; script-src 'unsafe-inline'\">\n<title>" +
-         html(title) + "</title>\n<style>" + kStyle + style + kPrintStyle +
+  std::string head =
+      "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
+      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
+      "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; "
+      "style-src 'unsafe-inline'; script-src 'unsafe-inline'";
+  head += scripts;
+  return head + "\">\n<title>" + html(title) + "</title>\n<style>" + kStyle + style + kPrintStyle +
          "</style>\n</head>\n<body>\n" + kThemeChoice;
 }
 

@@ -20,8 +20,9 @@ std::string script_string(const std::string& text);
 
 // From the doctype to the script that chooses the theme, inside of the body. `style` is CSS behind
 // the shared one. Both themes' colours are variables: --page, --card, --ink, --soft, --line,
-// --accent, --bar, --mark. The page has a button with the id "theme".
-std::string page_head(const std::string& title, const char* style);
+// --accent, --bar, --mark. The page has a button with the id "theme". `scripts` are sources of
+// scripts that the page's policy allows beside its own.
+std::string page_head(const std::string& title, const char* style, const char* scripts = "");
 
 // JavaScript: `root`, `at(id)`, `element(name, class, text)`, and `useTheme(draw)`, which is called
 // once, last: it brings the button to life and calls draw() now and whenever the theme changes.

@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "base64.h"
 #include "error.h"
 #include "format.h"
 #include "model.h"
@@ -12,35 +13,6 @@
 
 namespace thimble::tools {
 namespace {
-
-// Base64 of 16-bit little-endian numbers, without the padding that a browser does not need.
-class Base64 {
- public:
-  explicit Base64(const TextSink& sink) : sink_(sink) {}
-  void put(uint32_t number) {
-    put_byte(number & 0xff);
-    put_byte(number >> 8);
-    if (text_.size() < 65536) return;
-    sink_(text_);
-    text_.clear();
-  }
-  void end() {
-    if (n_bits_ > 0) put_digit(bits_ << (6 - n_bits_));
-    sink_(text_);
-  }
-
- private:
-  void put_byte(uint32_t byte) {
-    bits_ = (bits_ << 8 | byte) & 0xffff;
-    for (n_bits_ += 8; n_bits_ >= 6; n_bits_ -= 6) put_digit(bits_ >> (n_bits_ - 6));
-  }
-  void put_digit(uint32_t digit) {
-    text_ += "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"[digit & 0x3f];
-  }
-  const TextSink& sink_;
-  std::string text_;
-  uint32_t bits_ = 0, n_bits_ = 0;
-};
 
 std::string shape_text(const thimble_model& m) {
   const std::string weights = m.weight_type == kWeightF32  ? "float32 weights"
@@ -70,7 +42,7 @@ std::string candidates_json(const Trace& trace, size_t position) {
 void write_page(const Trace& trace, const TextSink& sink) {
   const thimble_model& m = trace.model;
   const size_t n = trace.tokens.size();
-  sink(page_head("Attention of " + trace.model_name, kTraceStyle) + kTraceBody +
+  sink(page_head("Attention of " + trace.model_name, kTraceStyle) + kTraceHeader + kTraceSections +
        "<script type=\"application/json\" id=\"data\">\n{\"model\":" +
        script_string(trace.model_name) + ",\n\"shape\":" + script_string(shape_text(m)) +
        ",\n\"prompt\":" + script_string(trace.prompt) +
@@ -86,10 +58,12 @@ void write_page(const Trace& trace, const TextSink& sink) {
   sink("],\n\"weights\":\"");
   Base64 base64(sink);
   for (float weight : trace.attention) {
-    base64.put(static_cast<uint32_t>(std::lround(static_cast<double>(weight) * 65535)));
+    const auto number = static_cast<uint32_t>(std::lround(static_cast<double>(weight) * 65535));
+    base64.put(static_cast<uint8_t>(number & 0xff));  // 16 bits, little-endian
+    base64.put(static_cast<uint8_t>(number >> 8));
   }
   base64.end();
-  sink(std::string("\"}\n</script>\n<script>\n") + kPageScript + kTraceScript +
+  sink(std::string("\"}\n</script>\n<script>\n") + kPageScript + kTraceMaps + kTraceScript +
        "</script>\n</body>\n</html>\n");
 }
 

@@ -67,7 +67,7 @@ tbody tr[aria-selected=true] { background: var(--bar); }
 }
 )css";
 
-const char kTraceBody[] = R"html(<header>
+const char kTraceHeader[] = R"html(<header>
 <div class="top">
   <div><h1>Attention of <span id="model"></span></h1><p class="soft" id="shape"></p></div>
   <button id="theme" type="button"></button>
@@ -91,7 +91,9 @@ look for rests there.</p>
 <noscript><p><b>The maps are drawn by a script that stands in this file; it needs to be
 allowed.</b></p></noscript>
 </header>
-<main>
+)html";
+
+const char kTraceSections[] = R"html(<main>
 <section class="card" id="text-card"><h2>The text <small id="count"></small></h2>
 <p id="prompt" class="soft"></p>
 <div id="chips" role="group" aria-label="Tokens: choose a position"></div></section>

@@ -100,7 +100,6 @@ EXPORTED(is_end) int32_t is_end(int32_t token) {
 static thimble_config config_of(uint32_t n_ctx, uint32_t kv_type) {
   thimble_config config = {};
   config.n_ctx = n_ctx;
-  config.n_batch = 16;
   config.kv_type = kv_type;
   return config;
 }
@@ -149,11 +148,10 @@ EXPORTED(logits) const float* logits() {
 // ---- Drawing ---------------------------------------------------------------------------------
 
 // Zeros as the engine means them.
-EXPORTED(sampling) void sampling(float temperature, float top_p, uint32_t top_k, uint64_t seed) {
+EXPORTED(sampling) void sampling(float temperature, float top_p, uint64_t seed) {
   g.sampling = {};
   g.sampling.temperature = temperature;
   g.sampling.top_p = top_p;
-  g.sampling.top_k = top_k;
   g.sampling.seed = seed;
 }
 // The next token, whose logits go into the hash.

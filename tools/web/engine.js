@@ -4,6 +4,7 @@
 'use strict';
 
 const THIMBLE_MORE = 1;
+const THIMBLE_MAGIC = -4;
 const THIMBLE_OUTPUT_TOO_SMALL = -20;
 const MODEL_FIELDS = ['dim', 'hidden_dim', 'n_layers', 'n_heads', 'n_kv_heads', 'head_dim',
                       'vocab_size', 'n_ctx', 'weight_type', 'group', 'row_tile',
@@ -72,14 +73,19 @@ class Engine {
     }
   }
 
+  // As fault_text in tools/files.cpp has it.
   faultText(status) {
     const sentence = this.textAt(this.calls.status_text(status));
-    const at = new DataView(this.calls.memory.buffer, this.calls.fault());
-    const what = at.getUint32(0, true);
+    const view = new DataView(this.calls.memory.buffer, this.calls.fault());
+    const what = view.getUint32(0, true);
+    if (status === THIMBLE_MAGIC) return `${sentence}; thimble convert makes models`;
     if (what === 0) return sentence;
-    const [found, expected, offset] = [8, 16, 24].map((i) => at.getBigUint64(i, true));
-    return `${sentence}: ${this.textAt(what)}: found ${found}, expected ${expected} ` +
-           `(at byte ${offset})`;
+    const shown = (at) => {
+      const value = view.getBigUint64(at, true);
+      return value < 1n << 24n ? String(value) : '0x' + value.toString(16).padStart(8, '0');
+    };
+    return `${sentence}: ${this.textAt(what)}: found ${shown(8)}, expected ${shown(16)} ` +
+           `(at byte ${view.getBigUint64(24, true)})`;
   }
 
   // A token's text for the eye, as tools/trace_numbers.cpp has it: no character is invisible.
@@ -110,11 +116,11 @@ class Engine {
     this.kernels = this.textAt(this.calls.kernels());
   }
 
-  // Begins a text: feeds the prompt and returns its tokens. sampling: { temperature, topP, topK,
-  // seed }, where topP 0 is the narrowest, topK 0 is none and seed is a BigInt.
+  // Begins a text and returns the prompt's tokens, which are to be fed. sampling: { temperature, topP,
+  // seed }, where topP 0 is the narrowest and seed is a BigInt.
   begin(prompt, sampling) {
     this.calls.sampling(sampling.temperature, Math.max(sampling.topP, 1.17549435e-38),
-                        sampling.topK || 0, BigInt.asUintN(64, sampling.seed));
+                        BigInt.asUintN(64, sampling.seed));
     this.checked(this.calls.begin(this.onAttention ? 1 : 0));
     const text = new TextEncoder().encode(prompt);
     const tooLong = `the prompt has more tokens than the context holds, which are ${this.nCtx}`;
@@ -126,19 +132,19 @@ class Engine {
       throw new Refused(`${this.model.name}: has no beginning-of-text token, so the prompt must ` +
                         'not be empty');
     }
-    this.feed(count);
-    return new Int32Array(this.calls.memory.buffer, this.tokens, count).slice();
+    return Array.from(new Int32Array(this.calls.memory.buffer, this.tokens, count));
   }
 
-  feed(count) { this.checked(this.calls.feed(this.tokens, count)); }
-
-  feedToken(token) {
-    new Int32Array(this.calls.memory.buffer, this.tokens, 1)[0] = token;
-    this.feed(1);
+  // At most as many tokens as there is room for.
+  feed(tokens) {
+    new Int32Array(this.calls.memory.buffer, this.tokens, tokens.length).set(tokens);
+    this.checked(this.calls.feed(this.tokens, tokens.length));
   }
 
   // A slice of the pass, about `budget` multiply-accumulates (0: all of it); false: more is to come.
   step(budget) { return this.checked(this.calls.step(budget)) !== THIMBLE_MORE; }
+
+  isEnd(token) { return this.calls.is_end(token) !== 0; }
 
   // The next token. Its logits have gone into the hash.
   draw() { return this.checked(this.calls.draw()); }
