@@ -374,6 +374,13 @@ $(WEB)/thimble.html: $(BUILD)/web_page $(MODEL) $(WEB)/simd128.wasm $(WEB)/plain
 .PHONY: web
 web: $(WEB)/thimble.html ## the engine and MODEL=FILE as one page for the browser, build/web/thimble.html (clang, lld)
 
+.PHONY: web-tests
+web-tests: $(foreach isa,plain simd128,$(WEB)/$(isa)/kernels.wasm $(WEB)/$(isa)/numbers.wasm)
+
+.PHONY: test-web
+test-web: all $(BUILD)/family_models ## the same bits from WebAssembly, under Node and in the page in a headless Chromium
+	tests/check_web.sh $(BUILD)/thimble
+
 # ---- Fuzzing ------------------------------------------------------------------------------
 
 FUZZ_TARGETS := $(patsubst tests/fuzz/%.cpp,$(BUILD)/%,$(wildcard tests/fuzz/fuzz_*.cpp))

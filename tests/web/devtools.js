@@ -99,10 +99,12 @@ class Browser {
     await this.call('DOM.setFileInputFiles', { nodeId, files: [path.resolve(file)] });
   }
 
-  async screenshot(file, { width, height, mobile = false, scale = 1 }) {
+  async resize({ width, height, mobile = false, scale = 1 }) {
     await this.call('Emulation.setDeviceMetricsOverride',
                     { width, height, deviceScaleFactor: scale, mobile });
-    await new Promise((done) => setTimeout(done, 300));
+  }
+
+  async screenshot(file) {
     const { data } = await this.call('Page.captureScreenshot', { format: 'png' });
     fs.writeFileSync(file, Buffer.from(data, 'base64'));
   }

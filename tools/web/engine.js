@@ -15,6 +15,12 @@ const MOST_IMAGE_BYTES = 0xf0000000;  // of the 4 GiB that a module can address
 class Refused extends Error {}
 
 class Engine {
+  constructor() {
+    // Called with (layer, position, first, first_head, n_heads, weights, stride), weights being a
+    // view that is good during the call: thimble_attention_hook.
+    this.onAttention = null;
+  }
+
   // wasm: the module's bytes. Each model has a module of its own, whose memory goes with it.
   static async create(wasm) {
     const engine = new Engine();
@@ -23,10 +29,6 @@ class Engine {
     engine.calls = instance.exports;
     return engine;
   }
-
-  // Called with (layer, position, first, first_head, n_heads, weights, stride), weights being a
-  // view that is good during the call: thimble_attention_hook.
-  onAttention = null;
 
   hook(layer, position, first, firstHead, nHeads, weights, stride) {
     const floats = (nHeads - 1) * stride + position + 1 - first;

@@ -20,7 +20,8 @@ function weight(layer, head, query, key) {
 
 function keepAttention(layer, position, from, firstHead, nHeads, weights, stride) {
   const length = position + 1;
-  const row = attention[position] ||= new Uint16Array(data.layers * data.heads * length);
+  const row = attention[position] || new Uint16Array(data.layers * data.heads * length);
+  attention[position] = row;
   for (let h = 0; h < nHeads; ++h) {
     const to = (layer * data.heads + firstHead + h) * length;
     for (let t = from; t < length; ++t) {
@@ -50,6 +51,7 @@ function drawMaps(atOnce) {
   if (n > before || atOnce) {
     drawThumbs();
     select({ query: follows ? n - 1 : state.query });
+    if (follows && !atOnce) map.parentElement.scrollTop = map.parentElement.scrollHeight;
     at('count').textContent = `${n} tokens, ${data.prompt_tokens} of them the prompt` +
       (n >= mostPositions ? '; maps of more do not fit' : '');
   }
@@ -102,7 +104,7 @@ async function pass(token, clock) {
 function settings() {
   return {
     prompt: at('text').value, temperature: +at('temperature').value, topP: +at('top-p').value,
-    seed: BigInt(at('seed').value), count: +at('count').value, kvType: +at('cache').value,
+    seed: BigInt(at('seed').value), count: +at('tokens').value, kvType: +at('cache').value,
     pace: +at('pace').value,
   };
 }
@@ -119,7 +121,7 @@ async function write(s) {
   const text = document.createTextNode('');
   story.append(text);
   for (const token of tokens) {
-    engine.textOf(token);
+    if (!engine.isEnd(token)) engine.textOf(token);  // what the decoder has to have seen
     await pass(token, clock);
   }
   clock.ms = 0;
@@ -159,7 +161,7 @@ function show(count, clock, why, goesOn) {
 
 // ---- The hash -----------------------------------------------------------------------------------
 
-const quoted = (text) => "'" + text.replaceAll("'", "'\\''") + "'";
+const quoted = (text) => "'" + text.replace(/'/g, "'\\''") + "'";
 
 // What the host has to be asked for the same. A text that was stopped had drawn one token less.
 function showHash(s, count, wasStopped) {
@@ -194,6 +196,8 @@ function moduleBytes() {
   return plain ? bytesIn('plain') : simd;
 }
 
+const mebibytes = (bytes) => (bytes / 1048576).toFixed(1) + ' MiB';
+
 async function open(image, name, kvType) {
   const next = await Engine.create(moduleBytes());
   next.open(image, name);
@@ -212,7 +216,7 @@ async function open(image, name, kvType) {
   at('shape').textContent = `${(m.n_params * 1e-6).toFixed(2)} million parameters, ` +
     `${['float32', 'int8', '4-bit'][m.weight_type]} weights, ${m.n_layers} layers × ${m.n_heads} ` +
     `heads of ${m.head_dim}, vocabulary ${m.vocab_size}, context ${engine.nCtx}; ` +
-    `${m.bytes} bytes of model, ${engine.arenaBytes} of arena`;
+    `${mebibytes(m.bytes)} of model, ${mebibytes(engine.arenaBytes)} of arena`;
 }
 
 // ---- The user -----------------------------------------------------------------------------------
@@ -279,7 +283,7 @@ for (const type of ['dragover', 'dragleave', 'drop']) {
 async function main() {
   const s = first.settings;
   for (const [id, value] of [['text', s.prompt], ['temperature', s.temperature],
-                             ['top-p', s.topP], ['seed', s.seed], ['count', s.count]]) {
+                             ['top-p', s.topP], ['seed', s.seed], ['tokens', s.count]]) {
     at(id).value = value;
   }
   useTheme(drawTheme);
