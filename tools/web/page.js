@@ -51,7 +51,8 @@ function drawMaps(atOnce) {
   if (n > before || atOnce) {
     drawThumbs();
     select({ query: follows ? n - 1 : state.query });
-    if (follows && !atOnce) map.parentElement.scrollTop = map.parentElement.scrollHeight;
+    const view = map.parentElement;  // keeps to the end while it is written
+    if (follows) view.scrollTo(atOnce ? 0 : view.scrollWidth, atOnce ? 0 : view.scrollHeight);
     at('count').textContent = `${n} tokens, ${data.prompt_tokens} of them the prompt` +
       (n >= mostPositions ? '; maps of more do not fit' : '');
   }
