@@ -15,9 +15,10 @@ function weight(layer, head, query, key) {
   return (bytes[2 * i] | bytes[2 * i + 1] << 8) / 65535;
 }
 
-// #layer=1&head=2&position=3 opens the page there; otherwise it is the busiest head.
+// #layer=1&head=2&position=3 opens the page there; otherwise at the busiest head and
+// the last position.
 function opening() {
-  const best = busiestHead();
+  const best = { ...busiestHead(), query: n - 1 };
   const limits = { layer: data.layers, head: data.heads, position: n };
   for (const [, name, value] of location.hash.matchAll(/(layer|head|position)=(\d+)/g)) {
     best[name === 'position' ? 'query' : name] = clamp(+value, limits[name]);
@@ -25,13 +26,13 @@ function opening() {
   return best;
 }
 
+buildThumbs();
+grow();
 at('model').textContent = data.model;
 at('shape').textContent = data.shape;
 at('prompt').textContent = data.prompt;
 at('count').textContent = `${n} tokens` +
   (n > data.prompt_tokens ? `, the last ${n - data.prompt_tokens} of them generated` : '');
-buildThumbs();
-grow();
 Object.assign(state, opening());
 state.key = looksMostAt(state.query);
 useTheme(drawTheme);

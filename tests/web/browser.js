@@ -93,6 +93,15 @@ async function checkFiles(browser) {
   await browser.value("at('form').requestSubmit()");
   await ended(browser, 'done');  // the model that was there still is
   await compare(browser, `${name}, again`, name, model);
+
+  await browser.value(`{
+    const files = new DataTransfer();
+    files.items.add(new File([bytesIn('image')], 'dropped.thimble'));
+    document.dispatchEvent(new DragEvent('drop', { dataTransfer: files, cancelable: true }));
+  }`);
+  await browser.until("at('model').textContent === 'dropped.thimble'", 'what was dropped');
+  await ended(browser, 'done');
+  await compare(browser, 'a file, dropped', 'dropped.thimble', 'models/story.thimble');
 }
 
 async function checkStop(browser) {
@@ -120,6 +129,19 @@ async function checkLooks(browser) {
   }
 }
 
+// The page of `thimble trace` shares its drawings.
+async function checkTrace(browser) {
+  const file = path.join(shots, 'trace.html');
+  execFileSync(program, ['trace', 'models/story.thimble', '-p', 'Once upon a time', '-n', '4', '-o', file],
+               { stdio: 'ignore' });
+  await browser.call('Page.navigate', { url: pathToFileURL(file).href });
+  await browser.until("document.getElementById('count')?.textContent", 'the trace page');
+  const found = await browser.value(
+    "[n, chips.length, rows.length, thumbs.length, state.query, at('count').textContent]");
+  const expected = [9, 9, 9, 40, 8, '9 tokens, the last 4 of them generated'];
+  expect('the trace page', JSON.stringify(found) === JSON.stringify(expected), found);
+}
+
 async function main() {
   const browser = await Browser.start(chromium);
   try {
@@ -128,11 +150,12 @@ async function main() {
     await checkFiles(browser);
     await checkStop(browser);
     await checkLooks(browser);
-    const url = pathToFileURL(page).href;
-    const others = browser.requests.filter((each) => each.split('#')[0] !== url);
-    expect('no request but the page itself', others.length === 0, others);
+    await checkTrace(browser);
+    const pages = [page, path.join(shots, 'trace.html')].map((file) => pathToFileURL(file).href);
+    const others = browser.requests.filter((each) => !pages.includes(each.split('#')[0]));
+    expect('no request but the pages themselves', others.length === 0, others);
     expect('nothing on the console', browser.complaints.length === 0, browser.complaints);
-    console.log(`${browser.requests.length} loads of the page, no other request, nothing on the console`);
+    console.log(`${browser.requests.length} loads of pages, no other request, nothing on the console`);
   } finally {
     await browser.close();
   }
