@@ -335,16 +335,22 @@ $(WEB)/simd128/%.o: WASM_ISA := -msimd128
 $(WEB)/plain/src/kernels/scalar.o: WASM_ISA += -O2
 $(WEB)/simd128/src/kernels/wasm_simd128.o: WASM_ISA += -Os
 
+.PHONY: wasm-tools
+wasm-tools:
+	@for tool in $(WASM_CXX) $(WASM_CC) $(WASM_LD); do command -v $$tool >/dev/null || { \
+	    echo "make web: found no $$tool, expected clang and lld (Debian: apt-get install clang lld)" >&2; \
+	    exit 1; }; done
+
 # $(call wasm_rules,ISA): the module, and the boards' test of kernels and one of numbers as modules.
 define wasm_rules
 $(WEB)/$(1)/tests/%.o: WASM_ISA += $(WASM_PROGRAM)
 
-$(WEB)/$(1)/%.o: %.cpp
+$(WEB)/$(1)/%.o: %.cpp | wasm-tools
 	@mkdir -p $$(@D)
 	@$$(call say,wasm,$$<)
 	$$(Q)$$(WASM_CXX) $$(WASM_ENGINE) $$(WASM_ISA) -c -o $$@ $$<
 
-$(WEB)/$(1)/%.o: %.c
+$(WEB)/$(1)/%.o: %.c | wasm-tools
 	@mkdir -p $$(@D)
 	@$$(call say,wasm,$$<)
 	$$(Q)$$(WASM_CC) -std=c99 $$(WASM) $$(WASM_ISA) -c -o $$@ $$<
