@@ -65,18 +65,19 @@ inline Quad div(Quad a, Quad b) {
 // they are rounded to floats. That errs only where the first rounding leaves a sum half way between
 // two floats, or where a denormal arises; `doubt` gathers lanes where it may have, which are seldom
 // enough to compute them again.
-struct Wide {
+template <bool kCanBeDenormal>
+struct Doubles {
   v128_t low, high, doubt;
-  static Wide of(float x) {
+  static Doubles of(float x) {
     const v128_t v = wasm_f64x2_splat(static_cast<double>(x));
     return {v, v, wasm_i32x4_splat(0)};
   }
-  static Wide of(Quad a) {
+  static Doubles of(Quad a) {
     return {wasm_f64x2_promote_low_f32x4(a.v),
             wasm_f64x2_promote_low_f32x4(wasm_i64x2_shuffle(a.v, a.v, 1, 1)), wasm_i32x4_splat(0)};
   }
   // Of doubles that one rounding makes floats.
-  static Wide rounded(v128_t low, v128_t high, v128_t doubt) {
+  static Doubles rounded(v128_t low, v128_t high, v128_t doubt) {
     return {to_float_and_back(low), to_float_and_back(high), doubt};
   }
   static v128_t to_float_and_back(v128_t v) {
@@ -89,27 +90,34 @@ inline Quad narrow(v128_t low, v128_t high) {
   return {wasm_i64x2_shuffle(wasm_f32x4_demote_f64x2_zero(low), wasm_f32x4_demote_f64x2_zero(high),
                              0, 2)};
 }
-inline Quad narrow(Wide a) {
+template <bool k>
+inline Quad narrow(Doubles<k> a) {
   return narrow(a.low, a.high);
 }
 
-inline Wide mul(Wide a, Wide b) {
-  return Wide::rounded(wasm_f64x2_mul(a.low, b.low), wasm_f64x2_mul(a.high, b.high),
-                       wasm_v128_or(a.doubt, b.doubt));
+template <bool k>
+inline Doubles<k> mul(Doubles<k> a, Doubles<k> b) {
+  return Doubles<k>::rounded(wasm_f64x2_mul(a.low, b.low), wasm_f64x2_mul(a.high, b.high),
+                             wasm_v128_or(a.doubt, b.doubt));
 }
-inline Wide fma(Wide a, Wide b, Wide c) {
+template <bool kCanBeDenormal>
+inline Doubles<kCanBeDenormal> fma(Doubles<kCanBeDenormal> a, Doubles<kCanBeDenormal> b,
+                                   Doubles<kCanBeDenormal> c) {
   const v128_t low = wasm_f64x2_add(wasm_f64x2_mul(a.low, b.low), c.low);
   const v128_t high = wasm_f64x2_add(wasm_f64x2_mul(a.high, b.high), c.high);
   const v128_t last = wasm_i32x4_shuffle(low, high, 0, 2, 4, 6);
-  const v128_t first = wasm_i32x4_shuffle(low, high, 1, 3, 5, 7);
-  const v128_t half_way = wasm_i32x4_eq(wasm_i32x4_shl(last, 3), wasm_i32x4_splat(INT32_MIN));
-  // |sum| < 2^-126, by its exponent; a zero becomes the largest.
-  const v128_t size = wasm_i32x4_add(wasm_i32x4_shl(first, 1), wasm_i32x4_splat(-1));
-  const v128_t denormal =
-      wasm_i32x4_eq(size, wasm_u32x4_min(size, wasm_i32x4_splat(2 * 0x38100000 - 2)));
+  v128_t doubt = wasm_i32x4_eq(wasm_i32x4_shl(last, 3), wasm_i32x4_splat(INT32_MIN));
+  if (kCanBeDenormal) {
+    // |sum| < 2^-126, by its exponent; a zero becomes the largest.
+    const v128_t first = wasm_i32x4_shuffle(low, high, 1, 3, 5, 7);
+    const v128_t size = wasm_i32x4_add(wasm_i32x4_shl(first, 1), wasm_i32x4_splat(-1));
+    const v128_t most = wasm_u32x4_min(size, wasm_i32x4_splat(2 * 0x38100000 - 2));
+    doubt = wasm_v128_or(doubt, wasm_i32x4_eq(size, most));
+  }
   const v128_t before = wasm_v128_or(wasm_v128_or(a.doubt, b.doubt), c.doubt);
-  return Wide::rounded(low, high, wasm_v128_or(before, wasm_v128_or(half_way, denormal)));
+  return Doubles<kCanBeDenormal>::rounded(low, high, wasm_v128_or(before, doubt));
 }
+using Wide = Doubles<true>;
 inline bool is_sure(v128_t doubt) {
   return !wasm_v128_any_true(doubt);
 }
@@ -182,18 +190,20 @@ inline int32_t total(QuadInt a) {
 using Floats = Quads<Quad, 4>;
 using Ints = QuadInts<QuadInt>;
 
-// What exact_exp wants of a Wide beside mul and fma.
-struct WideInt {
+// What exact_exp wants beside mul and fma. No sum of its is a denormal, unless it is exact: r is x
+// itself, or the rest of a whole number of ln 2 that x, a float, is not that close to.
+using Power = Doubles<false>;
+struct PowerInt {
   QuadInt n;
 };
-inline WideInt round_even(Wide a) {
+inline PowerInt round_even(Power a) {
   return {round_even(narrow(a))};
 }
-inline Wide to_float(WideInt a) {
-  return Wide::of(to_float(a.n));
+inline Power to_float(PowerInt a) {
+  return Power::of(to_float(a.n));
 }
-inline Wide times_power_of_two(Wide a, WideInt n, Wide x, Wide limit) {
-  Wide product = Wide::of(times_power_of_two(narrow(a), n.n, narrow(x), narrow(limit)));
+inline Power times_power_of_two(Power a, PowerInt n, Power x, Power limit) {
+  Power product = Power::of(times_power_of_two(narrow(a), n.n, narrow(x), narrow(limit)));
   product.doubt = a.doubt;
   return product;
 }
@@ -203,7 +213,7 @@ __attribute__((noinline)) Floats exact_exp(Floats x) {
   Floats y;
   v128_t doubt = wasm_i32x4_splat(0);
   for (uint32_t i = 0; i < 4; ++i) {
-    const Wide e = thimble::exact_exp(Wide::of(x.r[i]));
+    const Power e = thimble::exact_exp(Power::of(x.r[i]));
     y.r[i] = narrow(e);
     doubt = wasm_v128_or(doubt, e.doubt);
   }
