@@ -372,7 +372,13 @@ $(BUILD)/web_page: $(BUILD)/obj/tools/web/page.o $(TOOL_LIB_OBJ) $(BUILD)/libthi
 	@$(call say,link,$@)
 	$(Q)$(CXX) $(LDFLAGS) -pthread -o $@ $^
 
-WEB_PARTS := $(wildcard tools/web/*.js tools/web/*.html tools/web/*.css)
+# Which model the page has in it: another one makes another page.
+.PHONY: FORCE
+$(WEB)/model: FORCE
+	@mkdir -p $(@D)
+	@echo '$(MODEL)' | cmp -s - $@ || echo '$(MODEL)' >$@
+
+WEB_PARTS := $(WEB)/model $(wildcard tools/web/*.js tools/web/*.html tools/web/*.css)
 $(WEB)/thimble.html: $(BUILD)/web_page $(MODEL) $(WEB)/simd128.wasm $(WEB)/plain.wasm $(WEB_PARTS)
 	@$(call say,page,$@)
 	$(Q)$(BUILD)/web_page $@ $(MODEL) $(WEB)/simd128.wasm $(WEB)/plain.wasm tools/web

@@ -17,7 +17,8 @@ done
 for tool in "${WASM_CXX:-clang++}" "${WASM_LD:-wasm-ld}" node; do
   command -v "$tool" >/dev/null || { echo "the web: skipped: no $tool here"; exit 0; }
 done
-env -u MAKEFLAGS -u MFLAGS make -s BUILD="$(dirname "$program")" web web-tests
+env -u MAKEFLAGS -u MFLAGS make -s BUILD="$(dirname "$program")" \
+  MODEL=models/story.thimble web web-tests
 work=$folder/work
 mkdir -p $work/families
 
