@@ -140,14 +140,15 @@ engine_folder=engine
 # FLAGS... : the package's example, C and C++, in $examples, with the platform's headers as far as it
 # asks for them (tests/dist/), on the board.
 tell_story_on_board() { # FOLDER FILE...
-  local folder=$1 file objects=""
+  local folder=$1 file objects="" platform=$check
+  [ $check != platformio ] || platform=arduino
   shift
   for file in "$@"; do
     local object=$work/$check/example-$(basename "$file").o
     case $file in
-      *.c) $tools-gcc $flags -std=gnu11 -Os -ffunction-sections -fdata-sections -Itests/dist/$check $includes \
+      *.c) $tools-gcc $flags -std=gnu11 -Os -ffunction-sections -fdata-sections -Itests/dist/$platform $includes \
         -c "$folder/$file" -o "$object" ;;
-      *) $tools-g++ $flags -std=gnu++17 -Os -fno-exceptions -fno-rtti -Itests/dist/$check $includes -x c++ \
+      *) $tools-g++ $flags -std=gnu++17 -Os -fno-exceptions -fno-rtti -Itests/dist/$platform $includes -x c++ \
         -include Arduino.h -c "$folder/$file" -o "$object" ;;
     esac
     # The boards have a place of their own for the model.
@@ -155,7 +156,7 @@ tell_story_on_board() { # FOLDER FILE...
       $tools-objcopy --rename-section .rodata.model_image=.model,alloc,load,readonly,data,contents "$object"
     objects="$objects $object"
   done
-  $tools-gcc $flags $program_flags -c tests/dist/$check/platform.c -o "$work/$check/platform.o"
+  $tools-gcc $flags $program_flags -c tests/dist/$platform/platform.c -o "$work/$check/platform.o"
   # shellcheck disable=SC2086
   run_on_board "$work/$check/story" "$shared_board/own_way.o" "$shared_board/text.o" "$work/$check/platform.o" \
     $objects "$work/$check/engine"/*.o

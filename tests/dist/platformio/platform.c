@@ -1,7 +1,0 @@
-/* SPDX-License-Identifier: MIT */
-void setup(void);
-
-int main(void) {
-  setup();
-  return 0;
-}
