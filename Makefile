@@ -422,6 +422,7 @@ $(BUILD)/seeds: $(BUILD)/obj/tests/fuzz/seeds.o $(BUILD)/libtools.a $(BUILD)/lib
 ALL_CODE := $(wildcard include/thimble/* src/*.h src/*.cpp src/kernels/* tools/*.h tools/*.cpp \
                        tools/constrain/* tools/intents/* tools/readers/* tools/train/* tests/*.h tests/*.cpp tests/*.c \
                        tests/firmware/*.h tests/firmware/*.c tests/firmware/*.cpp \
+                       tests/devices/*.h tests/devices/*.c \
                        tools/web/*.h tools/web/*.cpp tools/web/libc/* tests/web/*.cpp \
                        tests/fuzz/*.h tests/fuzz/*.cpp tests/dist/*.cpp tests/dist/*/*.c tests/dist/*/*.h)
 

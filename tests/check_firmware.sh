@@ -15,6 +15,8 @@
 #   - answers under a rule have the host's bits, their confidence and what is saved of them, too (rules.c)
 #   - a model for commands does, or asks back, what it does on the host (command.c)
 #   - shares of a pass, as several cores would compute them, give the host's bits (shares.c)
+#   - a story teller beside other tasks, with a watchdog that bites where passes are not cut; slices in an
+#     interrupt; sleep between slices: tests/devices/, on one board
 #   - a fault is told and ends the program (fault.c)
 #   - every kernel gives the reference's bits (kernels.cpp)
 #   - one model of each family: self-tests, and hashes beyond every window; two of them also with an
@@ -124,6 +126,28 @@ check_programs() { # NAME
   fi
 }
 
+# Real registers and interrupts, and a clock that counts instructions, whatever this machine does.
+check_devices() { # NAME
+  local dir=$work/$1 device status
+  for device in watchdog interrupts low_power; do
+    link_program $1 $device $story $device story
+    status=0
+    run_program $1 $device -icount shift=0,sleep=off >$dir/$device.txt || status=$?
+    [ $status = 0 ] || echo "FAILED: status $status" >>$dir/$device.txt
+    same_text $1 "devices/$device.c" $work/devices.expected $dir/$device.txt
+  done
+  $tools-gcc $flags $program_flags -Itests/devices -DBUDGET=0 -c tests/devices/watchdog.c -o $dir/programs/bitten.o
+  link_program $1 bitten $story bitten story
+  status=0
+  run_program $1 bitten -icount shift=0,sleep=off >$dir/bitten.txt || status=$?
+  if [ $status = 1 ] && grep -q 'fault: pc 0x[0-9a-f]*, cause 0x02' $dir/bitten.txt; then
+    echo "$1: devices/watchdog.c in passes that are not cut: the watchdog bites"
+  else
+    echo "$1: devices/watchdog.c in passes that are not cut: status $status and '$(cat $dir/bitten.txt)'"
+    failed=1
+  fi
+}
+
 check_arenas() { # NAME
   local model base all total one total_one
   for model in $q8_models; do
@@ -180,6 +204,7 @@ check_board() { # NAME
   : >$work/$1/figures
   check_hashes $1
   check_programs $1
+  [ -z "$devices" ] || check_devices $1
   check_arenas $1
   check_families $1
   check_sizes $1
@@ -203,6 +228,13 @@ for model in $models; do
 done
 $program run $story -p "Once upon a time" -t 0.7 --top-p 0.9 --top-k 40 --seed 7 --ctx 256 --kv q8 \
   --candidates 40 2>/dev/null >$work/example.expected
+$program run $story -p "Once upon a time" -t 0.7 --top-p 0.9 --top-k 40 --seed 7 --ctx 256 --kv q8 \
+  --candidates 40 -n "$(sed -n 's/.*kStoryTokens = \([0-9]*\).*/\1/p' tests/devices/story.h)" 2>/dev/null \
+  >$work/devices.expected
+if [ "$(grep -o 'arena\[[0-9]*\]' tests/devices/story.c)" != "$(grep -o 'arena\[[0-9]*\]' tests/example.c)" ]; then
+  echo "devices/story.c: its arena is not that of example.c"
+  exit 1
+fi
 # The command that example.c names, and the number that it has from it.
 command=$(sed -n 's/.*`thimble plan \(.*\)`.*/\1/p' tests/example.c)
 read -r planned total <<<"$(plan_of $command)"

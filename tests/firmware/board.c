@@ -194,20 +194,17 @@ __attribute__((naked)) static void fault(void) {
   __asm__ volatile("mov r0, sp\n ldr r1, =report_frame\n bx r1\n .ltorg");
 }
 
-__attribute__((section(".vectors"), used)) static const void* const vectors[16] = {stack_top,
-                                                                                   (void*)reset,
-                                                                                   (void*)fault,
-                                                                                   (void*)fault,
-                                                                                   (void*)fault,
-                                                                                   (void*)fault,
-                                                                                   (void*)fault,
-                                                                                   (void*)fault,
-                                                                                   0,
-                                                                                   0,
-                                                                                   0,
-                                                                                   (void*)fault,
-                                                                                   (void*)fault,
-                                                                                   0,
-                                                                                   (void*)fault,
-                                                                                   (void*)tick};
+/* Of programs that have no such interrupt. */
+void on_pend_sv(void) __attribute__((weak, alias("fault")));
+void on_timer(void) __attribute__((weak, alias("fault")));
+
+enum { kPendSv = 14, kSysTick = 15, kTimer0 = 16 + 8 };
+__attribute__((section(".vectors"), used)) static const void* const vectors[] = {
+    [0] = stack_top,
+    [1] = (void*)reset,
+    [2 ... 7] = (void*)fault,
+    [11 ... 12] = (void*)fault,
+    [kPendSv] = (void*)on_pend_sv,
+    [kSysTick] = (void*)tick,
+    [kTimer0] = (void*)on_timer};
 #endif

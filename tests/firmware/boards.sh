@@ -26,14 +26,14 @@ row_tile_of() {
 
 # NAME: sets tools, flags, linker script, machine, and what `thimble convert --for` calls the core.
 set_board() {
-  tools=arm-none-eabi script=mps2.ld clock="-DBOARD_CLOCK_MHZ=25" libraries="-lc -lgcc"
+  tools=arm-none-eabi script=mps2.ld clock="-DBOARD_CLOCK_MHZ=25" libraries="-lc -lgcc" devices=""
   case $1 in
     cortex-m0plus)
       qemu="qemu-system-arm -M mps2-an385" target=cortex-m0 flags="-mcpu=cortex-m0plus -mthumb" ;;
     cortex-m3)
       qemu="qemu-system-arm -M mps2-an385" target=cortex-m3 flags="-mcpu=cortex-m3 -mthumb" ;;
     cortex-m4f)
-      qemu="qemu-system-arm -M mps2-an386" target=cortex-m4
+      qemu="qemu-system-arm -M mps2-an386" target=cortex-m4 devices="$(echo tests/devices/*.c)"
       flags="-mcpu=cortex-m4 -mthumb -mfloat-abi=hard -mfpu=fpv4-sp-d16" ;;
     cortex-m7f)
       qemu="qemu-system-arm -M mps2-an500" target=cortex-m7
@@ -74,7 +74,7 @@ program_flags="-std=gnu99 -Os -fno-tree-loop-distribute-patterns -ffunction-sect
 build_board() {
   local dir=$work/$1 source
   if [ -e $dir/built ] &&
-      [ -z "$(find src include tests/firmware tests/example.c tests/command.c -newer $dir/built | head -n 1)" ]; then
+      [ -z "$(find src include tests/firmware tests/devices tests/example.c tests/command.c -newer $dir/built | head -n 1)" ]; then
     return
   fi
   rm -rf "$dir"
@@ -87,9 +87,9 @@ build_board() {
     $tools-g++ $flags $engine_flags -Itests/firmware -c $source \
       -o $dir/programs/$(basename $source .cpp).o
   done
-  for source in tests/firmware/*.c tests/example.c tests/command.c; do
+  for source in tests/firmware/*.c tests/example.c tests/command.c $devices; do
     case $source in */host.c | */arena.c) continue ;; esac # for a computer; built for each model
-    $tools-gcc $flags $program_flags $clock -c $source -o $dir/programs/$(basename $source .c).o
+    $tools-gcc $flags $program_flags $clock -Itests/devices -c $source -o $dir/programs/$(basename $source .c).o
   done
   $tools-gcc $flags $program_flags $clock -DMEASURED -c tests/firmware/lines.c \
     -o $dir/programs/measured_lines.o
