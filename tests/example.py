@@ -77,7 +77,10 @@ def main(library, path):
             sys.exit("%s: %s" % (path, lib.thimble_status_text(status).decode()))
         return status
 
-    data = open(path, "rb").read()
+    try:
+        data = open(path, "rb").read()
+    except OSError as error:
+        sys.exit("%s: %s" % (path, error.strerror))
     image, image_at = aligned(len(data))
     ctypes.memmove(image_at, data, len(data))
     model = Model()
