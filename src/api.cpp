@@ -31,10 +31,9 @@ thimble_status check_packing(const thimble_session* s) {
 }
 #endif
 
-// Settings of the size that they have for the caller, to a copy as this engine knows them (null:
-// all zeros), and *settings to that. False: a field that it does not know is not 0. An engine that
-// is built together with its callers takes theirs as they are.
 #if THIMBLE_CALLERS
+// Settings of the size that they have for the caller, to a copy as this engine knows them (null:
+// all zeros). False: a field that it does not know is not 0.
 bool copy_settings(void* copy, size_t known, const void* given, size_t bytes) {
   memset(copy, 0, known);
   if (!given) return true;
@@ -46,16 +45,26 @@ bool copy_settings(void* copy, size_t known, const void* given, size_t bytes) {
   return true;
 }
 
+// *settings becomes `copy`.
 template <class T>
 bool take_settings(const T** settings, size_t bytes, T* copy) {
-  const bool is_known = copy_settings(copy, sizeof *copy, *settings, bytes);
+  const bool are_known = copy_settings(copy, sizeof *copy, *settings, bytes);
   *settings = copy;
-  return is_known;
+  return are_known;
+}
+
+bool has_reserved(const thimble_sampling& sampling) {
+  return sampling.reserved != 0;
 }
 #else
+// An engine that is built together with its callers knows theirs.
 template <class T>
-bool take_settings(const T** settings, size_t bytes, T*) {
-  return !*settings || bytes == sizeof(T);
+bool take_settings(const T**, size_t, T*) {
+  return true;
+}
+
+bool has_reserved(const thimble_sampling&) {
+  return false;
 }
 #endif
 
@@ -378,7 +387,7 @@ int32_t thimble_sample_sized(thimble_session* s, const thimble_sampling* samplin
                              size_t sampling_bytes) {
   if (!s || !sampling) return THIMBLE_ERROR_ARGUMENT;
   thimble_sampling copy;
-  if (!take_settings(&sampling, sampling_bytes, &copy) || sampling->reserved != 0) {
+  if (!take_settings(&sampling, sampling_bytes, &copy) || has_reserved(*sampling)) {
     return THIMBLE_ERROR_UNSUPPORTED;
   }
   if (!s->has_logits) return THIMBLE_ERROR_NO_LOGITS;

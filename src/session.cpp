@@ -229,15 +229,17 @@ thimble_status resolve_config(const thimble_model& model, const thimble_config* 
   out->n_draft = c.n_draft;
   out->lora_rank = c.lora_rank;
   out->rules = c.rules;
+#if THIMBLE_SHARES
   out->n_shares = c.n_shares;
   out->share_work = c.share_work ? c.share_work : kShareWork;
+#endif
   out->kernels = kernels_by_name(c.isa);
   const bool good = out->n_ctx <= model.n_ctx && out->n_batch <= kMaxBatch &&
                     out->n_candidates <= kMaxCandidates && has_good_sinks(model, *out) &&
                     out->n_draft <= (THIMBLE_DRAFT ? kMaxDraft : 0) &&
                     out->lora_rank <= (THIMBLE_LORA ? kMaxLoraRank : 0) &&
                     out->rules <= (THIMBLE_RULES ? 1 : 0) &&
-                    out->n_shares <= (THIMBLE_SHARES ? kMaxShares : 0) &&
+                    c.n_shares <= (THIMBLE_SHARES ? kMaxShares : 0) &&
                     (c.kv_type == THIMBLE_KV_F32 || c.kv_type == THIMBLE_KV_Q8) && out->kernels;
   // Larger ones could not be used.
   if (out->n_draft > out->n_ctx - 1) out->n_draft = out->n_ctx - 1;

@@ -729,7 +729,7 @@ thimble_status thimble_unpack_step(thimble_unpack* unpack, uint64_t budget, void
  *    definition. What a caller's is shorter by counts as 0; what it is longer by must be 0, or else
  *    the call is UNSUPPORTED: the caller wants something that this library is too old for. (The
  *    size is no field, as a structure of zeros would have a wrong one. An engine that is built with
- *    its callers may do without: THIMBLE_CALLERS 0 wants the size that it knows.)
+ *    its callers may do without: THIMBLE_CALLERS 0 takes their sizes for granted.)
  *  - Every other structure keeps its size and fields. What more there is to know of a model will be
  *    asked by functions.
  *  - No structure holds an enumeration, so how wide a compiler makes those does not matter.
