@@ -12,6 +12,7 @@
 #include "self_test.h"
 #include "session.h"
 #include "shares.h"
+#include "stored_model.h"
 #include "tokenizer.h"
 
 using namespace thimble;
@@ -79,6 +80,13 @@ bool is_aligned(const void* p) {
   return reinterpret_cast<uintptr_t>(p) % THIMBLE_ALIGNMENT == 0;
 }
 
+// The checks that come last: of tables that forward pass and tokenizer go by.
+thimble_status check_content(thimble_model* model) {
+  thimble_status status = check_tokenizer(*model, &model->fault);
+  if (status == THIMBLE_OK) status = check_self_test(*model, &model->fault);
+  return status;
+}
+
 }  // namespace
 
 extern "C" {
@@ -94,15 +102,80 @@ thimble_status thimble_model_open(thimble_model* model, const void* image, size_
     return THIMBLE_ERROR_ARGUMENT;
   }
   thimble_status status = open_model(model, image, image_bytes);
-  if (status == THIMBLE_OK) status = check_tokenizer(*model, &model->fault);
-  if (status == THIMBLE_OK) status = check_self_test(*model, &model->fault);
+  if (status == THIMBLE_OK) status = check_content(model);
   if (status != THIMBLE_OK) model->image = nullptr;
   return status;
 }
 
 thimble_status thimble_model_verify(thimble_model* model) {
-  if (!model || !model->image) return THIMBLE_ERROR_ARGUMENT;
+  if (!model || !model->image || is_stored(*model)) return THIMBLE_ERROR_ARGUMENT;
   return verify_model(model);
+}
+
+thimble_status thimble_tables_bytes(const thimble_store* store, size_t* bytes,
+                                    thimble_fault* fault) {
+  if (!store || !store->read || !bytes) return THIMBLE_ERROR_ARGUMENT;
+#if THIMBLE_STREAM
+  thimble_fault ignored;
+  return stored_tables_bytes(*store, bytes, fault ? fault : &ignored);
+#else
+  (void)fault;
+  return THIMBLE_ERROR_UNSUPPORTED;
+#endif
+}
+
+thimble_status thimble_tables_read(const thimble_store* store, void* tables, size_t tables_bytes,
+                                   thimble_fault* fault) {
+  if (!store || !store->read || !tables) return THIMBLE_ERROR_ARGUMENT;
+#if THIMBLE_STREAM
+  thimble_fault ignored;
+  if (!is_aligned(tables)) return THIMBLE_ERROR_MISALIGNED;
+  return read_stored_tables(*store, static_cast<uint8_t*>(tables), tables_bytes,
+                            fault ? fault : &ignored);
+#else
+  (void)tables_bytes;
+  (void)fault;
+  return THIMBLE_ERROR_UNSUPPORTED;
+#endif
+}
+
+thimble_status thimble_model_open_streamed(thimble_model* model, const thimble_store* store,
+                                           const void* tables, size_t tables_bytes) {
+  if (!model) return THIMBLE_ERROR_ARGUMENT;
+  memset(model, 0, sizeof *model);
+  if (!store || !store->read || !tables) return THIMBLE_ERROR_ARGUMENT;
+#if THIMBLE_STREAM
+  const uint8_t* image = static_cast<const uint8_t*>(tables);
+  thimble_status status = open_stored_model(model, *store, image, tables_bytes);
+  if (status == THIMBLE_OK) status = check_content(model);
+  if (status != THIMBLE_OK) model->image = nullptr;
+  return status;
+#else
+  (void)tables_bytes;
+  return THIMBLE_ERROR_UNSUPPORTED;
+#endif
+}
+
+thimble_status thimble_model_verify_streamed(thimble_model* model, const thimble_store* store) {
+  if (!model || !model->image || !is_stored(*model) || !store || !store->read) {
+    return THIMBLE_ERROR_ARGUMENT;
+  }
+#if THIMBLE_STREAM
+  return verify_stored_model(model, *store);
+#else
+  return THIMBLE_ERROR_UNSUPPORTED;
+#endif
+}
+
+size_t thimble_stream_bytes(const thimble_model* model) {
+#if THIMBLE_STREAM
+  if (model && model->image && is_stored(*model)) {
+    const uint64_t bytes = stream_least_bytes(*model);
+    return bytes > SIZE_MAX ? SIZE_MAX : static_cast<size_t>(bytes);
+  }
+#endif
+  (void)model;
+  return 0;
 }
 
 thimble_status thimble_adapter_open(thimble_adapter* adapter, const thimble_model* model,
@@ -350,7 +423,12 @@ thimble_status thimble_self_test(thimble_session* s, uint64_t budget,
     const thimble_status status = forward_self_test(s, nullptr);
     if (status != THIMBLE_OK) return status;
   }
+#if THIMBLE_STREAM
+  const thimble_status status = forward_step(s, budget);
+  if (status != THIMBLE_OK) return status;
+#else
   if (forward_step(s, budget) == THIMBLE_MORE) return THIMBLE_MORE;
+#endif
   return forward_self_test_end(s, report);
 }
 

@@ -21,6 +21,9 @@ struct FileKind {
   uint32_t sections_at;   // where the header says how many sections there are
 };
 
+constexpr FileKind kModelFile = {kMagic, kFormatVersion, sizeof(FileHeader),
+                                 offsetof(FileHeader, n_sections)};
+
 // Several kinds of file share one copy; of one kind, what is called once is inlined there.
 #if THIMBLE_LORA || THIMBLE_RULES
 #define THIMBLE_SHARED [[gnu::noinline]] inline
@@ -29,8 +32,9 @@ struct FileKind {
 #endif
 
 // What can be said before the header's own checksum: is this a file of the kind, and all of it?
-THIMBLE_SHARED thimble_status check_envelope(const FileKind& kind, const uint8_t* image,
-                                             size_t bytes, thimble_fault* fault) {
+[[gnu::always_inline]] inline thimble_status check_beginning(const FileKind& kind,
+                                                             const uint8_t* image, size_t bytes,
+                                                             thimble_fault* fault) {
   const auto fail = [fault](thimble_status status, const char* what, uint64_t found,
                             uint64_t expected, uint32_t offset) {
     refuse(fault, what, found, expected, offset);
@@ -40,7 +44,7 @@ THIMBLE_SHARED thimble_status check_envelope(const FileKind& kind, const uint8_t
   if (misplaced != 0) {
     return fail(THIMBLE_ERROR_MISALIGNED, "address of the image, modulo 64", misplaced, 0, 0);
   }
-  const size_t prefix = bytes < sizeof kind.magic ? bytes : sizeof kind.magic;
+  const size_t prefix = bytes < sizeof kind.magic ? static_cast<size_t>(bytes) : sizeof kind.magic;
   if (bytes == 0 || memcmp(image, kind.magic, prefix) != 0) {
     uint64_t found = 0, expected = 0;
     memcpy(&found, image, prefix);
@@ -67,15 +71,30 @@ THIMBLE_SHARED thimble_status check_envelope(const FileKind& kind, const uint8_t
     return fail(THIMBLE_ERROR_HEADER, "header_bytes", h.header_bytes,
                 kind.header_bytes + static_cast<uint64_t>(n_sections) * sizeof(SectionEntry), 16);
   }
+  return THIMBLE_OK;
+}
+
+// The checksum of header and section table, which lie there.
+[[gnu::always_inline]] inline thimble_status check_header_crc(const uint8_t* image,
+                                                              thimble_fault* fault) {
+  const FileHeader& h = *reinterpret_cast<const FileHeader*>(image);
   const uint32_t zero = 0;
   const size_t crc_at = offsetof(FileHeader, header_crc), crc_end = crc_at + sizeof zero;
   uint32_t crc = crc32(0, image, crc_at);
   crc = crc32(crc, &zero, sizeof zero);
   crc = crc32(crc, image + crc_end, h.header_bytes - crc_end);
   if (crc != h.header_crc) {
-    return fail(THIMBLE_ERROR_HEADER_CHECKSUM, "checksum of the header", crc, h.header_crc, crc_at);
+    refuse(fault, "checksum of the header", crc, h.header_crc, crc_at);
+    return THIMBLE_ERROR_HEADER_CHECKSUM;
   }
   return THIMBLE_OK;
+}
+
+// Both.
+THIMBLE_SHARED thimble_status check_envelope(const FileKind& kind, const uint8_t* image,
+                                             size_t bytes, thimble_fault* fault) {
+  const thimble_status status = check_beginning(kind, image, bytes, fault);
+  return status == THIMBLE_OK ? check_header_crc(image, fault) : status;
 }
 
 // A file's entry has to be the one that the header implies, field by field.
@@ -112,10 +131,15 @@ THIMBLE_SHARED bool entries_match(const SectionEntry& found, const SectionEntry&
   return THIMBLE_ERROR_DATA_CHECKSUM;
 }
 
-// The matrix that an entry of a checked table describes.
+// The matrix that an entry of a checked table describes. Without an image its pointers are places
+// in the file, to be read from there.
 [[gnu::always_inline]] inline Matrix matrix_at(const uint8_t* image, const SectionEntry& e) {
   Matrix m;
-  m.data = image + e.offset;
+  const auto at = [image](uint64_t offset) {  // NOLINTNEXTLINE(performance-no-int-to-ptr)
+    return reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(image) +
+                                         static_cast<uintptr_t>(offset));
+  };
+  m.data = at(e.offset);
   m.rows = e.rows;
   m.cols = e.cols;
   m.row_tile = e.row_tile;
@@ -123,7 +147,7 @@ THIMBLE_SHARED bool entries_match(const SectionEntry& found, const SectionEntry&
   m.n_groups = e.n_groups;
   if (e.group > 0) {
     m.type = THIMBLE_Q4 && e.type == kElementQ4 ? kWeightQ4 : kWeightQ8;
-    m.scales = reinterpret_cast<const uint16_t*>(image + e.scales_offset);
+    m.scales = static_cast<const uint16_t*>(at(e.scales_offset));
     m.padded_cols = e.n_groups * e.group;
   } else {
     m.type = kWeightF32;

@@ -216,6 +216,16 @@ enum SectionKind : uint32_t {
 constexpr uint32_t kSplitMask = 0x8000, kMaxMaskedSplit = 15;
 constexpr uint32_t kTurnTextCount = 6;  // open and close: system, user, assistant
 
+// Whether sections of a kind are matrices; what is none is small, or asked for at any time.
+inline constexpr bool is_matrix_section(uint32_t kind) {
+  return kind == kTokenEmbedding || kind == kPositionEmbedding || kind == kAttentionQkv ||
+         kind == kAttentionOutput || kind == kFeedForwardGateUp || kind == kFeedForwardDown ||
+         kind == kOutputHead;
+}
+
+// FileHeader::flags of tables (stored_model.h): the matrices are elsewhere. Never of a file.
+constexpr uint32_t kTablesOnly = 1;
+
 // Whether sections of a kind belong to a layer.
 inline constexpr bool is_layer_section(uint32_t kind) {
   return kind >= kAttentionNorm && kind < kFinalNorm;

@@ -24,6 +24,45 @@ namespace {
 
 // ---- What a unit of each stage does --------------------------------------------------------
 
+#if THIMBLE_STREAM
+[[gnu::noinline]] bool has_store_failed(const thimble_session* s) {
+  return stream_of(s).has_failed;
+}
+
+// Whether a read of the stage under way has failed.
+inline bool has_read_failed(const thimble_session* s) {
+  return is_stored(s->model) && has_store_failed(s);
+}
+
+// How far a stage came whose read failed, in units.
+inline void stop_at(const thimble_session* s, uint32_t done) {
+  if (has_read_failed(s)) stream_of(s).done = done;
+}
+#define THIMBLE_STREAMED
+#else
+constexpr bool has_read_failed(const thimble_session*) {
+  return false;
+}
+inline void stop_at(const thimble_session*, uint32_t) {}
+#define THIMBLE_STREAMED [[gnu::always_inline]] inline
+#endif
+
+// Row `row` of an embedding; where a read fails, has_read_failed says so.
+THIMBLE_STREAMED void embedded_row(thimble_session* s, float* out, const Matrix& m, uint32_t row) {
+#if THIMBLE_STREAM
+  if (is_stored(s->model)) {
+    Matrix tile;
+    const uint32_t first = row / m.row_tile;
+    if (stream_tiles(&stream_of(s), m, first, first + 1, &tile)) {
+      read_row(out, tile, row % m.row_tile);
+    }
+    return;
+  }
+#endif
+  (void)s;
+  read_row(out, m, row);
+}
+
 #if THIMBLE_SCALES
 void scale(float* x, uint32_t n, float factor) {
   if (factor == 1.0f) return;
@@ -46,14 +85,14 @@ void embed(thimble_session* s, uint32_t row) {
   const uint32_t token = static_cast<uint32_t>(token_at(s, position));
   const uint32_t head_dim = s->model.head_dim, tables = header_of(s->model).n_ropes;
   float* x = a.x + size_t{row} * a.x_stride;
-  read_row(x, s->weights.embedding, token);
+  embedded_row(s, x, s->weights.embedding, token);
 #if THIMBLE_SCALES
   scale(x, s->model.dim, header_of(s->model).embedding_scale);
 #endif
 #if THIMBLE_LEARNED_POSITIONS
   if (header_of(s->model).learned_positions) {
     float* learned = a.normed + size_t{row} * a.x_stride;
-    read_row(learned, s->weights.positions, position);
+    embedded_row(s, learned, s->weights.positions, position);
     s->kernels->add(x, learned, s->model.dim);
   }
 #endif
@@ -114,6 +153,79 @@ void multiply(const thimble_session* s, const Matrix& m, uint32_t begin, uint32_
   }
 #endif
   multiply_here(s, m, begin, end, out, out_stride, x, x_stride, row, n);
+}
+
+#if THIMBLE_STREAM
+// Asks for what the pass multiplies with behind the stage's matrix, where that can be said.
+[[gnu::noinline]] void ask_for_next_matrix(const thimble_session* s) {
+  const Weights& w = s->weights;
+  const Pass& p = s->pass;
+  uint32_t layer = p.layer;
+  const Matrix* next = nullptr;
+  switch (p.stage) {
+    case kEmbed:
+      next = &w.qkv;
+      break;
+    case kQkv:
+      next = &w.output;
+      break;
+    case kAttentionOutputStage:
+      next = &w.gate_up;
+      break;
+    case kGateUp:
+      next = &w.down;
+      break;
+    case kDown:
+      if (++layer < s->model.n_layers) {
+        next = &w.qkv;
+      } else if (p.first + p.n == p.end && !has_rule(s)) {
+        next = &w.head;
+        layer = 0;
+      }
+      break;
+    default:
+      break;
+  }
+  if (!next) return;
+  const Matrix m = stored_layer(*next, stream_of(s), layer);
+  stream_ahead(&stream_of(s), m, 0, tile_count(m));
+}
+
+// multiply, tile by tile as they come from the store. A rule may not want those behind `end`.
+uint32_t multiply_stored(const thimble_session* s, const Matrix& m, uint32_t begin, uint32_t end,
+                         float* out, size_t out_stride, const float* x, size_t x_stride,
+                         uint32_t row, uint32_t n) {
+  Stream* stream = &stream_of(s);
+  const uint32_t all = s->pass.stage >= kHead && has_rule(s) ? end : tile_count(m);
+  for (uint32_t first = begin; first < end;) {
+    Matrix part;
+    uint32_t tiles = stream_tiles(stream, m, first, all, &part);
+    if (tiles == 0) return first - begin;
+    if (first + tiles < all) {
+      stream_ahead(stream, m, first + tiles, all);
+    } else {
+      ask_for_next_matrix(s);
+    }
+    if (tiles > end - first) tiles = end - first;
+    multiply(s, part, 0, tiles, out + size_t{first} * m.row_tile, out_stride, x, x_stride, row, n);
+    first += tiles;
+  }
+  return end - begin;
+}
+#endif
+
+// multiply, with the model's own weights. Returns how many tiles that were: of a model in a store
+// fewer than all where a read failed.
+THIMBLE_STREAMED uint32_t multiply_own(const thimble_session* s, const Matrix& m, uint32_t begin,
+                                       uint32_t end, float* out, size_t out_stride, const float* x,
+                                       size_t x_stride, uint32_t row, uint32_t n) {
+#if THIMBLE_STREAM
+  if (is_stored(s->model)) {
+    return multiply_stored(s, m, begin, end, out, out_stride, x, x_stride, row, n);
+  }
+#endif
+  multiply(s, m, begin, end, out, out_stride, x, x_stride, row, n);
+  return end - begin;
 }
 
 // The batch row that the first row of logits comes from; in batches before the last one, beyond it.
@@ -194,9 +306,10 @@ void head_chunks(const thimble_session* s, uint32_t row, uint32_t rows, uint32_t
     constexpr bool is_wanted = true;
 #endif
     if (is_wanted) {
-      multiply(s, tiles_from(head, first), 0, tiles, logits, stride, a.normed, a.x_stride,
-               batch_row, rows);
+      tiles = multiply_own(s, tiles_from(head, first), 0, tiles, logits, stride, a.normed,
+                           a.x_stride, batch_row, rows);
     }
+    if (has_read_failed(s) && tiles == 0) return stop_at(s, first - begin);
     const uint32_t n = left < tiles * tile ? left : tiles * tile;
     for (uint32_t i = 0; i < rows; ++i, logits += stride) {
 #if THIMBLE_SCALES
@@ -207,6 +320,7 @@ void head_chunks(const thimble_session* s, uint32_t row, uint32_t rows, uint32_t
 #endif
       use(user, row + i, logits, n, token);
     }
+    if (has_read_failed(s)) return stop_at(s, first + tiles - begin);
   }
 }
 
@@ -519,20 +633,29 @@ void multiply_stage(const thimble_session* s, uint32_t begin, uint32_t end) {
       x = a.gate_up;
       x_stride = a.gate_up_stride;
   }
+#if THIMBLE_STREAM
+  const Matrix own = is_stored(s->model)
+                         ? stored_layer(stage_matrix(s), stream_of(s), s->pass.layer)
+                         : at_layer(stage_matrix(s), s->weights, s->pass.layer);
+#else
   const Matrix own = at_layer(stage_matrix(s), s->weights, s->pass.layer);
+#endif
 #if THIMBLE_LORA
   if (const uint32_t which = s->lora ? lora_kind(s) : kLoraKinds; which < kLoraKinds) {
     const LoraPair pair = lora_pair(*s->lora, which, s->pass.layer);
     const uint32_t first = tile_count(pair.a);
-    if (begin < first) multiply_a(s, pair.a, begin, end < first ? end : first, x, x_stride);
+    const uint32_t of_a = begin < first ? (end < first ? end : first) - begin : 0;
+    if (of_a > 0) multiply_a(s, pair.a, begin, begin + of_a, x, x_stride);
     begin = begin > first ? begin - first : 0;
     end = end > first ? end - first : 0;
-    multiply(s, own, begin, end, out, out_stride, x, x_stride, 0, s->pass.n);
-    add_b(s, pair.b, begin, end, out, out_stride);
+    const uint32_t done =
+        multiply_own(s, own, begin, end, out, out_stride, x, x_stride, 0, s->pass.n);
+    add_b(s, pair.b, begin, begin + done, out, out_stride);
+    stop_at(s, of_a + done);
     return;
   }
 #endif
-  multiply(s, own, begin, end, out, out_stride, x, x_stride, 0, s->pass.n);
+  stop_at(s, multiply_own(s, own, begin, end, out, out_stride, x, x_stride, 0, s->pass.n));
 }
 
 // Inlined twice, of which firmware keeps one.
@@ -580,7 +703,13 @@ void run_stage(thimble_session* s, uint32_t begin, uint32_t end) {
   const uint32_t to_head = first_logits_row(s);
   switch (p.stage) {
     case kEmbed:
-      for (uint32_t row = begin; row < end; ++row) embed(s, row);
+      for (uint32_t row = begin; row < end; ++row) {
+        embed(s, row);
+        if (has_read_failed(s)) return stop_at(s, row - begin);
+      }
+#if THIMBLE_STREAM
+      if (is_stored(s->model) && end == p.n) ask_for_next_matrix(s);
+#endif
       break;
     case kAttentionNormStage: {
       const float* weight = at_layer(w.attention_norm, w, p.layer);
@@ -732,7 +861,7 @@ void forward_skip(thimble_session* s) {
 }
 #endif
 
-thimble_status forward_step(thimble_session* s, uint64_t budget) {
+[[gnu::always_inline]] static inline thimble_status run_slice(thimble_session* s, uint64_t budget) {
   uint64_t left = budget;
   while (s->pass.stage != kIdle) {
     const Work work = stage_work(s);
@@ -745,10 +874,25 @@ thimble_status forward_step(thimble_session* s, uint64_t budget) {
       left = spent < left ? left - spent : 0;
     }
     run_stage(s, s->pass.unit, s->pass.unit + count);
+#if THIMBLE_STREAM
+    if (has_read_failed(s)) {
+      stream_of(s).has_failed = false;
+      s->pass.unit += stream_of(s).done;
+      return THIMBLE_ERROR_READ;
+    }
+#endif
     s->pass.unit += count;
     if (s->pass.unit == work.units) advance(s);
   }
   return THIMBLE_OK;
+}
+
+thimble_status forward_step(thimble_session* s, uint64_t budget) {
+  const thimble_status status = run_slice(s, budget);
+#if THIMBLE_STREAM
+  if (is_stored(s->model)) stream_settle(&stream_of(s));
+#endif
+  return status;
 }
 
 Stage forward_stage(thimble_session* s) {
@@ -801,7 +945,17 @@ uint64_t forward_logits_hash(const thimble_session* s, uint64_t hash) {
   if (s->candidates.capacity == 0) {
     return hash_floats(hash, logits_at(s, row), s->model.vocab_size);
   }
+#if THIMBLE_STREAM
+  const uint64_t before = hash;
   head_chunks(s, row, 1, 0, tile_count(s->weights.head), hash_logits, &hash);
+  if (is_stored(s->model)) {
+    stream_settle(&stream_of(s));
+    if (has_read_failed(s)) hash = before;
+    stream_of(s).has_failed = false;
+  }
+#else
+  head_chunks(s, row, 1, 0, tile_count(s->weights.head), hash_logits, &hash);
+#endif
   return hash;
 }
 

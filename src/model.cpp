@@ -138,27 +138,6 @@ const SectionEntry& find_section(const FileHeader& h, uint32_t kind, uint32_t la
   return e[layer * static_cast<size_t>(next - e)];
 }
 
-thimble_status check_sections(const FileHeader& h, thimble_fault* fault) {
-  const uint32_t count = section_count(h);
-  if (h.n_sections != count) {
-    refuse(fault, "n_sections", h.n_sections, count, offsetof(FileHeader, n_sections));
-    return THIMBLE_ERROR_SECTION;
-  }
-  const SectionEntry* entry = section_table(h);
-  const SectionEntry* previous = nullptr;
-  for (uint32_t i = 0; i < count; ++i, ++entry) {
-    const SectionEntry expected = expected_section(h, previous);
-    if (!entries_match(*entry, expected, sizeof h + i * sizeof expected, fault)) {
-      return THIMBLE_ERROR_SECTION;
-    }
-    previous = entry;
-  }
-  const uint64_t file_bytes = expected_file_bytes(section_table(h)[count - 1]);
-  if (h.file_bytes == file_bytes) return THIMBLE_OK;
-  refuse(fault, "file_bytes", h.file_bytes, file_bytes, offsetof(FileHeader, file_bytes));
-  return THIMBLE_ERROR_TRUNCATED;
-}
-
 #if THIMBLE_WINDOWS || THIMBLE_ROPES
 // The one table that the forward pass goes by.
 thimble_status check_layer_kinds(const uint8_t* image, thimble_fault* fault) {
@@ -179,6 +158,63 @@ thimble_status check_layer_kinds(const uint8_t* image, thimble_fault* fault) {
 #endif
 
 }  // namespace
+
+// What models in a store share with the others; alone it is inlined.
+#if THIMBLE_STREAM
+#define THIMBLE_ALSO_STORED
+#else
+#define THIMBLE_ALSO_STORED static
+#endif
+
+THIMBLE_ALSO_STORED thimble_status check_sections(const FileHeader& h, thimble_fault* fault) {
+  const uint32_t count = section_count(h);
+  if (h.n_sections != count) {
+    refuse(fault, "n_sections", h.n_sections, count, offsetof(FileHeader, n_sections));
+    return THIMBLE_ERROR_SECTION;
+  }
+  const SectionEntry* entry = section_table(h);
+  const SectionEntry* previous = nullptr;
+  for (uint32_t i = 0; i < count; ++i, ++entry) {
+    const SectionEntry expected = expected_section(h, previous);
+    if (!entries_match(*entry, expected, sizeof h + i * sizeof expected, fault)) {
+      return THIMBLE_ERROR_SECTION;
+    }
+    previous = entry;
+  }
+  const uint64_t file_bytes = expected_file_bytes(section_table(h)[count - 1]);
+  if (h.file_bytes == file_bytes) return THIMBLE_OK;
+  refuse(fault, "file_bytes", h.file_bytes, file_bytes, offsetof(FileHeader, file_bytes));
+  return THIMBLE_ERROR_TRUNCATED;
+}
+
+THIMBLE_ALSO_STORED thimble_status take_model(thimble_model* model, const uint8_t* image,
+                                              size_t image_bytes) {
+  const FileHeader& h = *reinterpret_cast<const FileHeader*>(image);
+#if THIMBLE_WINDOWS || THIMBLE_ROPES
+  const thimble_status status = check_layer_kinds(image, &model->fault);
+  if (status != THIMBLE_OK) return status;
+#endif
+  model->image = image;
+  model->image_bytes = image_bytes;
+  model->n_params = h.n_params;
+  model->dim = h.dim;
+  model->hidden_dim = h.hidden_dim;
+  model->n_layers = h.n_layers;
+  model->n_heads = h.n_heads;
+  model->n_kv_heads = h.n_kv_heads;
+  model->head_dim = h.head_dim;
+  model->vocab_size = h.vocab_size;
+  model->n_ctx = h.n_ctx;
+  model->weight_type = h.weight_type;
+  model->group = h.group;
+  model->row_tile = h.row_tile;
+  model->max_token_bytes = h.max_token_bytes;
+  model->bos_id = h.bos_id;
+  model->eos_id = h.eos_id;
+  model->end_of_turn_id = h.end_of_turn_id;
+  model->n_tokens = h.n_tokens;
+  return THIMBLE_OK;
+}
 
 uint32_t token_lookup_slots(uint32_t vocab_size) {
   uint32_t slots = 2;
@@ -251,38 +287,12 @@ thimble_status open_model(thimble_model* model, const void* image, size_t image_
   memset(model, 0, sizeof *model);
   const uint8_t* bytes = static_cast<const uint8_t*>(image);
   thimble_fault* fault = &model->fault;
-  static constexpr FileKind kModelFile = {kMagic, kFormatVersion, sizeof(FileHeader),
-                                          offsetof(FileHeader, n_sections)};
   thimble_status status = check_envelope(kModelFile, bytes, image_bytes, fault);
   if (status != THIMBLE_OK) return status;
   const FileHeader& h = *reinterpret_cast<const FileHeader*>(bytes);
   status = check_header(h, fault);
   if (status == THIMBLE_OK) status = check_sections(h, fault);
-#if THIMBLE_WINDOWS || THIMBLE_ROPES
-  if (status == THIMBLE_OK) status = check_layer_kinds(bytes, fault);
-#endif
-  if (status != THIMBLE_OK) return status;
-
-  model->image = bytes;
-  model->image_bytes = image_bytes;
-  model->n_params = h.n_params;
-  model->dim = h.dim;
-  model->hidden_dim = h.hidden_dim;
-  model->n_layers = h.n_layers;
-  model->n_heads = h.n_heads;
-  model->n_kv_heads = h.n_kv_heads;
-  model->head_dim = h.head_dim;
-  model->vocab_size = h.vocab_size;
-  model->n_ctx = h.n_ctx;
-  model->weight_type = h.weight_type;
-  model->group = h.group;
-  model->row_tile = h.row_tile;
-  model->max_token_bytes = h.max_token_bytes;
-  model->bos_id = h.bos_id;
-  model->eos_id = h.eos_id;
-  model->end_of_turn_id = h.end_of_turn_id;
-  model->n_tokens = h.n_tokens;
-  return THIMBLE_OK;
+  return status == THIMBLE_OK ? take_model(model, bytes, image_bytes) : status;
 }
 
 thimble_status verify_model(thimble_model* model) {
@@ -304,7 +314,7 @@ const SectionEntry& section_of(const thimble_model& model, SectionKind kind, uin
 }
 
 Matrix matrix_of(const thimble_model& model, SectionKind kind, uint32_t layer) {
-  return matrix_at(model.image, section_of(model, kind, layer));
+  return matrix_at(is_stored(model) ? nullptr : model.image, section_of(model, kind, layer));
 }
 
 Weights weights_of(const thimble_model& model) {

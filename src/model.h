@@ -47,14 +47,26 @@ bool refuse(thimble_fault* fault, const char* what, uint64_t found, uint64_t exp
 // says which field.
 thimble_status check_header(const FileHeader& header, thimble_fault* fault);
 
+#if THIMBLE_STREAM
+// The last checks, of tables that the forward pass goes by; then fills the model's fields.
+thimble_status take_model(thimble_model* model, const uint8_t* image, size_t image_bytes);
+
+// The section table behind a header, entry by entry.
+thimble_status check_sections(const FileHeader& h, thimble_fault* fault);
+#endif
+
 // All checks of thimble_model_open but the tokenizer's, and thimble_model_verify.
 thimble_status open_model(thimble_model* model, const void* image, size_t image_bytes);
 thimble_status verify_model(thimble_model* model);
 
-// ---- The opened model. Pointers lie in the image.
+// ---- The opened model. Pointers lie in the image; those of matrices in a store are places there.
 
 inline const FileHeader& header_of(const thimble_model& model) {
   return *reinterpret_cast<const FileHeader*>(model.image);
+}
+// Whether the image is tables only, and matrices are in a store.
+inline bool is_stored(const thimble_model& model) {
+  return THIMBLE_STREAM && header_of(model).flags == kTablesOnly;
 }
 const SectionEntry& section_of(const thimble_model& model, SectionKind kind, uint32_t layer = 0);
 Matrix matrix_of(const thimble_model& model, SectionKind kind, uint32_t layer = 0);

@@ -133,6 +133,11 @@ thimble_status feed_next(PackContext* c) {
   return thimble_feed(s, tokens, kept + 1 + has_bos);
 }
 
+// The only failure that does not stay: the pass goes on with the next call.
+bool is_read_failure(thimble_status status) {
+  return THIMBLE_STREAM && status == THIMBLE_ERROR_READ;
+}
+
 // Computes the odds of what comes next, unless they are there. MORE: the budget is used up.
 thimble_status make_odds(PackContext* c, uint64_t budget) {
   if (c->has_odds) return THIMBLE_OK;
@@ -576,7 +581,7 @@ thimble_status pack_step(Packer* p, uint64_t budget, uint8_t* out, size_t capaci
     if (computes && budget != 0 && has_computed) break;
     has_computed |= computes;
     status = pack_next(p, budget);
-    if (status == THIMBLE_MORE) break;
+    if (status == THIMBLE_MORE || is_read_failure(status)) break;
     if (status != THIMBLE_OK) p->status = status;
   }
   *written = n;
@@ -629,7 +634,7 @@ thimble_status unpack_step(Unpacker* u, uint64_t budget, uint8_t* out, size_t ca
       if (computes && budget != 0 && has_computed) break;
       has_computed |= computes;
       status = make_odds(&u->context, budget);
-      if (status == THIMBLE_MORE) break;
+      if (status == THIMBLE_MORE || is_read_failure(status)) break;
       if (status == THIMBLE_OK && !unpack_symbol(u)) status = THIMBLE_ERROR_DATA_CHECKSUM;
     } else if (!unpack_other(u)) {
       status = THIMBLE_ERROR_DATA_CHECKSUM;

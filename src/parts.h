@@ -83,6 +83,9 @@
 #ifndef THIMBLE_CALLERS  // callers that were compiled with another version of thimble.h
 #define THIMBLE_CALLERS 1
 #endif
+#ifndef THIMBLE_STREAM  // models whose weights are not memory-mapped
+#define THIMBLE_STREAM 1
+#endif
 #ifndef THIMBLE_CHAT  // thimble_encode_turn; without it a model with turn texts still opens
 #define THIMBLE_CHAT 1
 #endif

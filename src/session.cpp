@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "shares.h"
+#include "stored_model.h"
 #include "tokenizer.h"
 
 namespace thimble {
@@ -115,6 +116,20 @@ bool has_good_sinks(const thimble_model& m, const ResolvedConfig& config) {
                                  config.n_sinks < config.n_ctx && !header_of(m).learned_positions);
 }
 
+#if THIMBLE_STREAM
+// A model in a store needs to know it, and a buffer for two tiles at least.
+bool has_good_store(const thimble_model& m, const thimble_config& c, ResolvedConfig* out) {
+  out->store = nullptr;
+  out->stream_bytes = 0;
+  if (!is_stored(m)) return true;
+  if (!c.store || !c.store->read) return false;
+  const uint64_t least = stream_least_bytes(m), given = c.store->buffer_bytes;
+  out->store = c.store;
+  out->stream_bytes = given ? given - given % (2 * kStoreBlock) : least;
+  return out->stream_bytes >= least;
+}
+#endif
+
 }  // namespace
 
 thimble_session* session_layout(Arena* arena, const thimble_model& model,
@@ -144,6 +159,12 @@ thimble_session* session_layout(Arena* arena, const thimble_model& model,
   }
 #endif
   p.structure = taken();
+#if THIMBLE_STREAM
+  if (config.stream_bytes > 0) {
+    stream_take(arena, model, *config.store, static_cast<size_t>(config.stream_bytes));
+    p.stream = taken();
+  }
+#endif
   thimble_session s = {};
   s.model = model;
   s.kernels = config.kernels;
@@ -234,6 +255,9 @@ thimble_status resolve_config(const thimble_model& model, const thimble_config* 
   out->share_work = c.share_work ? c.share_work : kShareWork;
 #endif
   out->kernels = kernels_by_name(c.isa);
+#if THIMBLE_STREAM
+  if (!has_good_store(model, c, out)) return THIMBLE_ERROR_CONFIG;
+#endif
   const bool good = out->n_ctx <= model.n_ctx && out->n_batch <= kMaxBatch &&
                     out->n_candidates <= kMaxCandidates && has_good_sinks(model, *out) &&
                     out->n_draft <= (THIMBLE_DRAFT ? kMaxDraft : 0) &&

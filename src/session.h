@@ -12,6 +12,7 @@
 #include "prompt_lookup.h"
 #include "rule.h"
 #include "self_test.h"
+#include "stream.h"
 #include "thimble/thimble.h"
 
 namespace thimble {
@@ -131,6 +132,10 @@ struct ResolvedConfig {
   uint32_t n_ctx, n_batch, n_candidates, n_sinks, n_draft, lora_rank, rules, n_shares, share_work;
   WeightType kv_type;
   const Kernels* kernels;
+#if THIMBLE_STREAM
+  const thimble_store* store;  // of a model in a store
+  uint64_t stream_bytes;       // of its buffer; 0 of other models
+#endif
 };
 
 // The rotations' tables of a position, (n_ropes, 2, head_dim).
@@ -145,6 +150,9 @@ inline void rope_tables(const thimble_session* s, float* tables, uint32_t positi
 // What the arena is used for, in bytes.
 struct SessionParts {
   uint64_t structure, tokens, cache, logits, activations;
+#if THIMBLE_STREAM
+  uint64_t stream;
+#endif
 };
 
 // Rows of logits that a pass ends with: behind the last token that was fed, and each drafted one.
@@ -179,6 +187,13 @@ inline bool has_adapter(const thimble_session* s) {
 inline RuleInUse& rule_of(const thimble_session* s) {
   uint8_t* at = reinterpret_cast<uint8_t*>(const_cast<thimble_session*>(s));
   return *reinterpret_cast<RuleInUse*>(at + kSessionBytes);
+}
+
+// Where the weights of a model in a store come through; behind the structure, and a rule's place.
+inline Stream& stream_of(const thimble_session* s) {
+  uint8_t* at = reinterpret_cast<uint8_t*>(const_cast<thimble_session*>(s)) + kSessionBytes;
+  if (THIMBLE_RULES && s->has_rule_room) at += kRuleBytes;
+  return *reinterpret_cast<Stream*>(at);
 }
 
 // Whether a rule says which tokens may come.

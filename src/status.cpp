@@ -37,22 +37,26 @@ constexpr char kTexts[] =
     "the cache has moved beyond it\0"
     "belongs to another model\0"
     "a session of another layout\0"
-#if THIMBLE_LORA || THIMBLE_RULES
+#if THIMBLE_LORA || THIMBLE_RULES || THIMBLE_STREAM
     "the adapter's rank is above the session's limit\0"
     "the session holds tokens\0"
     "a session of another adapter\0"
 #endif
-#if THIMBLE_RULES
+#if THIMBLE_RULES || THIMBLE_STREAM
     "a rule contradicts itself\0"
     "the rule forbids the token\0"
     "the rule allows no token here\0"
     "a session of another rule\0"
 #endif
+#if THIMBLE_STREAM
+    "a read of the store failed\0"
+#endif
     "an unknown status";
 
-constexpr int kHighest = THIMBLE_MORE, kLowest = THIMBLE_RULES  ? THIMBLE_ERROR_OTHER_RULE
-                                                 : THIMBLE_LORA ? THIMBLE_ERROR_OTHER_ADAPTER
-                                                                : THIMBLE_ERROR_OTHER_LAYOUT;
+constexpr int kHighest = THIMBLE_MORE, kLowest = THIMBLE_STREAM  ? THIMBLE_ERROR_READ
+                                                 : THIMBLE_RULES ? THIMBLE_ERROR_OTHER_RULE
+                                                 : THIMBLE_LORA  ? THIMBLE_ERROR_OTHER_ADAPTER
+                                                                 : THIMBLE_ERROR_OTHER_LAYOUT;
 
 }  // namespace
 

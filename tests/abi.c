@@ -39,6 +39,7 @@ int main(void) {
   FIELD(thimble_config, rules);
   FIELD(thimble_config, n_shares);
   FIELD(thimble_config, share_work);
+  FIELD(thimble_config, store);
   END(thimble_config);
 
   STRUCT(thimble_sampling);
@@ -99,6 +100,14 @@ int main(void) {
   FIELD(thimble_rule, n_states);
   FIELD(thimble_rule, fault);
   END(thimble_rule);
+
+  STRUCT(thimble_store);
+  FIELD(thimble_store, read);
+  FIELD(thimble_store, wait);
+  FIELD(thimble_store, user);
+  FIELD(thimble_store, bytes);
+  FIELD(thimble_store, buffer_bytes);
+  END(thimble_store);
 
   STRUCT(thimble_drafts);
   FIELD(thimble_drafts, drafted);

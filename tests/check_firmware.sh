@@ -17,6 +17,8 @@
 #   - shares of a pass, as several cores would compute them, give the host's bits (shares.c)
 #   - a story teller beside other tasks, with a watchdog that bites where passes are not cut; slices in an
 #     interrupt; sleep between slices: tests/devices/, on one board
+#   - weights that come from a slow store which fails once, through a buffer, with arena and tables as
+#     planned, give the bits of the mapped model (stream.c)
 #   - a fault is told and ends the program (fault.c)
 #   - every kernel gives the reference's bits (kernels.cpp)
 #   - one model of each family: self-tests, and hashes beyond every window; two of them also with an
@@ -103,6 +105,11 @@ check_programs() { # NAME
   run_program $1 shares >$work/$1/shares.txt || true
   same_text $1 "shares of a pass: $(grep -o '0x.*' $work/shares.expected | sort -u | xargs)" $work/shares.expected \
     $work/$1/shares.txt
+  $tools-gcc $flags $program_flags $stream_flags -c tests/firmware/stream.c -o $work/$1/programs/stream.o
+  link_program $1 stream $story stream
+  run_program $1 stream >$work/$1/stream.txt || true
+  same_text $1 "weights from a slow store: $(sed -n 's/^reads of the last token //p' $work/stream.expected) reads a token" \
+    $work/stream.expected $work/$1/stream.txt
 
   status=0
   link_program $1 fault $story fault
@@ -287,5 +294,16 @@ tests/command_model.sh $program $work/typed
 ${CC:-gcc} -std=c99 -O1 -Iinclude -Itests/firmware tests/command.c tests/firmware/lines.c tests/firmware/host.c \
   $work/typed/typed.S "$(dirname $program)/libthimble.a" -o $work/command
 $work/command >$work/command.expected || { cat $work/command.expected; exit 1; }
+# As planned; and the hash is that of the mapped model.
+stream_flags=$($program plan $story --ctx 128 --kv q8 --stream --buffer 16K --json | sed -n \
+  's/.*"stream": \([0-9]*\),.*"arena": \([0-9]*\), "kept_tables": \([0-9]*\),.*/-DPLAN_BUFFER=16384 -DPLAN_ARENA=\2 -DPLAN_TABLES=\3/p')
+${CC:-gcc} -std=gnu99 -O1 -Iinclude -DMODEL="\"$story\"" $stream_flags tests/firmware/stream.c tests/firmware/text.c \
+  tests/firmware/host.c tests/firmware/model.S "$(dirname $program)/libthimble.a" -o $work/stream
+$work/stream >$work/stream.expected || { cat $work/stream.expected; exit 1; }
+if [ "$($program run $story -t 0 -n 24 --ctx 128 --kv q8 --hash 2>/dev/null)" != "$(head -n 2 $work/stream.expected)" ]; then
+  echo "stream.c: not the text and hash of the mapped model:"
+  cat $work/stream.expected
+  exit 1
+fi
 write_families
 for_each_board check_board

@@ -16,7 +16,7 @@ while read -r name; do
   "$program" embed "$work/models/$name" --needs "$work/$name.h" 2>/dev/null
 done <"$work/names"
 parts=$(sed -n 's/^#ifndef \(THIMBLE_[A-Z0-9_]*\)  *.*/\1/p; s/^#ifndef \(THIMBLE_[A-Z0-9_]*\)$/\1/p' src/parts.h |
-  grep -v -e _SRC_ -e _NEEDS -e _CHAT -e _SINKS -e _DRAFT -e _LORA -e _PACK -e _RULES -e _SHARES -e _CALLERS)  # models open without these, too
+  grep -v -e _SRC_ -e _NEEDS -e _CHAT -e _SINKS -e _DRAFT -e _LORA -e _PACK -e _RULES -e _STREAM -e _SHARES -e _CALLERS)  # models open without these, too
 
 build() { # NAME DEFINES...: the files that open a model, and the program
   local name=$1
@@ -53,7 +53,7 @@ done
 # A build for a model opens it; left out together, parts do not hide each other.
 while read -r name; do
   build needs "-DTHIMBLE_NEEDS=\"$work/$name.h\""
-  count=$(grep "^#define THIMBLE_" "$work/$name.h" | grep -vc -e _CHAT -e _SINKS -e _DRAFT -e _LORA -e _PACK -e _RULES -e _SHARES -e _CALLERS)
+  count=$(grep "^#define THIMBLE_" "$work/$name.h" | grep -vc -e _CHAT -e _SINKS -e _DRAFT -e _LORA -e _PACK -e _RULES -e _STREAM -e _SHARES -e _CALLERS)
   [ "$count" = "$(echo "$parts" | wc -l)" ] || fail "the header of needs for $name has $count parts"
   [ "$(basename "$("$work/needs" "$work/models/$name")")" = "$name: good" ] ||
     fail "a build for $name refuses it: $("$work/needs" "$work/models/$name")"

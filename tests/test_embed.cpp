@@ -16,7 +16,9 @@
 #include "embed.h"
 #include "json.h"
 #include "llama2c_files.h"
+#include "memory_store.h"
 #include "targets.h"
+#include "tiny_adapter.h"
 #include "tiny_model.h"
 
 using namespace thimble;
@@ -369,8 +371,38 @@ TEST_CASE("embed: a symbol from the file's name") {
     CHECK(tools::default_symbol(path) == name);
     CHECK(tools::fault_of_symbol(name) == "");
   }
+  CHECK(tools::default_symbol("models/story.thimble", true) == "story_tables");
+  CHECK(tools::default_symbol("15M.thimble", true) == "tables_15M");
+  CHECK(tools::default_symbol("model.thimble", true) == "model_tables");
+  CHECK(tools::default_symbol("_.thimble", true) == "model_tables");
   const std::string longest = tools::default_symbol(std::string(250, 'a') + ".thimble");
   CHECK(longest == std::string(100, 'a') + "_model");
+}
+
+TEST_CASE("embed: tables alone are those that a device reads, and no model's") {
+  const ModelInFolder m;
+  const std::string object = m.folder / "tables.o";
+  const Ended good = embed({m.path, "--tables", "-o", object, "--for", "x86-64"});
+  CHECK(good.code == 0);
+  CHECK(contains(good.err, "tables of "));
+  CHECK(contains(good.err, "tiny_story_tables"));
+  const AlignedBlock image(m.bytes.data(), m.bytes.size());
+  const StreamedModel streamed(image.data(), image.size());
+  const std::string tables(reinterpret_cast<const char*>(streamed.tables.data()),
+                           streamed.tables.size());
+  CHECK(contains(contents(object), tables));
+  CHECK(tables.size() < m.bytes.size());
+  CHECK(contains(embed({m.path, "--tables", "-o", m.folder / "x.S"}).err,
+                 "option '--tables' is for .c and .o"));
+  CHECK(contains(embed({m.path, "--tables", "--needs", m.folder / "x.h"}).err,
+                 "option '--tables' says what -o OUT is"));
+  const TinyModel model(tiny_shapes()[0].shape, {kWeightQ8, 32, 16});
+  const TinyAdapter adapter(model.view, 2);
+  const std::string path = m.folder.write(
+      "a.lora",
+      std::string(reinterpret_cast<const char*>(adapter.image.data()), adapter.image.size()));
+  CHECK(contains(embed({path, "--tables", "-o", m.folder / "a.c"}).err,
+                 "option '--tables' is for models"));
 }
 
 TEST_CASE("embed: symbols and sections that are refused") {

@@ -7,6 +7,7 @@
 #include "capture.h"
 #include "json.h"
 #include "llama2c_files.h"
+#include "memory_store.h"
 #include "plan.h"
 #include "tiny_model.h"
 #include "verbs.h"
@@ -64,6 +65,60 @@ TEST_CASE("plan: the parts are all of the file and all of the arena, for every c
       }
     }
   }
+}
+
+TEST_CASE("plan: weights that are not memory-mapped") {
+  for (const NamedShape& named : tiny_shapes()) {
+    for (const tools::WeightLayout& layout : all_weight_types(4)) {
+      const TinyModel mapped(named.shape, layout, true);
+      StreamedModel m(mapped.view);
+      const tools::FlashPlan flash = tools::plan_flash(m.view),
+                             of_mapped = tools::plan_flash(mapped.view);
+      CHECK(flash.model() == of_mapped.model());
+      CHECK(flash.total() == of_mapped.code + of_mapped.support + tools::kStreamCodeBytes);
+      for (const size_t buffer : {size_t{0}, size_t{1} << 16}) {
+        const thimble_config config = m.config({16, 3}, buffer);
+        const tools::RamPlan ram = tools::plan_ram(m.view, config, 1000);
+        CHECK(ram.arena == thimble_session_bytes(&m.view, &config));
+        const SessionParts& p = ram.parts;
+        CHECK(p.structure + p.stream + p.tokens + p.cache + p.logits + p.activations == ram.arena);
+        CHECK(p.stream == kStreamBytes + (buffer ? buffer : thimble_stream_bytes(&m.view)));
+        CHECK(ram.total() == ram.arena + 1000 + THIMBLE_STACK_BYTES);
+      }
+    }
+  }
+
+  const auto plan = [](const tools::Words& words) {
+    tools::Words all = {kStory, "--ctx", "64", "--json"};
+    all.insert(all.end(), words.begin(), words.end());
+    const Ended ended = run(tools::plan_verb, all);
+    REQUIRE(ended.code == 0);
+    return parse_json(ended.out);
+  };
+  const Json in_ram = plan({"--stream", "--buffer", "32K"});
+  const Json in_flash = plan({"--stream", "--buffer", "32K", "--tables", "flash"});
+  const Json without = plan({});
+  CHECK(!without["flash"]["is_stored"].boolean);
+  CHECK(without["ram"]["stream"].as_int() == 0);
+  CHECK(in_ram["flash"]["is_stored"].boolean);
+  CHECK(in_ram["ram"]["stream"].as_int() == 32768 + kStreamBytes);
+  CHECK(in_ram["ram"]["arena"].as_int() == without["ram"]["arena"].as_int() + 32768 + kStreamBytes);
+  const int64_t tables = in_ram["ram"]["kept_tables"].as_int();
+  CHECK(tables > 20000);
+  CHECK(in_flash["flash"]["kept_tables"].as_int() == tables);
+  CHECK(in_flash["flash"]["total"].as_int() == in_ram["flash"]["total"].as_int() + tables);
+  CHECK(in_ram["ram"]["total"].as_int() == in_flash["ram"]["total"].as_int() + tables);
+
+  const auto refuses = [](tools::Words words, const char* says) {
+    words.insert(words.begin(), kStory);
+    const Ended ended = run(tools::plan_verb, words);
+    CHECK(ended.code != 0);
+    CHECK_MESSAGE(ended.err.find(says) != std::string::npos, ended.err);
+  };
+  refuses({"--stream", "--buffer", "1K"}, "a buffer of 1024 bytes was asked for, expected 12288");
+  refuses({"--buffer", "32K"}, "option '--buffer' needs '--stream'");
+  refuses({"--tables", "flash"}, "option '--tables' needs '--stream'");
+  refuses({"--stream", "--tables", "rom"}, "option '--tables' is 'rom', expected ram or flash");
 }
 
 TEST_CASE("plan: the longest context that fits is the longest") {

@@ -751,7 +751,7 @@ TEST_CASE("the hash is FNV-1a 64 over the little-endian bits of the logits") {
 
 TEST_CASE("every status has a text of its own") {
   std::vector<std::string> texts;
-  for (int status = THIMBLE_ERROR_OTHER_RULE; status <= THIMBLE_MORE; ++status) {
+  for (int status = THIMBLE_ERROR_READ; status <= THIMBLE_MORE; ++status) {
     texts.emplace_back(thimble_status_text(static_cast<thimble_status>(status)));
   }
   // They lie one behind another: the first, the last, and some of the middle.
@@ -767,7 +767,7 @@ TEST_CASE("every status has a text of its own") {
   CHECK(text_of(THIMBLE_ERROR_NOT_FINITE) == "the results are not finite numbers");
   CHECK(text_of(THIMBLE_ERROR_FORGOTTEN) == "the cache has moved beyond it");
   CHECK(text_of(THIMBLE_ERROR_OTHER_MODEL) == "belongs to another model");
-  for (const int status : {2, THIMBLE_ERROR_OTHER_RULE - 1, INT32_MAX, INT32_MIN}) {
+  for (const int status : {2, THIMBLE_ERROR_READ - 1, INT32_MAX, INT32_MIN}) {
     CHECK(text_of(status) == "an unknown status");
   }
   for (const std::string& text : texts) {

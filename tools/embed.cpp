@@ -18,6 +18,7 @@
 #include "needs.h"
 #include "rule_file.h"
 #include "size_text.h"
+#include "stored_file.h"
 #include "targets.h"
 #include "thimble/thimble.h"
 #include "verbs.h"
@@ -49,14 +50,17 @@ Options
                        for; the engine is then compiled with -DTHIMBLE_NEEDS='"FILE"'
   --uses LIST          with --needs: what the program asks for by itself, with commas between; sinks
                        (texts without end), drafts (tokens computed ahead), lora (adapters), pack
-                       (packed texts), rules, shares (several cores) and callers (compiled with
-                       another version of thimble.h) are left out otherwise
+                       (packed texts), rules, shares (several cores), callers (compiled with another
+                       version of thimble.h) and stream (weights that are not memory-mapped) are
+                       left out otherwise
+  --tables             not the model, but its tables: all but the matrices, for a program that reads those
+                       from SPI flash, a card or the like, where MODEL lies as it is; .c or .o
   --for TARGET         of an object file: host, x86, x86-64, avx2, avx512, aarch64, neon, arm (bare
                        metal), arm-linux, cortex-m0, cortex-m3, cortex-m4, cortex-m7, cortex-m33,
                        cortex-m55, riscv32 or riscv64. It links with hard and with soft floats; only ld.lld for
                        RISC-V wants ilp32 or lp64d, take .S for another
   --name NAME          the symbol, a C identifier; default: from the file's name, story.thimble
-                       becomes story_model
+                       becomes story_model, or story_tables
   --section NAME       the section, for linker scripts that place the model; default: .rodata.NAME,
                        in a C file where the compiler puts constants
 
@@ -85,6 +89,7 @@ struct EmbedOptions {
   std::vector<std::string> uses;  // with needs
   Kind kind = Kind::kC;
   const Target* target = nullptr;  // of an object file
+  bool tables = false;             // only those of the model
   std::string name, section;
 };
 
@@ -169,6 +174,7 @@ EmbedOptions parse(const Words& words) {
                           {"--header", true},
                           {"--needs", true},
                           {"--uses", true},
+                          {"--tables", false},
                           {"--for", true},
                           {"--name", true},
                           {"--section", true}});
@@ -181,7 +187,7 @@ EmbedOptions parse(const Words& words) {
       wrong_value("--needs", o.needs, "expected the name of a file");
     }
     if (!args.has("-o")) {
-      for (const char* option : {"--as", "--header", "--for", "--name", "--section"}) {
+      for (const char* option : {"--as", "--header", "--for", "--name", "--section", "--tables"}) {
         if (args.has(option)) {
           throw WrongUsage(std::string("option '") + option +
                            "' says what -o OUT is, expected one");
@@ -206,7 +212,11 @@ EmbedOptions parse(const Words& words) {
     }
   }
   check_file_names(o);
-  o.name = args.text("--name", default_symbol(o.model));
+  o.tables = args.has("--tables");
+  if (o.tables && o.kind == Kind::kAssembler) {
+    throw WrongUsage("option '--tables' is for .c and .o: assembler reads the whole model's file");
+  }
+  o.name = args.text("--name", default_symbol(o.model, o.tables));
   const std::string name_fault = fault_of_symbol(o.name);
   if (!name_fault.empty()) wrong_value("--name", o.name, name_fault);
   if (args.has("--section")) {
@@ -284,7 +294,14 @@ int embed_verb(const Words& words) {
     model = open_model(file);
     what = described(model, file.size());
   }
-  const Embedding embedding{o.model, o.name, o.section, file.data(), file.size()};
+  if (o.tables && !model.image) {
+    throw WrongUsage("option '--tables' is for models, and '" + o.model + "' is none");
+  }
+  std::optional<StoredFile> stored;
+  if (o.tables) stored.emplace(o.model);
+  const Embedding embedding{o.model, o.name, o.section,
+                            stored ? stored->tables().data() : file.data(),
+                            stored ? stored->tables().size() : file.size()};
   uint64_t bytes = 0;
 
   // All or none: one that is refused must not come after one that is there.
@@ -311,8 +328,10 @@ int embed_verb(const Words& words) {
 
   std::fprintf(stderr, "read   %s: %s, intact\n", o.model.c_str(), what.c_str());
   if (output) {
-    std::fprintf(stderr, "wrote  %s: %s, %s\n", o.output.c_str(), description(o).c_str(),
-                 size_text(bytes).c_str());
+    const std::string tables =
+        stored ? format("tables of %s, ", size_text(stored->tables().size()).c_str()) : "";
+    std::fprintf(stderr, "wrote  %s: %s%s, %s\n", o.output.c_str(), tables.c_str(),
+                 description(o).c_str(), size_text(bytes).c_str());
   }
   if (header) std::fprintf(stderr, "wrote  %s: header\n", o.header.c_str());
   if (needs) {

@@ -21,7 +21,8 @@ struct Embedding {
 };
 
 // "models/story.thimble" becomes "story_model": what is not fit for an identifier becomes '_'.
-std::string default_symbol(const std::string& path);
+// Of its tables: "story_tables".
+std::string default_symbol(const std::string& path, bool is_tables = false);
 
 // Why `name` cannot be the symbol, as "expected ..."; "" if it can.
 std::string fault_of_symbol(const std::string& name);

@@ -259,7 +259,7 @@ constexpr char kAssembler[] = R"(/* %F for GNU as (gcc -c or clang -c), made by 
 
 }  // namespace
 
-std::string default_symbol(const std::string& path) {
+std::string default_symbol(const std::string& path, bool is_tables) {
   constexpr size_t kLongest = 100;
   std::string stem;
   for (char c : std::filesystem::path(path).stem().string()) {
@@ -272,6 +272,9 @@ std::string default_symbol(const std::string& path) {
     if (stem.size() == kLongest) break;
   }
   if (!stem.empty() && stem.back() == '_') stem.pop_back();
+  if (is_tables && stem.empty()) return "model_tables";
+  if (is_tables)
+    return fault_of_symbol(stem + "_tables").empty() ? stem + "_tables" : "tables_" + stem;
   if (stem.empty() || stem == "model") return "model_image";
   const std::string name = ends_with(stem, "_model") ? stem : stem + "_model";
   return fault_of_symbol(name).empty() ? name : "model_" + stem;

@@ -60,6 +60,11 @@ LoadedModel::LoadedModel(const std::string& path, Place place) : path_(path) {
     model_ = open_model(*file_);
     return;
   }
+  if (place == kStored) {
+    stored_ = std::make_unique<StoredFile>(path);
+    model_ = stored_->model();
+    return;
+  }
   copy_ = std::make_unique<AlignedBlock>(read_model(path));
   model_ = open_model(path, copy_->data(), copy_->size());
 }
@@ -111,6 +116,7 @@ Session::Session(const LoadedModel& loaded, thimble_config config, size_t arena_
                          loaded.path().c_str(), config.n_ctx, model.n_ctx));
   }
   check_sinks(loaded, config);
+  if (loaded.stored()) config.store = &loaded.stored()->store();
   const size_t needed = thimble_session_bytes(&model, &config);
   if (needed == 0) checked(THIMBLE_ERROR_CONFIG, "session");
   arena_ = std::make_unique<AlignedBlock>(arena_bytes ? arena_bytes : needed);

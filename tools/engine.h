@@ -14,24 +14,27 @@
 #include "args.h"
 #include "error.h"
 #include "files.h"
+#include "stored_file.h"
 #include "thimble/thimble.h"
 
 namespace thimble::tools {
 
 // A model file, opened and verified; mapped, or read to the heap as it would lie in RAM, from a
-// pipe, too.
+// pipe, too; or read tile by tile by each pass.
 class LoadedModel {
  public:
-  enum Place { kMapped, kMemory };
+  enum Place { kMapped, kMemory, kStored };
   explicit LoadedModel(const std::string& path, Place place = kMapped);
 
   const thimble_model& model() const { return model_; }
   const std::string& path() const { return path_; }
+  StoredFile* stored() const { return stored_.get(); }  // null of other places
 
  private:
   std::string path_;
   std::unique_ptr<MappedFile> file_;
   std::unique_ptr<AlignedBlock> copy_;
+  std::unique_ptr<StoredFile> stored_;
   thimble_model model_;
 };
 

@@ -9,8 +9,8 @@
 
 namespace thimble::tools {
 
-const std::vector<std::string> kUses = {"sinks", "drafts", "lora",   "pack",
-                                        "rules", "shares", "callers"};
+const std::vector<std::string> kUses = {"sinks", "drafts", "lora",    "pack",
+                                        "rules", "shares", "callers", "stream"};
 
 std::vector<Part> parts_of(const thimble_model& model, const std::vector<std::string>& uses) {
   const FileHeader& h = header_of(model);
@@ -39,6 +39,7 @@ std::vector<Part> parts_of(const thimble_model& model, const std::vector<std::st
           {"RULES", is_used("rules")},
           {"SHARES", is_used("shares")},
           {"CALLERS", is_used("callers")},
+          {"STREAM", is_used("stream")},
           {"ROPES", h.n_ropes > 1},
           {"SCALES", !is_one(h.embedding_scale) || !is_one(h.logit_scale) || h.logit_cap > 0.0f},
           {"SCORED_BPE", h.tokenizer == kTokenizerScoredBpe},

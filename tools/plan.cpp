@@ -18,6 +18,7 @@
 #include "model.h"
 #include "output.h"
 #include "shares.h"
+#include "size_option.h"
 #include "size_text.h"
 #include "verbs.h"
 
@@ -41,6 +42,12 @@ The session
                        default: none
   --rules              memory and code for rules of thimble constrain, whose own flash comes on top
   --shares N           memory and code for passes that N cores share, 1 to 16; default: none
+
+Weights that are not memory-mapped
+  --stream             they are read from SPI flash, a card or the like through a buffer in the arena;
+                       that takes the model file
+  --buffer SIZE        of that buffer, such as 8K; default: the least that will do
+  --tables ram|flash   where the rest of the model is, which is no matrix; default ram
 
 The device
   --board NAME         flash and RAM of a chip; --board list shows them
@@ -77,15 +84,16 @@ FlashPlan plan_flash(const thimble_model& model, const thimble_config& config) {
   const bool is_whole = h.has_windows || h.n_ropes > 1 || h.norm_after || h.parallel ||
                         h.embedding_scale < 1.0f || h.embedding_scale > 1.0f ||
                         h.logit_scale < 1.0f || h.logit_scale > 1.0f || h.logit_cap > 0.0f;
-  plan.code = (is_whole ? kWholeEngineCodeBytes : kEngineCodeBytes) +
-              (h.tokenizer == kTokenizerNone ? 0 : kTokenizerCodeBytes) +
-              (config.lora_rank > 0 ? kLoraCodeBytes : 0) +
-              (config.rules > 0 ? kRulesCodeBytes : 0) +
-              (config.n_shares > 0 ? kSharesCodeBytes : 0);
+  plan.code =
+      (is_whole ? kWholeEngineCodeBytes : kEngineCodeBytes) +
+      (h.tokenizer == kTokenizerNone ? 0 : kTokenizerCodeBytes) +
+      (config.lora_rank > 0 ? kLoraCodeBytes : 0) + (config.rules > 0 ? kRulesCodeBytes : 0) +
+      (config.n_shares > 0 ? kSharesCodeBytes : 0) + (is_stored(model) ? kStreamCodeBytes : 0);
+  plan.is_stored = is_stored(model);
   return plan;
 }
 
-RamPlan plan_ram(const thimble_model& model, const thimble_config& config) {
+RamPlan plan_ram(const thimble_model& model, const thimble_config& config, uint64_t kept) {
   ResolvedConfig resolved;
   checked(resolve_config(model, &config, &resolved), "session");
   RamPlan plan = {};
@@ -104,14 +112,16 @@ RamPlan plan_ram(const thimble_model& model, const thimble_config& config) {
   const uint64_t others = arena_of(&plan.parts);
   plan.lora = plan.arena - without_lora;
   plan.drafts = without_lora - others;
+  plan.kept = kept;
   plan.stack = THIMBLE_STACK_BYTES;
   return plan;
 }
 
-uint32_t longest_context(const thimble_model& model, thimble_config config, uint64_t ram) {
+uint32_t longest_context(const thimble_model& model, thimble_config config, uint64_t ram,
+                         uint64_t kept) {
   const auto fits = [&](uint32_t n_ctx) {
     config.n_ctx = n_ctx;
-    return n_ctx > config.n_sinks && plan_ram(model, config).total() <= ram;
+    return n_ctx > config.n_sinks && plan_ram(model, config, kept).total() <= ram;
   };
   uint32_t good = 0, bad = (config.n_ctx ? config.n_ctx : model.n_ctx) + 1;
   while (bad - good > 1) {
@@ -151,6 +161,7 @@ std::vector<Part> flash_parts(const FlashPlan& f) {
 
 std::vector<Part> ram_parts(const RamPlan& r) {
   return {{"session structure", "structure", r.parts.structure},
+          {"buffer for weights", "stream", r.parts.stream},
           {"tokens", "tokens", r.parts.tokens},
           {"key/value cache", "cache", r.parts.cache},
           {"logits", "logits", r.parts.logits},
@@ -213,7 +224,7 @@ std::string advice(const Report& r) {
   for (uint32_t kv_type : {THIMBLE_KV_F32, THIMBLE_KV_Q8}) {
     thimble_config config = r.config;
     config.kv_type = kv_type;
-    const uint32_t n = longest_context(r.model, config, r.device.ram);
+    const uint32_t n = longest_context(r.model, config, r.device.ram, r.ram.kept);
     const char* name = kv_type == THIMBLE_KV_Q8 ? "q8" : "f32";
     if (kv_type < r.config.kv_type || n == 0) continue;
     out += format("  fits: --kv %s --ctx %u\n", name, n);
@@ -235,16 +246,20 @@ std::string as_text(const Report& r) {
   if (c.lora_rank) out += format(", adapters up to rank %u", c.lora_rank);
   if (c.rules) out += ", rules";
   if (c.n_shares) out += format(", %u shares", c.n_shares);
-  out += "\n\nflash\n";
+  if (r.flash.is_stored) out += ", weights from a store";
+  out += r.flash.is_stored ? "\n\nstore\n" : "\n\nflash\n";
   for (const Part& part : flash_parts(r.flash)) out += line(part.name, part.bytes);
   out += line("= model file", r.flash.model());
+  if (r.flash.is_stored) out += "\nflash\n";
+  if (r.flash.kept > 0) out += line("tables of the model", r.flash.kept);
   out += line("engine code, at most", r.flash.code);
   out += line("its library, at most", r.flash.support);
   out += line("= flash", r.flash.total());
   out += "\nRAM\n";
   for (const Part& part : ram_parts(r.ram)) {
     const std::string key = part.key;
-    if ((key == "drafts" || key == "lora") && part.bytes == 0) continue;
+    const bool is_optional = key == "drafts" || key == "lora" || key == "stream";
+    if (is_optional && part.bytes == 0) continue;
     out += line(part.name, part.bytes);
     if (key != "cache") continue;
     for (const LayerGroup& g : layer_groups(r.model, c)) {
@@ -255,6 +270,7 @@ std::string as_text(const Report& r) {
     }
   }
   out += line("= arena", r.ram.arena);
+  if (r.ram.kept > 0) out += line("tables of the model", r.ram.kept);
   out += line("stack, at most", r.ram.stack);
   out += line("= RAM", r.ram.total());
   const std::string verdicts = verdict("flash", r.flash.total(), r.device.flash) +
@@ -289,11 +305,14 @@ std::string as_json(const Report& r) {
       r.config.n_shares);
   out += "  \"flash\": {" + json_parts(flash_parts(r.flash));
   out += format(
-      "\"model\": %llu, \"code_at_most\": %llu, \"library_at_most\": %llu, \"total\": %llu},\n",
-      wide(r.flash.model()), wide(r.flash.code), wide(r.flash.support), wide(r.flash.total()));
+      "\"model\": %llu, \"is_stored\": %s, \"kept_tables\": %llu, \"code_at_most\": %llu, "
+      "\"library_at_most\": %llu, \"total\": %llu},\n",
+      wide(r.flash.model()), r.flash.is_stored ? "true" : "false", wide(r.flash.kept),
+      wide(r.flash.code), wide(r.flash.support), wide(r.flash.total()));
   out += "  \"ram\": {" + json_parts(ram_parts(r.ram));
-  out += format("\"arena\": %llu, \"stack_at_most\": %llu, \"total\": %llu},\n", wide(r.ram.arena),
-                wide(r.ram.stack), wide(r.ram.total()));
+  out +=
+      format("\"arena\": %llu, \"kept_tables\": %llu, \"stack_at_most\": %llu, \"total\": %llu},\n",
+             wide(r.ram.arena), wide(r.ram.kept), wide(r.ram.stack), wide(r.ram.total()));
   out += "  \"windows\": [";
   const std::vector<LayerGroup> groups = layer_groups(r.model, r.config);
   for (size_t i = 0; i < groups.size(); ++i) {
@@ -321,6 +340,9 @@ int plan_verb(const Words& words) {
                           {"--lora", true},
                           {"--rules", false},
                           {"--shares", true},
+                          {"--stream", false},
+                          {"--buffer", true},
+                          {"--tables", true},
                           {"--board", true},
                           {"--flash", true},
                           {"--ram", true},
@@ -331,7 +353,20 @@ int plan_verb(const Words& words) {
   }
   Report r;
   r.device = device_of(args);
-  const LoadedModel loaded(args.one_positional("a model file"));
+  const bool is_streamed = args.has("--stream");
+  for (const char* option : {"--buffer", "--tables"}) {
+    if (args.has(option) && !is_streamed) {
+      throw WrongUsage(std::string("option '") + option + "' needs '--stream'");
+    }
+  }
+  const std::string tables = args.text("--tables", "ram");
+  if (tables != "ram" && tables != "flash") {
+    throw WrongUsage("option '--tables' is '" + tables + "', expected ram or flash");
+  }
+  const size_t buffer =
+      args.has("--buffer") ? static_cast<size_t>(size_option(args, "--buffer")) : 0;
+  const LoadedModel loaded(args.one_positional("a model file"),
+                           is_streamed ? LoadedModel::kStored : LoadedModel::kMapped);
   r.path = loaded.path();
   r.model = loaded.model();
   r.config = {};
@@ -345,8 +380,14 @@ int plan_verb(const Words& words) {
   r.config.n_shares = static_cast<uint32_t>(args.count("--shares", 0, 1, kMaxShares));
   r.config.n_candidates = static_cast<uint32_t>(args.count("--candidates", 0, 1, 256));
   check_sinks(loaded, r.config);
+  uint64_t in_ram = 0;
   r.flash = plan_flash(r.model, r.config);
-  r.ram = plan_ram(r.model, r.config);
+  if (StoredFile* stored = loaded.stored()) {
+    stored->set_buffer(buffer);
+    r.config.store = &stored->store();
+    (tables == "flash" ? r.flash.kept : in_ram) = stored->tables().size();
+  }
+  r.ram = plan_ram(r.model, r.config, in_ram);
   print_text(args.has("--json") ? as_json(r) : as_text(r));
   return r.flash_fits() && r.ram_fits() ? 0 : 1;
 }

@@ -17,6 +17,7 @@
 #include "sampling.h"
 #include "saved.h"
 #include "session.h"
+#include "size_option.h"
 #include "thimble/thimble.h"
 #include "verbs.h"
 
@@ -79,7 +80,11 @@ How it is computed; none of these changes the text or the hash
   --batch B            prompt tokens in one pass over the weights, 1 to 1024; default 32
   --feed N|all         prompt tokens fed at once; default all
   --budget N           multiply-accumulates in one slice of a pass, 1 or more; default: no slices
-  --open mmap|memory   the model's file is mapped, or read to memory, from a pipe, too; default mmap
+  --open mmap|memory|stream
+                       the model's file is mapped, or read to memory, from a pipe, too, or each pass
+                       reads its matrices through a buffer, as firmware does from an SD card;
+                       default mmap
+  --buffer SIZE        of --open stream, such as 8K; default: the least that will do
   --arena BYTES        memory for the session; default: just what it needs
   THIMBLE_ISA=NAME     an environment variable that forces kernels: reference, avx2, ...
 
@@ -99,7 +104,7 @@ struct RunOptions {
   thimble_sampling sampling{};
   thimble_config config{};
   uint64_t n = 0, budget = 0;
-  size_t feed = 0, arena_bytes = 0;
+  size_t feed = 0, arena_bytes = 0, buffer = 0;
   bool stats = false, hash = false, ignores_end = false, heals = false;
 };
 
@@ -143,7 +148,7 @@ RunOptions parse(const Words& words) {
                                                 {"--open", true},      {"--save", true},
                                                 {"--load", true},      {"--lora", true},
                                                 {"--constrain", true}, {"--heal", false},
-                                                {"--arena", true}}));
+                                                {"--arena", true},     {"--buffer", true}}));
   RunOptions o;
   o.model = args.one_positional("a model file");
   o.n = args.count("-n", 256, 0, UINT32_MAX);
@@ -181,10 +186,16 @@ RunOptions parse(const Words& words) {
   }
   o.budget = args.count("--budget", 0, 1, UINT64_MAX);
   const std::string place = args.text("--open", "mmap");
-  if (place != "mmap" && place != "memory") {
-    throw WrongUsage("option '--open' is '" + place + "', expected mmap or memory");
+  if (place != "mmap" && place != "memory" && place != "stream") {
+    throw WrongUsage("option '--open' is '" + place + "', expected mmap, memory or stream");
   }
-  o.place = place == "memory" ? LoadedModel::kMemory : LoadedModel::kMapped;
+  o.place = place == "stream"   ? LoadedModel::kStored
+            : place == "memory" ? LoadedModel::kMemory
+                                : LoadedModel::kMapped;
+  if (args.has("--buffer")) {
+    if (place != "stream") throw WrongUsage("option '--buffer' needs '--open stream'");
+    o.buffer = static_cast<size_t>(size_option(args, "--buffer"));
+  }
   o.arena_bytes = static_cast<size_t>(args.count("--arena", 0, 1, SIZE_MAX / 2));
   o.prompt = read_prompt(args);
   check_candidates(args, o);
@@ -205,6 +216,7 @@ int run_verb(const Words& words) {
   const LoadedModel loaded(o.model, o.place);
   const double open_seconds = opening.seconds();
   const thimble_model& model = loaded.model();
+  if (loaded.stored()) loaded.stored()->set_buffer(o.buffer);
   thimble_config config = o.config;
   config.isa = isa.c_str();
   const std::unique_ptr<LoadedAdapter> adapter = load_adapter(o.lora, loaded, &config);
@@ -236,6 +248,7 @@ int run_verb(const Words& words) {
   uint64_t hash = THIMBLE_HASH_START;
   double prefill_seconds = 0, decode_seconds = 0;
   uint64_t n_generated = 0, n_decoded = 0;
+  uint64_t decode_reads = 0, decode_bytes = 0;  // of a store
   const char* why = "-n reached";
   int32_t not_fed = -1;  // the last token, if the text stops with it
   bool goes_on = true;
@@ -283,9 +296,15 @@ int run_verb(const Words& words) {
     }
     not_fed = -1;
     const Stopwatch decoding;
+    const uint64_t reads_before = loaded.stored() ? loaded.stored()->reads() : 0;
+    const uint64_t bytes_before = loaded.stored() ? loaded.stored()->bytes() : 0;
     goes_on = compute_unless(interrupt, session, &token, 1, o.budget) && !interrupt.signal();
     decode_seconds += decoding.seconds();
     n_decoded += goes_on ? 1 : 0;
+    if (loaded.stored()) {
+      decode_reads += loaded.stored()->reads() - reads_before;
+      decode_bytes += loaded.stored()->bytes() - bytes_before;
+    }
   }
   if (!goes_on) why = "interrupted";
   text.end();
@@ -310,9 +329,18 @@ int run_verb(const Words& words) {
                    static_cast<double>(thimble_session_confidence(session)));
     }
     if (o.config.n_draft > 0) print_drafts(session);
+    const std::string where =
+        loaded.stored() ? format("streamed, %zu of them tables", loaded.stored()->tables().size())
+        : o.place == LoadedModel::kMapped ? "mapped"
+                                          : "in memory";
     std::fprintf(stderr, "memory: %zu bytes of arena for %u positions; %zu bytes of model, %s\n",
                  session.arena_bytes(), thimble_context_size(session), model.image_bytes,
-                 o.place == LoadedModel::kMapped ? "mapped" : "in memory");
+                 where.c_str());
+    if (loaded.stored() && n_decoded > 0) {
+      std::fprintf(stderr, "store: %.1f reads and %.0f bytes a token\n",
+                   static_cast<double>(decode_reads) / static_cast<double>(n_decoded),
+                   static_cast<double>(decode_bytes) / static_cast<double>(n_decoded));
+    }
     std::fprintf(stderr, "start: opened and verified in %.2f ms; kernels: %s\n", open_seconds * 1e3,
                  thimble_isa(session));
   }

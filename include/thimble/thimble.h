@@ -53,8 +53,8 @@ typedef enum thimble_status {
   THIMBLE_ERROR_UNSUPPORTED = -10,    /* an architecture, type or flag that is not known */
   THIMBLE_ERROR_SECTION = -11,        /* a section is not where or what the header implies */
   THIMBLE_ERROR_TOKENIZER = -12,      /* a tokenizer table contradicts itself */
-  THIMBLE_ERROR_CONFIG = -13, /* n_ctx, n_batch, kv_type, n_candidates, n_draft, lora_rank, rules
-                                 or n_shares outside its range, or unknown ISA */
+  THIMBLE_ERROR_CONFIG = -13, /* n_ctx, n_batch, kv_type, n_candidates, n_draft, lora_rank, rules,
+                                 n_shares or store outside its range, or unknown ISA */
   THIMBLE_ERROR_ARENA_TOO_SMALL = -14,  /* less than thimble_session_bytes */
   THIMBLE_ERROR_CONTEXT_FULL = -15,     /* more tokens than positions left */
   THIMBLE_ERROR_TOKEN = -16,            /* a token id outside [0, vocab_size) */
@@ -77,7 +77,8 @@ typedef enum thimble_status {
   THIMBLE_ERROR_RULE = -32,          /* a rule's table contradicts itself */
   THIMBLE_ERROR_FORBIDDEN = -33,     /* thimble_feed: a token that the rule in use forbids */
   THIMBLE_ERROR_DEAD_END = -34,      /* thimble_sample: no token can go on as the rule wants */
-  THIMBLE_ERROR_OTHER_RULE = -35     /* thimble_session_load: saved with another rule */
+  THIMBLE_ERROR_OTHER_RULE = -35,    /* thimble_session_load: saved with another rule */
+  THIMBLE_ERROR_READ = -36           /* a store's read or wait failed (thimble_store) */
 } thimble_status;
 
 /* One line of text for a status, without a full stop; never NULL. */
@@ -96,8 +97,8 @@ typedef struct thimble_fault {
 /* A checked, read-only view of a model image. All fields are for reading; thimble_model_open
  * fills them. 120 bytes (112 where pointers have 32 bits); may be copied. */
 typedef struct thimble_model {
-  const uint8_t* image;     /* the flat file, in flash or memory-mapped */
-  size_t image_bytes;       /* its length */
+  const uint8_t* image;     /* the flat file, in flash or memory-mapped; streamed: the tables */
+  size_t image_bytes;       /* the file's length */
   uint64_t n_params;        /* trained parameters, a shared head counted once */
   uint32_t dim;             /* width of the residual stream */
   uint32_t hidden_dim;      /* width of the feed-forward layer */
@@ -134,6 +135,69 @@ thimble_status thimble_model_open(thimble_model* model, const void* image, size_
  * Errors: ARGUMENT, DATA_CHECKSUM (model->fault then holds both sums).
  */
 thimble_status thimble_model_verify(thimble_model* model);
+
+/* ---- Models that are not memory-mapped ---------------------------------------------------- */
+
+/*
+ * Where the bytes of a model's file come from if no address reaches them: SPI flash, an SD card,
+ * PSRAM behind a bus. Its matrices, nearly all of the file, are read tile by tile through a buffer
+ * in the session's arena, the next tiles while the present ones are used; everything else, the
+ * tables, lies in RAM, or in flash (`thimble embed --tables`). The results are the same bits.
+ * Building without: THIMBLE_STREAM 0.
+ *
+ * Every read is of whole blocks of 64 bytes: `offset`, `bytes` and the address `to` are multiples
+ * of 64, and nothing else lies in these blocks of memory, so DMA and caches need no special care.
+ * It is within the file's length as its header states it. Reads are waited for before a call of
+ * the engine returns; until then at most two are under way, in the order in which they were asked
+ * for, of which the first is the short one. What a store gives can be anything: it cannot make the
+ * engine read or write outside tables and arena. The functions must not call the session.
+ */
+typedef struct thimble_store {
+  /* Begins to read `bytes` bytes at `offset` of the file into `to`; or reads them. 0: good. */
+  int (*read)(void* user, uint64_t offset, void* to, size_t bytes);
+  /* Returns when all that was begun is there. 0: good. NULL: it is when `read` returns. */
+  int (*wait)(void* user);
+  void* user;
+  uint64_t bytes; /* of the file, or of what is there from its first byte on, such as a partition */
+  /* Of a session's buffer, which is in its arena: at least thimble_stream_bytes, rounded down to a
+   * multiple of 128; 0: just those. The larger, the fewer and longer the reads. */
+  size_t buffer_bytes;
+} thimble_store;
+
+/*
+ * Reads the header and sets *bytes to what thimble_tables_read needs, exactly: all of the file but
+ * its matrices, mostly the tokenizer and 64 bytes for each section. On a refusal *fault, which may
+ * be NULL, says why. Errors: ARGUMENT, READ, TRUNCATED, MAGIC, VERSION, BYTE_ORDER, HEADER,
+ * UNSUPPORTED (also if built without), SECTION.
+ */
+thimble_status thimble_tables_bytes(const thimble_store* store, size_t* bytes,
+                                    thimble_fault* fault);
+
+/*
+ * Checks header and section table as thimble_model_open does, then reads all tables to `tables`,
+ * aligned to THIMBLE_ALIGNMENT. Errors: as above, MISALIGNED, HEADER_CHECKSUM, OUTPUT_TOO_SMALL.
+ */
+thimble_status thimble_tables_read(const thimble_store* store, void* tables, size_t tables_bytes,
+                                   thimble_fault* fault);
+
+/*
+ * thimble_model_open for a model in a store, with its tables in RAM or in flash, aligned to
+ * THIMBLE_ALIGNMENT, which stay where they are and outlive the model; they are only read, and
+ * checked just as that call checks a file (faults give offsets in them). The store may be longer
+ * than the file. One block is read, to see that it is the very file. Sessions need the store, too:
+ * thimble_config. Adapters, rules, saved sessions and packed texts do not know the difference.
+ * Errors: as of thimble_model_open, OTHER_MODEL, READ.
+ */
+thimble_status thimble_model_open_streamed(thimble_model* model, const thimble_store* store,
+                                           const void* tables, size_t tables_bytes);
+
+/* thimble_model_verify for it: the checksum of the tables and of all that the store has. Errors:
+ * ARGUMENT, READ, DATA_CHECKSUM. */
+thimble_status thimble_model_verify_streamed(thimble_model* model, const thimble_store* store);
+
+/* The least buffer for a session: two of the largest tiles, row_tile rows each. 0 of other models.
+ */
+size_t thimble_stream_bytes(const thimble_model* model);
 
 /* True (1) if generation should stop at this token: end of text, beginning of the next one, or end
  * of an answer in a chat (end_of_turn_id). */
@@ -253,6 +317,9 @@ typedef struct thimble_config {
    * that hand it over in some hundred cycles. Threads of an operating system want 100 times that.
    */
   uint32_t share_work;
+  /* Of a model that thimble_model_open_streamed opened: where it is (copied), and how large the
+   * buffer: its bytes and 192 more. Without effect on other models. */
+  const thimble_store* store;
 } thimble_config;
 
 /*
@@ -311,7 +378,8 @@ thimble_status thimble_feed(thimble_session* session, const int32_t* tokens, siz
  *     10 * (n_heads + 2 * n_kv_heads) * head_dim,
  * so a small n_batch and row_tile keep slices short. Slicing does not change one bit, and a session
  * can be rewound between slices. Returns THIMBLE_OK when the pass is complete (or none was
- * prepared). Errors: ARGUMENT.
+ * prepared). Errors: ARGUMENT, READ (of a streamed model: a read failed; what was complete stays,
+ * and the next call goes on from there with the same results, or rewind it).
  */
 thimble_status thimble_step(thimble_session* session, uint64_t budget);
 
@@ -394,7 +462,8 @@ const float* thimble_logits(const thimble_session* session);
 
 /* FNV-1a 64 over the little-endian bits of the logits, continued from `hash`; start with
  * THIMBLE_HASH_START. Equal hashes show equal bits on two chips. Without logits: `hash` itself.
- * A session that only keeps candidates computes the head once more for it. */
+ * A session that only keeps candidates computes the head once more for it; if a read of a streamed
+ * model fails then: `hash` itself. */
 #define THIMBLE_HASH_START UINT64_C(0xcbf29ce484222325)
 uint64_t thimble_logits_hash(const thimble_session* session, uint64_t hash);
 
@@ -426,7 +495,7 @@ typedef struct thimble_self_test_report {
  * writes it, at most 64). Returns OK, MORE, SELF_TEST (report then says where), NOT_FINITE (these
  * are the file's results, but no numbers that a model can work with: see thimble_sample), or an
  * error: ARGUMENT, NO_SELF_TEST, BUSY (a pass is under way), CONTEXT_FULL (n_ctx is smaller than
- * the prompt). `report` may be NULL.
+ * the prompt), READ (as of thimble_step: call again). `report` may be NULL.
  */
 thimble_status thimble_self_test(thimble_session* session, uint64_t budget,
                                  thimble_self_test_report* report);
@@ -685,9 +754,9 @@ thimble_status thimble_pack_begin(thimble_pack* pack, thimble_session* session, 
  * THIMBLE_MORE while there is more to come: call again, with room for another byte at least.
  * THIMBLE_OK: that was all. Budget 0: until `out` is full. Otherwise a slice as thimble_step's, and
  * at most one token a call; on top come the odds of all tokens, as thimble_sample computes them,
- * and at times the encoding of 128 bytes. How the work is cut does not change a byte. Errors, which
- * then stay: ARGUMENT, NOT_FINITE (see thimble_sample), CONTEXT_FULL (with sinks, behind 2^32
- * positions of a record).
+ * and at times the encoding of 128 bytes. How the work is cut does not change a byte. Errors: READ,
+ * as of thimble_step; and these, which then stay: ARGUMENT, NOT_FINITE (see thimble_sample),
+ * CONTEXT_FULL (with sinks, behind 2^32 positions of a record).
  */
 thimble_status thimble_pack_step(thimble_pack* pack, uint64_t budget, void* out, size_t capacity,
                                  size_t* written);
@@ -708,7 +777,8 @@ thimble_status thimble_unpack_begin(thimble_unpack* unpack, thimble_session* ses
 
 /*
  * Goes on as thimble_pack_step does, writing text to `out`, cut at any byte. Only THIMBLE_OK says
- * that the text is whole and right. Errors, which then stay: ARGUMENT, NOT_FINITE, CONTEXT_FULL;
+ * that the text is whole and right. Errors: READ, as of thimble_step; and these, which
+ * then stay: ARGUMENT, NOT_FINITE, CONTEXT_FULL;
  * TRUNCATED (also if bytes are left over), DATA_CHECKSUM, OTHER_LAYOUT (the text turns out to be
  * longer than the context).
  */

@@ -11,6 +11,7 @@
 #include "family_checkpoints.h"
 #include "gguf_files.h"
 #include "llama2c_files.h"
+#include "memory_store.h"
 #include "tiny_adapter.h"
 #include "tiny_model.h"
 #include "tiny_rule.h"
@@ -57,7 +58,7 @@ void write_adapters(SeedFolder seeds) {
 
 // The first byte is how fuzz_pack.cpp takes the rest.
 void write_packed(SeedFolder seeds) {
-  for (const char how : {0, 1, 2, 6, 8}) {
+  for (const char how : {'\0', '\1', '\2', '\6', '\10'}) {
     seeds.add(how + std::string("an to in<|endoftext|>\n\xc3\xa9t\xff end"));
     seeds.add(how + std::string("P\0\0\x12\1\2\3\4packed", 14));
     seeds.add(how + std::string("R\0\0\x12\x0c\2\1\2\3\4packed", 16));
@@ -69,6 +70,22 @@ void write_rules(SeedFolder seeds) {
   for (const char* regex : {"a", "(a|be)*[^b-d]{2,3}", "[a-z ]*"}) {
     const TinyRule rule(model.view, regex);
     seeds.add(std::string(reinterpret_cast<const char*>(rule.image.data()), rule.image.size()));
+  }
+}
+
+// The first byte is how fuzz_stream.cpp takes the rest: a model's file; tables, with what is behind
+// them for a store.
+void write_stores(SeedFolder seeds) {
+  for (const tools::WeightLayout& layout :
+       {tools::WeightLayout{kWeightF32, 0, 4}, tools::WeightLayout{kWeightQ8, 32, 4},
+        tools::WeightLayout{kWeightQ4, 0, 1}}) {
+    const TinyModel model(tiny_shape(16, 20, 2, 2, 1, 8, 40, 8, true), layout, true, 1, true);
+    const StreamedModel streamed(model.view);
+    std::string file(reinterpret_cast<const char*>(model.image.data()), model.image.size());
+    for (const char how : {'\0', '\1', '&'}) seeds.add(how + file);
+    file.replace(0, streamed.tables.size(), reinterpret_cast<const char*>(streamed.tables.data()),
+                 streamed.tables.size());
+    seeds.add('\0' + file);
   }
 }
 
@@ -262,6 +279,7 @@ int main(int argc, char** argv) {
   write_adapters({argv[1], "adapter"});
   write_packed({argv[1], "pack"});
   write_rules({argv[1], "rule"});
+  write_stores({argv[1], "stream"});
   write_json({argv[1], "json"});
   write_safetensors({argv[1], "safetensors"});
   write_pytorch({argv[1], "pytorch"});
