@@ -3,10 +3,10 @@
 //
 // Helium cannot look up bytes in a register. In tiles of four rows, which this core's files have, a
 // table in memory has the two levels of a byte as a halfword, and a gather of eight of them is
-// eight accesses for sixteen weights: 64 products are 13 instructions, and 18 cycles by llvm-mca's
+// eight accesses for sixteen weights: 64 products are 13 instructions, and 20 cycles by llvm-mca's
 // model of a Cortex-M55, which takes a gather as it takes a load. Where each access took a cycle it
-// would be 42. Other tiles compute levels as q4_level does: y has the bits in the upper half of a
-// byte, VHADD(y, VMULH(y, VQDMULH(y, y))) is the level; 33 cycles by that model.
+// would be 44. Other tiles compute levels as q4_level does: y has the bits in the upper half of a
+// byte, VHADD(y, VMULH(y, VQDMULH(y, y))) is the level; 36 cycles by that model.
 #ifndef THIMBLE_SRC_KERNELS_ARM_HELIUM_Q4_H
 #define THIMBLE_SRC_KERNELS_ARM_HELIUM_Q4_H
 
