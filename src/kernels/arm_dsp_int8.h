@@ -405,9 +405,14 @@ template <WeightType kType>
 inline void matmul_int8(float* out, size_t out_stride, const Matrix& w, uint32_t tile_begin,
                         uint32_t tile_end, const QuantizedRows& x, uint32_t n) {
   constexpr bool kQ4 = kType == kWeightQ4;
-  if (wants_reference(w, x) || (kQ4 && w.row_tile == 4)) {
+  const bool four_rows = kQ4 && w.row_tile == 4;
+  if (wants_reference(w, x) || (four_rows && w.n_groups > 1 && w.group > kWideColumns)) {
     const auto matmul = kQ4 ? matmul_q4_reference : matmul_q8_reference;
     matmul(out, out_stride, w, tile_begin, tile_end, x, n);
+    return;
+  }
+  if (four_rows) {
+    matmul_tiles_q4(out, out_stride, w, tile_begin, tile_end, x, n);
     return;
   }
   const uint32_t height = w.row_tile, cols = w.padded_cols, groups = w.n_groups;
@@ -448,12 +453,7 @@ void matmul_q8_dsp(float* out, size_t out_stride, const Matrix& w, uint32_t tile
 
 void matmul_q4_dsp(float* out, size_t out_stride, const Matrix& w, uint32_t tile_begin,
                    uint32_t tile_end, const QuantizedRows& x, uint32_t n) {
-  const bool fits = w.n_groups == 1 || w.group <= kWideColumns;
-  if (w.row_tile == 4 && fits && !wants_reference(w, x)) {
-    matmul_tiles_q4(out, out_stride, w, tile_begin, tile_end, x, n);
-  } else {
-    matmul_int8<kWeightQ4>(out, out_stride, w, tile_begin, tile_end, x, n);
-  }
+  matmul_int8<kWeightQ4>(out, out_stride, w, tile_begin, tile_end, x, n);
 }
 
 }  // namespace
