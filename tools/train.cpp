@@ -37,10 +37,10 @@ saves, and says how to go on.
 What it learns from
   --records RULE       what a record is: 'marks' between <|endoftext|> (default), 'lines', 'files', or
                        'answers': a prompt, a tab and an answer a line, of which only the answer is
-                       learnt, and its end (thimble intents writes such). Every record begins with the beginning-of-text token and ends with the end's;
-                       of one that is longer than the context no part begins like a text, nor does
-                       one between marks that a lower-case letter begins, if few are such. What
-                       comes again counts once
+                       learnt, and its end (thimble intents writes such). Every record begins with
+                       the beginning-of-text token and ends with the end's; of one that is longer
+                       than the context no part begins like a text, nor does one between marks that
+                       a lower-case letter begins, if few are such. What comes again counts once
   --held-out SHARE     of the records, 0 to 0.5; default 0.01
   --vocab N            tokens of the vocabulary that is learnt of the texts; default 1024, or as
                        many as a short text has

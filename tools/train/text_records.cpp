@@ -128,7 +128,8 @@ TextRecords::TextRecords(const std::vector<std::string>& paths, const TextRecord
 
 void TextRecords::add(std::string_view record, const TextRecordsOptions& options) {
   if (options.by == RecordsBy::kAnswers) {
-    return add_piece({record, false, false, record.find('\t') + 1}, options);
+    const size_t prompt = record.find('\t') + 1;
+    return add_piece({record, false, false, static_cast<uint32_t>(prompt)}, options);
   }
   bool continues = false;
   while (options.max_record_bytes > 0 && record.size() > options.max_record_bytes) {

@@ -35,10 +35,10 @@ struct TextRecordsOptions {
 std::string names_of(const std::vector<std::string>& paths);
 
 struct TextRecord {
-  std::string_view text;    // in a mapped file
-  bool continues;           // begins where another one was cut, so not as a text does
-  bool goes_on;             // was cut at its end: another one continues it
-  size_t prompt_bytes = 0;  // the first ones, which are given and not learnt
+  std::string_view text;      // in a mapped file
+  bool continues;             // begins where another one was cut, so not as a text does
+  bool goes_on;               // was cut at its end: another one continues it
+  uint32_t prompt_bytes = 0;  // the first ones, which are given and not learnt
 };
 
 // The files stay mapped, and pages that were read can be dropped, so texts may be larger than
