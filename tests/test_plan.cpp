@@ -102,7 +102,8 @@ TEST_CASE("plan: weights that are not memory-mapped") {
   CHECK(without["ram"]["stream"].as_int() == 0);
   CHECK(in_ram["flash"]["is_stored"].boolean);
   CHECK(in_ram["ram"]["stream"].as_int() == 32768 + kStreamBytes);
-  CHECK(in_ram["ram"]["arena"].as_int() == without["ram"]["arena"].as_int() + 32768 + kStreamBytes);
+  CHECK(in_ram["ram"]["arena"].as_int() ==
+        without["ram"]["arena"].as_int() + 32768 + static_cast<int>(kStreamBytes));
   const int64_t tables = in_ram["ram"]["kept_tables"].as_int();
   CHECK(tables > 20000);
   CHECK(in_flash["flash"]["kept_tables"].as_int() == tables);

@@ -287,7 +287,7 @@ TEST_CASE("stream: whichever read fails, the pass goes on to the same bits") {
       const uint64_t hash = thimble_logits_hash(expected, THIMBLE_HASH_START);
       const thimble_sampling greedy{};
       for (const bool in_wait : {false, true}) {
-        for (const uint64_t budget : {0, 900}) {
+        for (const uint64_t budget : {uint64_t{0}, uint64_t{900}}) {
           for (uint64_t fails_at = 1;; fails_at += is_adapted == in_wait ? 1 : 5) {
             const TestSession session(streamed.view, streamed.config(config));
             if (is_adapted) expect_ok(thimble_session_lora(session, &of_streamed), "lora");
