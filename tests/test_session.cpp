@@ -761,7 +761,7 @@ TEST_CASE("every status has a text of its own") {
   CHECK(text_of(THIMBLE_MORE) == "the pass is not complete");
   CHECK(text_of(THIMBLE_OK) == "good");
   CHECK(text_of(THIMBLE_ERROR_MAGIC) == "not a Thimble model");
-  CHECK(text_of(THIMBLE_ERROR_CONFIG) == "a configuration that is not possible with this model");
+  CHECK(text_of(THIMBLE_ERROR_CONFIG) == "a configuration that this model cannot have");
   CHECK(text_of(THIMBLE_ERROR_CONTEXT_FULL) == "the context is full");
   CHECK(text_of(THIMBLE_ERROR_NO_TURNS) == "the model has no turns");
   CHECK(text_of(THIMBLE_ERROR_NOT_FINITE) == "the results are not finite numbers");
