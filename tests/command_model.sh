@@ -12,11 +12,11 @@ cat >"$to/said.txt" <<'END'
 turn on the desk lamp
 switch off the kitchen fan
 set the sofa lamp to 40 percent
-yes
 who was the first king of france
 tur on dekslamp plees
-now the bedroom fan perhaps
 yes
+set a pizza timer for ten minutes
+now the bedroom fan perhaps
 turn on the hall lamp and switch off the desk fan
 END
 
