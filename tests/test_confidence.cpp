@@ -17,12 +17,6 @@ using namespace thimble::test;
 
 namespace {
 
-const TinyModel& model() {
-  static const TinyModel m(tiny_shape(32, 40, 1, 4, 2, 8, 600, 160, true), {kWeightQ8, 32, 4},
-                           true);
-  return m;
-}
-
 constexpr int32_t kBos = 1, kEos = 2, kA = 260;  // and then b, c, ...
 
 // A session whose answer is about to begin.

@@ -19,12 +19,6 @@ using namespace thimble::test;
 
 namespace {
 
-const TinyModel& model() {
-  static const TinyModel m(tiny_shape(32, 40, 1, 4, 2, 8, 600, 160, true), {kWeightQ8, 32, 4},
-                           true);
-  return m;
-}
-
 // A text as tokens of random lengths; empty where some byte is none.
 std::vector<int32_t> cut_at_random(const thimble_model& m, const std::string& text,
                                    Random* random) {

@@ -13,6 +13,13 @@
 
 namespace thimble::test {
 
+// The one that answers.
+inline const TinyModel& model() {
+  static const TinyModel m(tiny_shape(32, 40, 1, 4, 2, 8, 600, 160, true), {kWeightQ8, 32, 4},
+                           true);
+  return m;
+}
+
 inline thimble_config ruled(thimble_config config = {}) {
   config.rules = 1;
   return config;
