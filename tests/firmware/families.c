@@ -5,6 +5,7 @@
  * which the scripts write from the list of files.
  */
 #include "board.h"
+#include "fail.h"
 #include "thimble/thimble.h"
 
 enum { kTokens = 40, kBudget = 20000 };
@@ -15,14 +16,6 @@ typedef struct Family {
 } Family;
 extern const Family families[]; /* up to one without a name */
 static uint8_t arena[256 * 1024] __attribute__((aligned(THIMBLE_ALIGNMENT)));
-
-static int fail(const char* what, int32_t status) {
-  board_write(what);
-  board_write(": FAILED: ");
-  board_write(thimble_status_text((thimble_status)status));
-  board_write("\n");
-  return 1;
-}
 
 static int tell(const Family* family, const thimble_model* model, uint32_t kv_type) {
   const thimble_config config = {.n_ctx = kTokens, .n_batch = 3, .kv_type = kv_type};

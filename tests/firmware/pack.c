@@ -6,6 +6,7 @@
  * scripts write, links the packed text in.
  */
 #include "board.h"
+#include "fail.h"
 #include "thimble/thimble.h"
 
 enum { kContext = 32, kBudget = 100000, kFrame = 5 };
@@ -15,14 +16,6 @@ static char text[1024];
 static uint8_t copy[512];
 static thimble_pack packing; /* state that is not on the stack */
 static thimble_unpack unpacking;
-
-static int fail(const char* what, int32_t status) {
-  board_write(what);
-  board_write(": FAILED: ");
-  board_write(thimble_status_text((thimble_status)status));
-  board_write("\n");
-  return 1;
-}
 
 /* Unpacks to text[]; *n is how much came. */
 static thimble_status unpack(thimble_session* session, const uint8_t* packed, size_t bytes,

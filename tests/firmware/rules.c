@@ -7,20 +7,13 @@
 #include <string.h>
 
 #include "board.h"
+#include "fail.h"
 #include "thimble/thimble.h"
 
 enum { kContext = 96, kBudget = 100000, kSaveAt = 14 };
 extern const uint8_t linked_rule[], linked_rule_end[];
 static uint8_t arena[512 * 1024] __attribute__((aligned(THIMBLE_ALIGNMENT)));
 static uint8_t copy[128 * 1024] __attribute__((aligned(THIMBLE_ALIGNMENT)));
-
-static int fail(const char* what, int32_t status) {
-  board_write(what);
-  board_write(": FAILED: ");
-  board_write(thimble_status_text((thimble_status)status));
-  board_write("\n");
-  return 1;
-}
 
 static void tell(const char* what, uint64_t number, int digits) {
   board_write(what);

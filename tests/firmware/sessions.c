@@ -5,20 +5,13 @@
  * host saves; a damaged one is refused. sessions.S, which the scripts write, links it in.
  */
 #include "board.h"
+#include "fail.h"
 #include "thimble/thimble.h"
 
 enum { kContext = 48, kSinks = 4, kTokens = 100, kBudget = 100000 };
 extern const uint8_t saved_session[], saved_session_end[];
 static uint8_t arena[512 * 1024] __attribute__((aligned(THIMBLE_ALIGNMENT)));
 static uint8_t copy[64 * 1024];
-
-static int fail(const char* what, int32_t status) {
-  board_write(what);
-  board_write(": FAILED: ");
-  board_write(thimble_status_text((thimble_status)status));
-  board_write("\n");
-  return 1;
-}
 
 static void tell(const char* what, uint64_t hash) {
   board_write(what);

@@ -7,6 +7,7 @@
  * what a token reads. For the host, too.
  */
 #include "board.h"
+#include "fail.h"
 #include "thimble/thimble.h"
 
 enum { kContext = 128, kTokens = 24, kBudget = 100000 };
@@ -58,14 +59,6 @@ static int flash_wait(void* user) {
 }
 
 /* ---- The text ---- */
-
-static int fail(const char* what, int32_t status) {
-  board_write(what);
-  board_write(": FAILED: ");
-  board_write(thimble_status_text((thimble_status)status));
-  board_write("\n");
-  return 1;
-}
 
 static void tell(const char* what, uint32_t n) {
   board_write(what);
