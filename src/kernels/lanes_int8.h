@@ -82,8 +82,10 @@ static inline void row_q8(float* out, const int8_t* w, const uint16_t* scales, c
   for (uint32_t t = 0; t < kTiles; ++t) acc[t].store(out + t * step * kLanes);
 }
 
-constexpr uint32_t kPanelColumns = 256;
-constexpr uint32_t kPanelRows = 64;  // of x, at a time
+// The first cache keeps a panel, and the rows of x that meet it: of 32 KiB, so many columns.
+constexpr uint32_t kPanelColumns = 512;
+constexpr uint32_t kPartColumns = 384;  // of the only group: more rows meet it at once
+constexpr uint32_t kPanelRows = 64;     // of x, at a time
 constexpr uint32_t kPanelGroups = kPanelColumns / 32;
 
 // A run of columns of kTiles tiles: whole groups, or a part of the only one. Weights as Dot::step
@@ -95,25 +97,9 @@ struct Panel {
   alignas(64) int8_t weights[kPanelColumns / 4 * kTiles * kColumnBytes];
   alignas(64) float scales[kPanelGroups * kTiles * kLanes];
 
-  template <class F, class Dot, class Columns>
-  void fill(const int8_t* w, const uint16_t* bf16, const Matrix& m) {
-    constexpr uint32_t kColumns = 4 * Columns::kFours;
-    const size_t tile_bytes = size_t{m.padded_cols / kColumns} * kColumnBytes;
+  template <class F>
+  void fill_scales(const uint16_t* bf16, const Matrix& m) {
     const size_t tile_scales = size_t{m.n_groups} * kLanes;
-    w += size_t{first_column / kColumns} * kColumnBytes;
-    int8_t* to = weights;
-    for (uint32_t c = 0; c < n_groups * group; c += kColumns, w += kColumnBytes) {
-      THIMBLE_UNROLL
-      for (uint32_t t = 0; t < kTiles; ++t) {
-        Columns columns;
-        columns.load(w + t * tile_bytes);
-        THIMBLE_UNROLL
-        for (uint32_t k = 0; k < Columns::kFours; ++k) {
-          Dot::store(to + (k * kTiles + t) * kColumnBytes, columns.four[k]);
-        }
-      }
-      to += Columns::kFours * kTiles * kColumnBytes;
-    }
     bf16 += size_t{first_group} * kLanes;
     for (uint32_t g = 0; g < n_groups; ++g) {
       for (uint32_t t = 0; t < kTiles; ++t) {
@@ -123,16 +109,52 @@ struct Panel {
   }
 };
 
-// Adds products to the dots of a panel's tiles and kRows rows of x, `stride` bytes apart.
-template <class F, class Dot, uint32_t kTiles, uint32_t kRows>
-static inline void add_dots(typename Dot::I (&dot)[kTiles][kRows], const int8_t* w,
-                            const int8_t* values, size_t stride, uint32_t columns, Ahead* ahead) {
+// Where a block's weights come from, kFours times four columns of all tiles at once: a panel,
+template <class Dot, uint32_t kTiles>
+struct Filled {
+  static constexpr uint32_t kFours = 1;
+  const int8_t* panel;
+
+  void skip(uint32_t columns) { panel += columns / 4 * kTiles * kColumnBytes; }
+  typename Dot::Weights load(uint32_t t, uint32_t column) const {
+    return Dot::weights(Dot::load_bytes(panel + (column / 4 * kTiles + t) * kColumnBytes));
+  }
+};
+
+// or the model, into a panel: the first block fills it beside its products, which hide the stores.
+template <class Dot, class Columns, uint32_t kTiles>
+struct Filling {
+  static constexpr uint32_t kFours = Columns::kFours;
+  int8_t* panel;
+  const int8_t* model;
+  size_t tile_bytes;
+
+  void skip(uint32_t columns) {
+    panel += columns / 4 * kTiles * kColumnBytes;
+    model += columns / (4 * kFours) * kColumnBytes;
+  }
+  typename Dot::Weights load(uint32_t t, uint32_t column) const {
+    int8_t* to = panel + (column / 4 * kTiles + t) * kColumnBytes;
+    if (column / 4 % kFours > 0) return Dot::weights(Dot::load_bytes(to));  // came with the last
+    Columns columns;
+    columns.load(model + t * tile_bytes + column / (4 * kFours) * kColumnBytes);
+    THIMBLE_UNROLL
+    for (uint32_t k = 0; k < kFours; ++k) {
+      Dot::store(to + k * kTiles * kColumnBytes, columns.four[k]);
+    }
+    return Dot::weights(columns.four[0]);
+  }
+};
+
+// Adds products to the dots of so many columns of a source's tiles and kRows rows of x, `stride`
+// bytes apart. Returns the source behind them.
+template <class F, class Dot, class Source, uint32_t kTiles, uint32_t kRows>
+static inline Source add_dots(typename Dot::I (&dot)[kTiles][kRows], Source source,
+                              const int8_t* values, size_t stride, uint32_t columns, Ahead* ahead) {
   const auto four_columns = [&](uint32_t at) {
     typename Dot::Weights weights[kTiles];
     THIMBLE_UNROLL
-    for (uint32_t t = 0; t < kTiles; ++t) {
-      weights[t] = Dot::weights(Dot::load_bytes(w + (at / 4 * kTiles + t) * kColumnBytes));
-    }
+    for (uint32_t t = 0; t < kTiles; ++t) weights[t] = source.load(t, at);
     THIMBLE_UNROLL
     for (uint32_t i = 0; i < kRows; ++i) {
       const typename Dot::Four four = Dot::broadcast(values + i * stride + at);
@@ -144,14 +166,17 @@ static inline void add_dots(typename Dot::I (&dot)[kTiles][kRows], const int8_t*
     ahead->step<F, kTiles>();
     THIMBLE_UNROLL
     for (uint32_t c = 0; c < 32; c += 4) four_columns(c);
-    w += 8 * kTiles * kColumnBytes;
+    source.skip(32);
     values += 32;
   }
-  for (; columns > 0; columns -= 4) {  // a whole row as the group may end in less
-    four_columns(0);
-    w += kTiles * kColumnBytes;
-    values += 4;
+  constexpr uint32_t kColumns = 4 * Source::kFours;
+  for (; columns > 0; columns -= kColumns) {  // a whole row as the group may end in less
+    THIMBLE_UNROLL
+    for (uint32_t c = 0; c < kColumns; c += 4) four_columns(c);
+    source.skip(kColumns);
+    values += kColumns;
   }
+  return source;
 }
 
 template <class Dot, uint32_t kTiles, uint32_t kRows>
@@ -190,36 +215,49 @@ struct Results {
   float* at(uint32_t row, uint32_t tile) const { return first + row * stride + tile * kLanes; }
 };
 
-// A panel of whole groups times kRows rows of x, from row `first` on; `so_far` has the chains of
-// the panels before. They stay in registers, beside the dots: on Sapphire Rapids twice as many dots
-// with their chains in memory lost a quarter, to the stores.
-template <class F, class Dot, uint32_t kTiles>
-struct GroupBlocks {
+// The blocks' functions are inlined by force, and what they get is copied: otherwise g++ 12 keeps
+// sums in memory.
+
+// What the blocks of a panel have in common. `so_far` has the chains, or the dots, of the panels
+// before it.
+template <uint32_t kTiles>
+struct Blocks {
   Results so_far, out;
   const Panel<kTiles>* panel;
   const QuantizedRows* x;
   Ahead* ahead;
+  bool is_last;
+};
+
+// A panel of whole groups times kRows rows of x, from row `first` on. Chains stay in registers,
+// beside the dots: on Sapphire Rapids twice as many dots with their chains in memory lost a
+// quarter, to the stores.
+template <class F, class Dot, class Source, uint32_t kTiles>
+struct GroupBlocks {
+  Blocks<kTiles> all;
+  Source weights;
 
   template <uint32_t kRows>
-  void rows(uint32_t first) const {
+  [[gnu::always_inline]] void rows(uint32_t first) const {
+    const QuantizedRows* x = all.x;
+    const Panel<kTiles>* panel = all.panel;
     const size_t stride = x->padded_cols, groups = x->n_groups;
     const int8_t* values = x->values + first * stride + panel->first_column;
     const float* x_scales = x->scales + first * groups + panel->first_group;
     const int32_t* sums = x->sums + first * groups + panel->first_group;
-    const int8_t* w = panel->weights;
+    Source source = weights;
     const float* scales = panel->scales;
     F chains[kTiles][kRows];
     if (panel->first_group == 0) {
       over_block<kTiles, kRows>([&](uint32_t t, uint32_t i) { chains[t][i] = F::of(0.0f); });
     } else {
       over_block<kTiles, kRows>(
-          [&](uint32_t t, uint32_t i) { chains[t][i] = F::load(so_far.at(first + i, t)); });
+          [&](uint32_t t, uint32_t i) { chains[t][i] = F::load(all.so_far.at(first + i, t)); });
     }
     for (uint32_t g = 0; g < panel->n_groups; ++g) {
       typename Dot::I dot[kTiles][kRows];
       start_dots<Dot>(dot, sums + g, groups);
-      add_dots<F, Dot>(dot, w, values, stride, panel->group, ahead);
-      w += size_t{panel->group / 4} * kTiles * kColumnBytes;
+      source = add_dots<F, Dot>(dot, source, values, stride, panel->group, all.ahead);
       values += panel->group;
       over_block<kTiles, kRows>([&](uint32_t t, uint32_t i) {
         const F scale = mul(F::load(scales + t * kLanes), F::of(x_scales[i * groups + g]));
@@ -228,42 +266,60 @@ struct GroupBlocks {
       scales += kTiles * kLanes;
     }
     over_block<kTiles, kRows>(
-        [&](uint32_t t, uint32_t i) { chains[t][i].store(out.at(first + i, t)); });
+        [&](uint32_t t, uint32_t i) { chains[t][i].store(all.out.at(first + i, t)); });
   }
 };
 
-// A panel that is a part of the only group; `so_far` has the dots of the parts before.
-template <class F, class Dot, uint32_t kTiles>
+// A panel that is a part of the only group.
+template <class F, class Dot, class Source, uint32_t kTiles>
 struct PartBlocks {
-  Results so_far, out;
-  const Panel<kTiles>* panel;
-  const QuantizedRows* x;
-  Ahead* ahead;
-  bool is_last;
+  Blocks<kTiles> all;
+  Source weights;
 
   template <uint32_t kRows>
-  void rows(uint32_t first) const {
+  [[gnu::always_inline]] void rows(uint32_t first) const {
+    const QuantizedRows* x = all.x;
+    const Panel<kTiles>* panel = all.panel;
     const size_t stride = x->padded_cols;
     typename Dot::I dot[kTiles][kRows];
     if (panel->first_column == 0) {
       start_dots<Dot>(dot, x->sums + first, 1);
     } else {
       over_block<kTiles, kRows>(
-          [&](uint32_t t, uint32_t i) { dot[t][i] = Dot::I::load(so_far.at(first + i, t)); });
+          [&](uint32_t t, uint32_t i) { dot[t][i] = Dot::I::load(all.so_far.at(first + i, t)); });
     }
-    add_dots<F, Dot>(dot, panel->weights, x->values + first * stride + panel->first_column, stride,
-                     panel->group, ahead);
-    if (!is_last) {
+    add_dots<F, Dot>(dot, weights, x->values + first * stride + panel->first_column, stride,
+                     panel->group, all.ahead);
+    if (!all.is_last) {
       over_block<kTiles, kRows>(
-          [&](uint32_t t, uint32_t i) { dot[t][i].store(out.at(first + i, t)); });
+          [&](uint32_t t, uint32_t i) { dot[t][i].store(all.out.at(first + i, t)); });
       return;
     }
     over_block<kTiles, kRows>([&](uint32_t t, uint32_t i) {
       const F scale = mul(F::load(panel->scales + t * kLanes), F::of(x->scales[first + i]));
-      fma(to_float(dot[t][i]), scale, F::of(0.0f)).store(out.at(first + i, t));
+      fma(to_float(dot[t][i]), scale, F::of(0.0f)).store(all.out.at(first + i, t));
     });
   }
 };
+
+// Rows [begin, end) of x.
+template <class F, class Dot, class Source, uint32_t kTiles>
+static inline void multiply_rows(const Blocks<kTiles>& all, const Source& weights, uint32_t begin,
+                                 uint32_t end) {
+  if (all.x->n_groups == 1) {
+    over_rows<Dot::kBlockRows>(begin, end, PartBlocks<F, Dot, Source, kTiles>{all, weights});
+  } else {
+    over_rows<Dot::kGroupRows>(begin, end, GroupBlocks<F, Dot, Source, kTiles>{all, weights});
+  }
+}
+
+// The block that fills the panel. A function of its own: where g++ 12 inlines both kinds of blocks
+// into one, it has no registers for their sums.
+template <class F, class Dot, class Source, uint32_t kTiles>
+[[gnu::noinline]] static void multiply_first(const Blocks<kTiles>& all, const Source& weights,
+                                             uint32_t begin, uint32_t end) {
+  multiply_rows<F, Dot>(all, weights, begin, end);
+}
 
 // kTiles tiles, behind which `left` are, times n rows from row `first` on, at most kPanelRows.
 template <class F, class Dot, class Columns, uint32_t kTiles>
@@ -279,7 +335,7 @@ static void tiles_q8(Results out, const int8_t* w, const uint16_t* scales, const
   const bool is_one_group = m.n_groups == 1;
   const uint32_t fit =
       kPanelColumns / m.group < kPanelGroups ? kPanelColumns / m.group : kPanelGroups;
-  const uint32_t run = is_one_group ? kPanelColumns : fit * m.group;
+  const uint32_t run = is_one_group ? kPartColumns : fit * m.group;
   const auto bytes = [](uint32_t columns) { return size_t{columns / kColumns} * kColumnBytes; };
   const uint32_t block_rows = is_one_group ? Dot::kBlockRows : Dot::kGroupRows;
   const uint32_t steps = (n / block_rows + 1) * (run / 32 + 1);
@@ -291,15 +347,15 @@ static void tiles_q8(Results out, const int8_t* w, const uint16_t* scales, const
     panel.first_group = c / m.group;
     panel.n_groups = is_one_group ? 1 : here / m.group;
     panel.group = is_one_group ? here : m.group;
-    panel.template fill<F, Dot, Columns>(w, scales, m);
+    panel.template fill_scales<F>(scales, m);
     Ahead ahead = ahead_of<kTiles>(w, tile_bytes, bytes(c + here), bytes(run), left, steps);
-    if (is_one_group) {
-      over_rows<Dot::kBlockRows>(
-          first, first + n, PartBlocks<F, Dot, kTiles>{so_far, to, &panel, &x, &ahead, is_last});
-    } else {
-      over_rows<Dot::kGroupRows>(first, first + n,
-                                 GroupBlocks<F, Dot, kTiles>{so_far, to, &panel, &x, &ahead});
-    }
+    const Filling<Dot, Columns, kTiles> filling = {panel.weights, w + bytes(c), tile_bytes};
+    const Filled<Dot, kTiles> filled = {panel.weights};
+    uint32_t in_first = block_rows;
+    while (in_first > n) in_first /= 2;
+    const Blocks<kTiles> blocks = {so_far, to, &panel, &x, &ahead, is_last};
+    multiply_first<F, Dot>(blocks, filling, first, first + in_first);
+    multiply_rows<F, Dot>(blocks, filled, first + in_first, first + n);
   }
 }
 
