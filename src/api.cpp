@@ -267,7 +267,9 @@ thimble_status thimble_feed(thimble_session* s, const int32_t* tokens, size_t co
 #if THIMBLE_RULES
   if (has_rule(s)) {
     if (!rule_feed(s, tokens, n)) return THIMBLE_ERROR_FORBIDDEN;
-    if (n == 1 && s->has_logits) rule_of(s).confidence *= odds_of_token(s, tokens[0]);
+    if (float& c = rule_of(s).confidence; c > 0.0f && n == 1 && s->has_logits) {
+      c *= odds_of_token(s, tokens[0]);
+    }
   }
 #endif
 #if THIMBLE_DRAFT
@@ -325,9 +327,9 @@ thimble_status thimble_session_constrain(thimble_session* s, const thimble_rule*
   if (is_busy(s)) return THIMBLE_ERROR_BUSY;
   // What was checked was that very model's vocabulary.
   if (rule && rule->model_image != s->model.image) return THIMBLE_ERROR_OTHER_MODEL;
-  if (!s->has_rule_room) return rule ? THIMBLE_ERROR_CONFIG : THIMBLE_OK;
+  if (!s->rules) return rule ? THIMBLE_ERROR_CONFIG : THIMBLE_OK;
   const bool was_ruled = has_rule(s);
-  rule_use(&rule_of(s), rule, s->position);
+  rule_use(s, rule);
   if (s->has_logits && (rule || was_ruled)) forward_head(s);
   return THIMBLE_OK;
 #else

@@ -123,7 +123,8 @@ void head_chunks(const thimble_session* s, uint32_t row, uint32_t rows, uint32_t
   const size_t stride = s->candidates.capacity ? kHeadChunk : logits_stride(s);
   uint32_t at_once = s->candidates.capacity ? kHeadChunk / tile : end - begin;
 #if THIMBLE_RULES
-  constexpr uint32_t kMaskedAtOnce = kRuleIsSmall ? kHeadChunk : 4096;  // in the first cache
+  // In the second cache; with fewer, products lose more to beginning than masks gain.
+  constexpr uint32_t kMaskedAtOnce = kRuleIsSmall ? kHeadChunk : 16384;
   const bool is_ruled = has_rule(s);
   if (is_ruled && at_once > kMaskedAtOnce / tile) at_once = kMaskedAtOnce / tile;
   uint32_t states[kMaxDraft + 1];
@@ -746,7 +747,7 @@ thimble_status forward_self_test(thimble_session* s, uint64_t* recorded) {
   if (n > s->n_ctx) return THIMBLE_ERROR_CONTEXT_FULL;
   rewind_to(s, 0);
 #if THIMBLE_RULES
-  if (s->has_rule_room) rule_of(s) = {};
+  if (s->rules) rule_of(s) = {};
 #endif
   forward_begin(s, n, 1);
   memcpy(s->tokens, table_of<int32_t>(s->model, kSelfTestTokens), n * sizeof(int32_t));

@@ -430,14 +430,20 @@ static void replay(const thimble_session* s, const RuleTables& rule, uint32_t* s
   for (uint32_t i = from; i < to; ++i) rule_token(rule, s->model, state, token_at(s, i));
 }
 
-void rule_use(RuleInUse* in_use, const thimble_rule* rule, uint32_t position) {
-  *in_use = {};
+// The confidence of an answer that has no token yet.
+static float first_confidence(const thimble_session* s) {
+  return s->rules == THIMBLE_RULES_CONFIDENCE ? 1.0f : 0.0f;
+}
+
+void rule_use(thimble_session* s, const thimble_rule* rule) {
+  RuleInUse& in_use = rule_of(s);
+  in_use = {};
   if (!rule) return;
-  in_use->tables = rule_tables(rule->image);
-  in_use->start = in_use->base = position;
-  in_use->confidence = 1.0f;
-  in_use->header_crc = header_of(*rule).header_crc;
-  in_use->data_crc = header_of(*rule).data_crc;
+  in_use.tables = rule_tables(rule->image);
+  in_use.start = in_use.base = s->position;
+  in_use.confidence = first_confidence(s);
+  in_use.header_crc = header_of(*rule).header_crc;
+  in_use.data_crc = header_of(*rule).data_crc;
 }
 
 bool rule_feed(thimble_session* s, const int32_t* tokens, uint32_t n) {
@@ -468,7 +474,7 @@ void rule_rewind(thimble_session* s, uint32_t position) {
     rule = {};
     return;
   }
-  if (position == rule.start) rule.confidence = 1.0f;
+  if (position == rule.start) rule.confidence = first_confidence(s);
   if (position < rule.base) rule.base = rule.start, rule.base_state = 0;
   rule.state = rule.base_state;
   replay(s, rule.tables, &rule.state, rule.base, position);

@@ -151,7 +151,7 @@ struct RuleInUse {
   uint32_t header_crc, data_crc;  // its own; from here on as SavedHeader has it
   uint32_t start;                 // position of the answer's first token
   uint32_t base, base_state;      // a position from start on, and the state before its token
-  float confidence;               // the answer's so far, 0 to 1
+  float confidence;               // the answer's so far, 0 to 1; 0 stays
 };
 
 // What it takes of the arena, the same on every chip (as kSessionBytes).
@@ -159,7 +159,7 @@ constexpr uint32_t kRuleBytes = 128;
 static_assert(sizeof(RuleInUse) <= kRuleBytes, "the structure has a fixed place");
 
 // From now on; null: none.
-void rule_use(RuleInUse* in_use, const thimble_rule* rule, uint32_t position);
+void rule_use(thimble_session* s, const thimble_rule* rule);
 
 // Takes tokens that are about to be fed. False, and nothing is changed, if one is forbidden.
 bool rule_feed(thimble_session* s, const int32_t* tokens, uint32_t n);

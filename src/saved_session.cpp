@@ -233,7 +233,7 @@ thimble_status load_session(thimble_session* s, const uint8_t* saved, size_t byt
 #if THIMBLE_RULES
   RuleInUse rule;
   if (!saved_rule(s, h, at, &rule)) return THIMBLE_ERROR_HEADER;
-  if (s->has_rule_room) rule_of(s) = rule;
+  if (s->rules) rule_of(s) = rule;
 #endif
   rewind_to(s, 0);
   s->position = h.position;

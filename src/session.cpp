@@ -172,7 +172,7 @@ thimble_session* session_layout(Arena* arena, const thimble_model& model,
   s.n_batch = config.n_batch;
   s.pass.stage = kIdle;
 #if THIMBLE_RULES
-  s.has_rule_room = static_cast<uint8_t>(config.rules);
+  s.rules = static_cast<uint8_t>(config.rules);
 #endif
 #if THIMBLE_SHARES
   s.has_share_room = config.n_shares > 0;
@@ -262,7 +262,7 @@ thimble_status resolve_config(const thimble_model& model, const thimble_config* 
                     out->n_candidates <= kMaxCandidates && has_good_sinks(model, *out) &&
                     out->n_draft <= (THIMBLE_DRAFT ? kMaxDraft : 0) &&
                     out->lora_rank <= (THIMBLE_LORA ? kMaxLoraRank : 0) &&
-                    out->rules <= (THIMBLE_RULES ? 1 : 0) &&
+                    out->rules <= (THIMBLE_RULES ? THIMBLE_RULES_CONFIDENCE : 0) &&
                     c.n_shares <= (THIMBLE_SHARES ? kMaxShares : 0) &&
                     (c.kv_type == THIMBLE_KV_F32 || c.kv_type == THIMBLE_KV_Q8) && out->kernels;
   // Larger ones could not be used.

@@ -99,7 +99,7 @@ struct thimble_session {
   uint32_t cached;    // to be seen by the next one: less after a rewind beyond a window, more where
                       // drafted tokens follow
   uint16_t has_logits;
-  uint8_t has_rule_room;   // 1: a RuleInUse lies behind the structure
+  uint8_t rules;           // as the configuration has it; else than 0 a RuleInUse lies behind
   uint8_t has_share_room;  // 1: Shares lie behind that
   uint32_t overflowed;     // tokens to the first one whose numbers went beyond a float's; 0: none
   thimble::SelfTest self_test;
@@ -192,13 +192,13 @@ inline RuleInUse& rule_of(const thimble_session* s) {
 // Where the weights of a model in a store come through; behind the structure, and a rule's place.
 inline Stream& stream_of(const thimble_session* s) {
   uint8_t* at = reinterpret_cast<uint8_t*>(const_cast<thimble_session*>(s)) + kSessionBytes;
-  if (THIMBLE_RULES && s->has_rule_room) at += kRuleBytes;
+  if (THIMBLE_RULES && s->rules) at += kRuleBytes;
   return *reinterpret_cast<Stream*>(at);
 }
 
 // Whether a rule says which tokens may come.
 inline bool has_rule(const thimble_session* s) {
-  return THIMBLE_RULES && s->has_rule_room && rule_of(s).tables.states;
+  return THIMBLE_RULES && s->rules && rule_of(s).tables.states;
 }
 
 // Lays the session out in `arena`, which may only count; with memory, returns it, initialised.

@@ -30,7 +30,7 @@ static_assert(sizeof(Shares) <= kSharesBytes, "the structure has a fixed place")
 // Only of sessions that have room for it; behind that of a rule.
 inline Shares& shares_of(const thimble_session* s) {
   uint8_t* at = reinterpret_cast<uint8_t*>(const_cast<thimble_session*>(s)) + kSessionBytes;
-  return *reinterpret_cast<Shares*>(at + (THIMBLE_RULES && s->has_rule_room ? kRuleBytes : 0));
+  return *reinterpret_cast<Shares*>(at + (THIMBLE_RULES && s->rules ? kRuleBytes : 0));
 }
 
 // Whether so many units, of so many multiply-accumulates each, should go to several cores.

@@ -99,7 +99,8 @@ static void tell(const char* found) {
 }
 
 int main(void) {
-  const thimble_config config = {.n_ctx = kContext, .kv_type = THIMBLE_KV_Q8, .rules = 1};
+  const thimble_config config = {
+      .n_ctx = kContext, .kv_type = THIMBLE_KV_Q8, .rules = THIMBLE_RULES_CONFIDENCE};
   thimble_model model;
   thimble_rule rule;
   thimble_session* session;

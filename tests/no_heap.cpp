@@ -333,7 +333,7 @@ int main() {
       for (size_t isa = 0; thimble_isa_at(isa); ++isa) {
         for (uint32_t n_batch : {1u, 16u}) {
           thimble_config config = {0, n_batch, thimble_isa_at(isa), 0, 0};
-          config.rules = 1;
+          config.rules = THIMBLE_RULES_CONFIDENCE;
           AlignedBlock arena(thimble_session_bytes(&m.view, &config));
           thimble_session* session = nullptr;
           if (thimble_session_init(&session, &m.view, &config, arena.data(), arena.size()) !=

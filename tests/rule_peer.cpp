@@ -91,7 +91,7 @@ std::string reply(const Value& line) {
   try {
     const TinyRule rule(m.view, syntax_from(line));
     thimble_config config{};
-    config.rules = 1;
+    config.rules = THIMBLE_RULES_TEXT;
     config.n_draft = seed % 3 == 0 ? 6 : 0;
     TestSession s(m.view, config);
     std::string out = "{\"accepts\": [";

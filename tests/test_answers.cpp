@@ -118,7 +118,8 @@ TEST_CASE("answers: a model answers under a rule, without one, and within its co
   };
   const tools::LoadedModel loaded(write("m.thimble", m.image));
   thimble_config config{};
-  const auto rule = tools::load_rule(write("m.rule", choice.image), loaded, &config);
+  const auto rule =
+      tools::load_rule(write("m.rule", choice.image), loaded, THIMBLE_RULES_CONFIDENCE, &config);
   const tools::Session session(loaded, config);
   tools::Answer a = {"is it", "yes", "", false, 0};
   tools::answer(session, loaded, rule.get(), &a);

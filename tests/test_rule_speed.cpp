@@ -43,7 +43,7 @@ struct Times {
 Times measure(const thimble_model& m, const thimble_rule& rule) {
   thimble_config config{};
   config.n_ctx = 64;
-  config.rules = 1;
+  config.rules = THIMBLE_RULES_TEXT;
   TestSession s(m, config);
   const int32_t token = 400;
   thimble_sampling sampling{};

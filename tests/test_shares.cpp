@@ -138,7 +138,7 @@ TEST_CASE("shares: with an adapter, and under a rule") {
   for (uint32_t n_shares : {0u, 2u}) {
     thimble_config config = {};
     config.lora_rank = 5;
-    config.rules = 1;
+    config.rules = THIMBLE_RULES_TEXT;
     config.n_shares = n_shares;
     config.share_work = 1;
     TestSession s(m.view, config);
@@ -199,7 +199,7 @@ TEST_CASE("shares: what it costs, and refusals") {
   thimble_share(without, 0);
   config.n_shares = 16;
   CHECK(thimble_session_bytes(&m.view, &config) == alone + 64);
-  config.rules = 1;
+  config.rules = THIMBLE_RULES_TEXT;
   CHECK(thimble_session_bytes(&m.view, &config) == alone + 64 + 128);
   config.n_shares = 17;
   CHECK(thimble_session_bytes(&m.view, &config) == 0);

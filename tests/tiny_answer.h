@@ -21,7 +21,7 @@ inline const TinyModel& model() {
 }
 
 inline thimble_config ruled(thimble_config config = {}) {
-  config.rules = 1;
+  config.rules = THIMBLE_RULES_CONFIDENCE;
   return config;
 }
 

@@ -158,7 +158,8 @@ int eval_answers(const Args& args) {
   std::vector<Answer> answers = read_answers(text, file.path());
   const std::unique_ptr<LoadedAdapter> adapter =
       load_adapter(args.text("--lora", ""), loaded, &config);
-  const std::unique_ptr<LoadedRule> rule = load_rule(args.text("--constrain", ""), loaded, &config);
+  const std::unique_ptr<LoadedRule> rule =
+      load_rule(args.text("--constrain", ""), loaded, THIMBLE_RULES_CONFIDENCE, &config);
   const Session session(loaded, config);
   if (adapter) use_adapter(session, *adapter);
   const Interrupt interrupt;

@@ -276,7 +276,7 @@ int chat_verb(const Words& words) {
   thimble_config config = o.config;
   config.isa = isa.c_str();
   const std::unique_ptr<LoadedAdapter> adapter = load_adapter(o.lora, loaded, &config);
-  const std::unique_ptr<LoadedRule> rule = load_rule(o.rule, loaded, &config);
+  const std::unique_ptr<LoadedRule> rule = load_rule(o.rule, loaded, THIMBLE_RULES_TEXT, &config);
   Chat chat(loaded, o, config, adapter.get(), rule.get());
 
   const bool is_terminal = isatty(STDIN_FILENO) == 1;

@@ -376,7 +376,7 @@ int plan_verb(const Words& words) {
   r.config.n_sinks = sinks_of(args);
   r.config.n_draft = static_cast<uint32_t>(args.count("--draft", 0, 1, 16));
   r.config.lora_rank = static_cast<uint32_t>(args.count("--lora", 0, 1, kMaxLoraRank));
-  r.config.rules = args.has("--rules") ? 1 : 0;
+  r.config.rules = args.has("--rules") ? THIMBLE_RULES_CONFIDENCE : 0;
   r.config.n_shares = static_cast<uint32_t>(args.count("--shares", 0, 1, kMaxShares));
   r.config.n_candidates = static_cast<uint32_t>(args.count("--candidates", 0, 1, 256));
   check_sinks(loaded, r.config);

@@ -56,10 +56,10 @@ std::string rule_text(const thimble_model& model, int32_t token) {
 }
 
 std::unique_ptr<LoadedRule> load_rule(const std::string& path, const LoadedModel& loaded,
-                                      thimble_config* config) {
+                                      uint32_t rules, thimble_config* config) {
   if (path.empty()) return nullptr;
   auto rule = std::make_unique<LoadedRule>(path, loaded);
-  config->rules = 1;
+  config->rules = rules;
   return rule;
 }
 

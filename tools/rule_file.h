@@ -34,9 +34,10 @@ class LoadedRule {
 // The bytes that a rule sees of a token; "" of a control token.
 std::string rule_text(const thimble_model& model, int32_t token);
 
-// The rule of that path, and the configuration with room for it; null for "". Throws Refused.
+// The rule of that path, and the configuration with room for it (THIMBLE_RULES_...); null for "".
+// Throws Refused.
 std::unique_ptr<LoadedRule> load_rule(const std::string& path, const LoadedModel& loaded,
-                                      thimble_config* config);
+                                      uint32_t rules, thimble_config* config);
 
 // From here on the session's text is an answer that has to meet it; its logits are computed again.
 // Null: any text. Throws Refused.

@@ -220,7 +220,8 @@ int run_verb(const Words& words) {
   thimble_config config = o.config;
   config.isa = isa.c_str();
   const std::unique_ptr<LoadedAdapter> adapter = load_adapter(o.lora, loaded, &config);
-  const std::unique_ptr<LoadedRule> rule = load_rule(o.rule, loaded, &config);
+  const std::unique_ptr<LoadedRule> rule =
+      load_rule(o.rule, loaded, o.stats ? THIMBLE_RULES_CONFIDENCE : THIMBLE_RULES_TEXT, &config);
   const Session session(loaded, config, o.arena_bytes);
   if (adapter) use_adapter(session, *adapter);
   // A session that was saved within an answer goes on with it, unless there is another prompt.

@@ -280,6 +280,10 @@ typedef struct thimble_session thimble_session; /* lies in the arena */
 #define THIMBLE_KV_F32 0u
 #define THIMBLE_KV_Q8 1u
 
+/* What a session's rules are for. */
+#define THIMBLE_RULES_TEXT 1u
+#define THIMBLE_RULES_CONFIDENCE 2u
+
 /* Zero-initialise it for the defaults. May grow: see "Shared library" at the end. */
 typedef struct thimble_config {
   uint32_t n_ctx;   /* positions in the key/value cache, 1 to model.n_ctx; 0: model.n_ctx */
@@ -310,7 +314,9 @@ typedef struct thimble_config {
    * Memory: 512 bytes, and for each of n_batch tokens 4 * lora_rank (rounded up to 64) + 256, with
    * weights of 8 or 4 bits about lora_rank + 8 more. Costs no time while no adapter is in use. */
   uint32_t lora_rank;
-  uint32_t rules; /* 1: thimble_session_constrain may be given a rule, 128 bytes; 0: none */
+  /* THIMBLE_RULES_TEXT: thimble_session_constrain may be given a rule, 128 bytes;
+   * THIMBLE_RULES_CONFIDENCE: and thimble_session_confidence counts; 0: none. */
+  uint32_t rules;
   /* How many cores share a pass by the hook of thimble_on_shares, at most 16: 64 bytes; 0: none. */
   uint32_t n_shares;
   /* The work that is worth the hook's call, in multiply-accumulates; 0: 2048, which is for cores
@@ -435,13 +441,15 @@ int thimble_rule_is_met(const thimble_session* session);
  * Other ways to spell the same text in tokens, which models hardly ever take, are not counted in.
  * An end token counts if it is fed, too; its pass need not be run. A session that keeps candidates
  * counts the allowed ones among those kept, which is a little more, and a token that is none of
- * them 0. Numbers that leave no odds (NOT_FINITE) count 0. 0 also if no rule is in use.
+ * them 0. Numbers that leave no odds (NOT_FINITE) count 0. 0 also if no rule is in use, or the
+ * session's config.rules is not THIMBLE_RULES_CONFIDENCE when it is set.
  *
  * Compare it with a threshold that was chosen on other sentences than the model learned from:
  * `thimble eval --answers`. It begins with 1 where thimble_session_constrain is called or the
  * session rewound to that place; a rewind to within the answer leaves it as it is, at most that of
  * what is kept. Saved sessions save it. Time: thimble_feed takes an exp for each allowed token on
- * top, and a look at vocab_size logits (or n_candidates).
+ * top, and a look at vocab_size logits (or n_candidates); of a small model with a large vocabulary
+ * a fifth of a step.
  */
 float thimble_session_confidence(const thimble_session* session);
 

@@ -94,7 +94,7 @@ int main(void) {
                                    .kv_type = THIMBLE_KV_Q8,
                                    .n_batch = 4,
                                    .n_candidates = n_candidates,
-                                   .rules = 1};
+                                   .rules = THIMBLE_RULES_CONFIDENCE};
     int32_t tokens[sizeof prompt + 2];
     status = thimble_session_init(&session, &model, &config, arena, sizeof arena);
     if (status != THIMBLE_OK) return fail("init", status);
