@@ -15,6 +15,8 @@
 #include "json_string.h"
 #include "machine.h"
 #include "model.h"
+#include "test_folder.h"
+#include "tiny_rule.h"
 
 namespace thimble::tools {
 namespace {
@@ -167,6 +169,38 @@ TEST_CASE("bench: the report as JSON") {
     const double bytes = json["results"][0]["decode_gb_per_s"].number;
     CHECK(share == doctest::Approx(bytes / 100).epsilon(0.01));
   }
+}
+
+TEST_CASE("bench: decoding under a rule is measured beside decoding without one") {
+  const test::TinyModel m(test::tiny_shape(32, 40, 1, 4, 2, 8, 600, 48, true), {kWeightQ8, 32, 16},
+                          true);
+  const test::TestFolder folder;
+  const auto write = [&](const char* name, const test::AlignedBlock& image) {
+    return folder.write(name,
+                        std::string(reinterpret_cast<const char*>(image.data()), image.size()));
+  };
+  const LoadedModel loaded(write("m.thimble", m.image));
+  const auto report_of = [&](const char* regex) {
+    const test::TinyRule rule(m.view, regex);
+    thimble_config config{};
+    const auto file = load_rule(write("m.rule", rule.image), loaded, THIMBLE_RULES_TEXT, &config);
+    CHECK(config.rules == THIMBLE_RULES_TEXT);
+    BenchReport report;
+    report.name = "m.thimble";
+    report.model = loaded.model();
+    report.work = {32, 3, 7, 20, 2};
+    report.work.rule = file.get();
+    report.results = {measure(report.model, report.work, "")};
+    return std::make_pair(to_text(report), to_json(report));
+  };
+  // Answers end within the 20 tokens, and others begin.
+  const auto [text, json] = report_of("(yes|no|perhaps){1,2}");
+  CHECK(text.find("under the rule") != std::string::npos);
+  CHECK(test::parse_json(json)["results"][0]["ruled_decode_tokens_per_s"].number > 0);
+  const auto [none, none_json] = report_of("");
+  CHECK(none.find("under the rule: nothing is drawn but ends") != std::string::npos);
+  CHECK(test::parse_json(none_json)["results"][0]["ruled_decode_tokens_per_s"].kind ==
+        test::Json::kNull);
 }
 
 TEST_CASE("bench: the parts of the time add up, and the median is none of the fastest") {

@@ -17,6 +17,7 @@
 #include "files.h"
 #include "output.h"
 #include "progress.h"
+#include "rule_file.h"
 #include "sampling.h"
 #include "verbs.h"
 #include "weight_types.h"
@@ -39,7 +40,7 @@ What is measured
   --isa NAME|all       kernels; default: the best ones (or THIMBLE_ISA=NAME, as in the other verbs)
   --batch B            tokens in one pass over the weights, 1 to 1024; default 64
   --draft N            tokens that are computed ahead at most, 1 to 16; default: none
-  --draft N            tokens that are computed ahead at most, 1 to 16; default: none
+  --constrain RULE     decode under a rule of `thimble constrain`, too: what its masks cost; a model file
   --ctx C              positions of the key/value cache; default: the model's
   --kv f32|q8          how keys and values are cached; default f32
   --limits yes|no      measure the machine too; default yes
@@ -122,6 +123,7 @@ WeightLayout parse_layout(const Args& args) {
 struct Subject {
   std::string name;
   std::unique_ptr<LoadedModel> file;
+  std::unique_ptr<LoadedRule> rule;
   ImageInMemory random;
   thimble_model model{};
 };
@@ -138,7 +140,12 @@ Subject find_subject(const Args& args) {
     subject.name = args.one_positional("a model file, or --shape");
     subject.file = std::make_unique<LoadedModel>(subject.name);
     subject.model = subject.file->model();
+    thimble_config unused{};
+    subject.rule = load_rule(args.text("--constrain", ""), *subject.file, 0, &unused);
     return subject;
+  }
+  if (args.has("--constrain")) {
+    throw WrongUsage("option '--constrain' needs a model file: random weights have no vocabulary");
   }
   if (!args.positional().empty()) {
     throw WrongUsage("a model file ('" + args.positional()[0] +
@@ -172,7 +179,6 @@ BenchWork parse_work(const Args& args, const thimble_model& model) {
   const uint32_t n = work.n_ctx - work.depth;
   work.n_batch = static_cast<uint32_t>(args.count("--batch", 64, 1, 1024));
   work.n_draft = static_cast<uint32_t>(args.count("--draft", 0, 1, 16));
-  work.n_draft = static_cast<uint32_t>(args.count("--draft", 0, 1, 16));
   // What is given comes first; a default takes what is left.
   const uint32_t most = n - static_cast<uint32_t>(args.count("--decode", 1, 1, n - 1));
   const uint32_t usual = std::min({128u, n / 2, most});
@@ -204,6 +210,7 @@ int bench_verb(const Words& words) {
                                                 {"--isa", true},
                                                 {"--batch", true},
                                                 {"--draft", true},
+                                                {"--constrain", true},
                                                 {"--ctx", true},
                                                 {"--kv", true},
                                                 {"--limits", true},
@@ -219,6 +226,7 @@ int bench_verb(const Words& words) {
   report.name = subject.name;
   report.model = subject.model;
   report.work = parse_work(args, subject.model);
+  report.work.rule = subject.rule.get();
 
   bool same = true;
   {

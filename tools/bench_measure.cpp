@@ -44,6 +44,30 @@ struct Run {
   double prefill, decode;  // seconds
 };
 
+// Draws as many tokens as the decoding before, behind the same ones, but by the rule. Where an
+// answer ends the next one begins; drawing an end is nothing that is computed, and does not count.
+double run_ruled(const thimble_model& model, thimble_session* session,
+                 const std::vector<int32_t>& prompt, const BenchWork& work) {
+  checked(thimble_rewind(session, work.depth + work.n_prefill - 1), "rewind");
+  compute(session, &prompt.back(), 1);
+  use_rule(session, work.rule);
+  double seconds = 0;
+  uint32_t computed = 0;
+  for (uint32_t i = 0; i < work.n_decode; ++i) {
+    const Stopwatch step;
+    const int32_t token = draw_token(session, work.sampling);
+    if (thimble_is_end(&model, token)) {
+      use_rule(session, work.rule);
+      continue;
+    }
+    compute(session, &token, 1);
+    seconds += step.seconds();
+    ++computed;
+  }
+  use_rule(session, nullptr);
+  return computed > 0 ? seconds / computed * work.n_decode : 0;
+}
+
 // `hash` (may be null) is continued over the logits, outside of the time.
 Run run_once(thimble_session* session, const std::vector<int32_t>& prompt, const BenchWork& work,
              uint64_t* hash) {
@@ -82,6 +106,7 @@ BenchResult measure(const thimble_model& model, const BenchWork& work, const std
   config.n_batch = work.n_batch;
   config.kv_type = work.kv_type;
   config.n_draft = work.n_draft;
+  config.rules = work.rule ? THIMBLE_RULES_TEXT : 0;
   config.isa = isa.c_str();
   const AlignedBlock arena(thimble_session_bytes(&model, &config));
   thimble_session* session = nullptr;
@@ -93,7 +118,7 @@ BenchResult measure(const thimble_model& model, const BenchWork& work, const std
   result.logits_hash = THIMBLE_HASH_START;
   const std::vector<int32_t> before = any_tokens(model, work.depth);
   const std::vector<int32_t> prompt = any_tokens(model, work.n_prefill);
-  std::vector<double> prefills, decodes;
+  std::vector<double> prefills, decodes, ruled;
   uint64_t last_logits = 0;
   const Stopwatch all;
   const std::clock_t cpu_start = std::clock();
@@ -108,9 +133,11 @@ BenchResult measure(const thimble_model& model, const BenchWork& work, const std
     }
     prefills.push_back(seconds.prefill);
     decodes.push_back(seconds.decode);
+    if (work.rule) ruled.push_back(run_ruled(model, session, prompt, work));
   }
   result.prefill = seconds_of(prefills);
   result.decode = seconds_of(decodes);
+  if (work.rule) result.ruled = seconds_of(ruled);
   const double cpu_seconds = static_cast<double>(std::clock() - cpu_start) / CLOCKS_PER_SEC;
   result.cpu_share = std::min(1.0, cpu_seconds / std::max(all.seconds(), 1e-9));
   if (!work.has_parts) return result;

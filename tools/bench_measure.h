@@ -8,6 +8,7 @@
 #include <string>
 
 #include "bench_parts.h"
+#include "rule_file.h"
 #include "thimble/thimble.h"
 
 namespace thimble::tools {
@@ -19,10 +20,11 @@ struct BenchWork {
   uint32_t n_decode = 0;   // tokens that are then drawn and fed, one by one
   uint32_t n_runs = 0;     // each from a session rewound to `depth`
   uint32_t kv_type = THIMBLE_KV_F32;
-  uint32_t depth = 0;           // tokens that are in the cache before
-  thimble_sampling sampling{};  // greedy
-  uint32_t n_draft = 0;         // tokens that are computed ahead at most
-  bool has_parts = false;       // runs for the time by part, too
+  uint32_t depth = 0;                // tokens that are in the cache before
+  thimble_sampling sampling{};       // greedy
+  uint32_t n_draft = 0;              // tokens that are computed ahead at most
+  bool has_parts = false;            // runs for the time by part, too
+  const LoadedRule* rule = nullptr;  // what is decoded under, too
 };
 
 // Of all runs.
@@ -33,6 +35,7 @@ struct RunSeconds {
 struct BenchResult {
   std::string isa;
   RunSeconds prefill, decode;
+  RunSeconds ruled;  // the same decoding under the rule
   // Each part's share in the sum of the parts' fastest times, as seconds of the fastest run; 0
   // where they were not asked for.
   PartTimes prefill_parts, decode_parts;

@@ -91,6 +91,20 @@ std::string parts_to_text(const BenchReport& report) {
   return out;
 }
 
+// Decoding under the rule, beside the same without it.
+std::string ruled_to_text(const BenchReport& report) {
+  std::string out =
+      format("\n%-36s%12s%10s%15s\n", "under the rule", "decode t/s", "median", "a step costs");
+  for (const BenchResult& result : report.results) {
+    const RunSeconds &free = result.decode, &ruled = result.ruled;
+    if (ruled.fastest <= 0) return "\nunder the rule: nothing is drawn but ends\n";
+    out += format("%-36s%12.1f%10.1f%+13.1f %%\n", result.isa.c_str(),
+                  report.work.n_decode / ruled.fastest, report.work.n_decode / ruled.median,
+                  (ruled.fastest / free.fastest - 1) * 100);
+  }
+  return out;
+}
+
 std::string parts_to_json(const BenchReport& report, const PartTimes& parts, uint32_t n) {
   if (!report.work.has_parts) return "null";
   const PartTimes times = per_token(parts, n);
@@ -146,6 +160,7 @@ std::string to_text(const BenchReport& report) {
                   r.decode_tokens > 0 ? 1e3 / r.decode_tokens : 0, r.decode_bytes * 1e-9,
                   share(r.read_share).c_str(), wide(result.logits_hash));
   }
+  if (w.rule) out += ruled_to_text(report);
   return w.has_parts ? out + parts_to_text(report) : out;
 }
 
@@ -204,6 +219,9 @@ std::string to_json(const BenchReport& report) {
     out += format("\"decode_median_tokens_per_s\": %.3f, ", r.decode_median);
     out += format("\"decode_gb_per_s\": %.4f, \"decode_share_of_read\": %s, ",
                   r.decode_bytes * 1e-9, share(r.read_share).c_str());
+    const double ruled = result.ruled.fastest;
+    out += "\"ruled_decode_tokens_per_s\": " +
+           (ruled > 0 ? format("%.3f, ", w.n_decode / ruled) : std::string("null, "));
     out += "\"prefill_us_per_token\": " + parts_to_json(report, result.prefill_parts, w.n_prefill) +
            ", \"decode_us_per_token\": " + parts_to_json(report, result.decode_parts, w.n_decode) +
            ", ";
