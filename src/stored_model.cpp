@@ -136,12 +136,13 @@ thimble_status stored_tables_bytes(const thimble_store& store, size_t* bytes,
 
 thimble_status read_stored_tables(const thimble_store& store, uint8_t* tables, size_t tables_bytes,
                                   thimble_fault* fault) {
-  FileHeader& h = *reinterpret_cast<FileHeader*>(tables);
-  if (store.bytes < sizeof h) {
-    return fail(fault, THIMBLE_ERROR_TRUNCATED, "length of the file", store.bytes, sizeof h);
+  if (store.bytes < sizeof(FileHeader)) {
+    return fail(fault, THIMBLE_ERROR_TRUNCATED, "length of the file", store.bytes,
+                sizeof(FileHeader));
   }
-  thimble_status status = check_room(sizeof h, tables_bytes, fault);
+  thimble_status status = check_room(sizeof(FileHeader), tables_bytes, fault);
   if (status != THIMBLE_OK) return status;
+  FileHeader& h = *reinterpret_cast<FileHeader*>(tables);
   if (!store_read(store, 0, tables, sizeof h)) return THIMBLE_ERROR_READ;
   status = check_stored_beginning(tables, store, fault);
   if (status == THIMBLE_OK) status = check_room(h.header_bytes, tables_bytes, fault);
@@ -176,17 +177,21 @@ thimble_status open_stored_model(thimble_model* model, const thimble_store& stor
     return fail(fault, THIMBLE_ERROR_TRUNCATED, "length of the file", store.bytes, h.file_bytes,
                 24);
   }
-  // Is it the file that the tables are of? Both checksums are in the first block.
+  // Is it the file that the tables are of? Both checksums are in the first block, which is no whole
+  // header.
   alignas(kStoreBlock) uint8_t block[kStoreBlock];
+  static_assert(offsetof(FileHeader, data_crc) + sizeof h.data_crc <= sizeof block, "first block");
   if (!store_read(store, 0, block, sizeof block)) return THIMBLE_ERROR_READ;
-  const FileHeader& stored = *reinterpret_cast<const FileHeader*>(block);
-  if (stored.header_crc != h.header_crc) {
-    return fail(fault, THIMBLE_ERROR_OTHER_MODEL, "checksum of the header", stored.header_crc,
+  uint32_t header_crc, data_crc;
+  memcpy(&header_crc, block + offsetof(FileHeader, header_crc), sizeof header_crc);
+  memcpy(&data_crc, block + offsetof(FileHeader, data_crc), sizeof data_crc);
+  if (header_crc != h.header_crc) {
+    return fail(fault, THIMBLE_ERROR_OTHER_MODEL, "checksum of the header", header_crc,
                 h.header_crc, offsetof(FileHeader, header_crc));
   }
-  if (stored.data_crc != h.data_crc) {
-    return fail(fault, THIMBLE_ERROR_OTHER_MODEL, "checksum of the data", stored.data_crc,
-                h.data_crc, offsetof(FileHeader, data_crc));
+  if (data_crc != h.data_crc) {
+    return fail(fault, THIMBLE_ERROR_OTHER_MODEL, "checksum of the data", data_crc, h.data_crc,
+                offsetof(FileHeader, data_crc));
   }
   return take_model(model, tables, static_cast<size_t>(h.file_bytes));
 }
