@@ -15,6 +15,7 @@
 
 #include "doctest/doctest.h"
 #include "random.h"
+#include "train/kernels.h"
 #include "train/training_log.h"
 #include "train_case.h"
 
@@ -136,7 +137,8 @@ TEST_CASE("train: every family and way of storing weights ends as a model that r
                                    {"--weights", "q8", "--group", "row"},
                                    {"--weights", "f32"},
                                    {"--optimizer", "adamw", "--kv-heads", "1"},
-                                   {"--isa", "plain"}}) {
+                                   {"--isa", "plain"},
+                                   {"--precision", "f32"}}) {
     const Ended ended = run(tools::train_verb, c.words("b.thimble", more));
     INFO(more[0], " ", more[1], ": ", ended.err);
     CHECK(ended.code == 0);
@@ -203,6 +205,17 @@ TEST_CASE("train: says what is wrong") {
             .find("exclude each other") != std::string::npos);
   CHECK(wrong(c.words("none.thimble", {"--resume"})).find("none.thimble.train: is not there") !=
         std::string::npos);
+  CHECK(wrong(c.words("none.thimble", {"--precision", "bf16"}))
+            .find("'--precision' is 'bf16', expected f32 or int16") != std::string::npos);
+  CHECK(wrong(c.words("none.thimble", {"--precision", "int16", "--isa", "plain"}))
+            .find("'--precision' is 'int16', expected f32 with this processor or --isa") !=
+        std::string::npos);
+  if (tools::train::find_kernels(nullptr, "int16")) {  // another precision would give other bits
+    REQUIRE(run(tools::train_verb, c.words("p.thimble", {"--precision", "int16"})).code == 0);
+    CHECK(wrong(c.words("p.thimble", {"--precision", "f32", "--resume"}))
+              .find("it has 'precision int16', and this command says 'precision f32'") !=
+          std::string::npos);
+  }
   const Ended empty = run(tools::train_verb, {c.folder.write("empty", ""), "-o", c.folder / "x",
                                               "--tokenizer", kTokenizer});
   CHECK(empty.code == 1);

@@ -114,7 +114,8 @@ TEST_CASE("train lora: gradients of A and B are the differences of the loss in d
     }
 
     const Pack pack = random_pack(each.shape);
-    const TrainerResult run = trainer_result(parameters, *find_kernels(), weights.data(), pack);
+    const TrainerResult run =
+        trainer_result(parameters, *find_kernels(nullptr, "f32"), weights.data(), pack);
     lora.project(workers, run.gradient.data(), projected.data());
 
     TrainReference reference(parameters);

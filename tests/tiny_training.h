@@ -3,10 +3,12 @@
 #ifndef THIMBLE_TESTS_TINY_TRAINING_H
 #define THIMBLE_TESTS_TINY_TRAINING_H
 
+#include <string>
 #include <vector>
 
 #include "random.h"
 #include "tiny_model.h"
+#include "train/kernels.h"
 #include "train/network.h"
 #include "train_reference.h"
 
@@ -19,6 +21,31 @@ inline void random_weights(const tools::train::Parameters& parameters, float* we
         random_row(3, kind, layer, row, cols, out);
       },
       weights);
+}
+
+// Every table of kernels that this machine has.
+inline std::vector<const tools::train::Kernels*> all_kernels() {
+  std::vector<const tools::train::Kernels*> tables;
+  for (const char* name : {"plain", "avx2", "avx512"}) {
+    for (const char* precision : {"f32", "int16"}) {
+      const tools::train::Kernels* table = tools::train::find_kernels(name, precision);
+      if (table) tables.push_back(table);
+    }
+  }
+  return tables;
+}
+inline bool is_f32(const tools::train::Kernels& kernels) {
+  return std::string(kernels.precision) == "f32";
+}
+inline std::string name_of(const tools::train::Kernels& kernels) {
+  return std::string(kernels.name) + " " + kernels.precision;
+}
+// How far a gradient may be from that in double, as a part of its tensor's largest, and the loss.
+inline double gradient_bound(const tools::train::Kernels& kernels) {
+  return is_f32(kernels) ? 1e-5 : 1e-3;
+}
+inline double loss_bound(const tools::train::Kernels& kernels) {
+  return is_f32(kernels) ? 1e-6 : 1e-4;
 }
 
 struct TrainerResult {

@@ -40,16 +40,18 @@ struct AdamStep {
 
 struct Kernels {
   const char* name;
+  const char* precision;  // of what matrices' products multiply: "f32", or "int16" (lanes_pairs.h)
   uint32_t panel;
 
   // Packs (k, n): element (i, j) lies at b[i * k_stride + j * n_stride].
-  // out: k * (n rounded up to panels) floats.
+  // out: packed_floats(k, n).
+  size_t (*packed_floats)(uint32_t k, uint32_t n);
   void (*pack)(float* out, const float* b, size_t k_stride, size_t n_stride, uint32_t k,
                uint32_t n);
-  // c (m, b.n) = a (m, b.k) * b
+  // c (m, b.n) = a (m, b.k) * b. scratch: kProductScratch floats.
   void (*multiply)(float* c, size_t ldc, const float* a, size_t lda, const PackedMatrix& b,
-                   uint32_t m, bool add);
-  // c (n, k) += a (m, n)' * b (m, k). scratch: kOuterScratch floats.
+                   uint32_t m, bool add, float* scratch);
+  // c (n, k) += a (m, n)' * b (m, k). scratch: kProductScratch floats.
   void (*add_outer)(float* c, size_t ldc, const float* a, size_t lda, const float* b, size_t ldb,
                     uint32_t m, uint32_t n, uint32_t k, float* scratch);
 
@@ -103,14 +105,14 @@ struct Kernels {
                      bool bf16_scale);
 };
 
-constexpr size_t kOuterScratch = 256 * (384 + 16);
+constexpr size_t kProductScratch = 256 * (384 + 16);
 
 // Floats that AttentionCall::scratch needs for sequences of up to n tokens.
 size_t attention_scratch(uint32_t n, uint32_t head_dim);
 
-// The best ones of this machine, or those of that name ("avx512", "avx2", "plain"); null if it has
-// none such.
-const Kernels* find_kernels(const char* name = nullptr);
+// The best ones of this machine, or those of that name ("avx512", "avx2", "plain") and precision
+// ("f32", "int16"); null if it has none such.
+const Kernels* find_kernels(const char* name = nullptr, const char* precision = nullptr);
 
 }  // namespace thimble::tools::train
 

@@ -113,6 +113,21 @@ inline void for_tiles(uint32_t m, F f) {
   }
 }
 
+// Lets f(to, ld, add) write a tile as wide as whole vectors where only `columns` may be written.
+template <class F>
+inline void to_whole_vectors(float* c, size_t ldc, uint32_t rows, uint32_t columns, uint32_t wide,
+                             bool add, F f) {
+  if (columns == wide) return f(c, ldc, add);
+  float part[kTileRows * kPanel];
+  f(part, wide, false);
+  for (uint32_t r = 0; r < rows; ++r) {
+    for (uint32_t i = 0; i < columns; ++i) {
+      const float x = part[r * wide + i];
+      c[r * ldc + i] = add ? c[r * ldc + i] + x : x;
+    }
+  }
+}
+
 // One panel of the result: c (m, columns) = or += left (m, depth) * b (depth, kPanel).
 template <bool kByColumns>
 inline void multiply_panel(const Left& left, uint32_t m, uint32_t depth, const float* b,
@@ -122,20 +137,14 @@ inline void multiply_panel(const Left& left, uint32_t m, uint32_t depth, const f
     const Left from = {left.a + first * left.row_stride, left.row_stride, left.k_stride};
     const Tile of_rows = vectors == 1 ? tile_with<1, kByColumns>(rows, TileRows{})
                                       : tile_with<2, kByColumns>(rows, TileRows{});
-    float* to = c + first * ldc;
-    if (columns == wide) {
-      of_rows(depth, from, b, b_stride, to, ldc, add);
-      return;
-    }
-    float part[kTileRows * kPanel];
-    of_rows(depth, from, b, b_stride, part, wide, false);
-    for (uint32_t r = 0; r < rows; ++r) {
-      for (uint32_t i = 0; i < columns; ++i) {
-        const float x = part[r * wide + i];
-        to[r * ldc + i] = add ? to[r * ldc + i] + x : x;
-      }
-    }
+    to_whole_vectors(
+        c + first * ldc, ldc, rows, columns, wide, add,
+        [&](float* to, size_t ld, bool adds) { of_rows(depth, from, b, b_stride, to, ld, adds); });
   });
+}
+
+size_t packed_floats(uint32_t k, uint32_t n) {
+  return size_t{k} * ceil_div(n, kPanel) * kPanel;
 }
 
 void pack(float* out, const float* b, size_t k_stride, size_t n_stride, uint32_t k, uint32_t n) {
@@ -162,7 +171,7 @@ void pack(float* out, const float* b, size_t k_stride, size_t n_stride, uint32_t
 constexpr uint32_t kRowsAtOnce = 16 * kTileRows;
 
 void multiply(float* c, size_t ldc, const float* a, size_t lda, const PackedMatrix& b, uint32_t m,
-              bool add) {
+              bool add, float* /* scratch */) {
   const uint32_t blocks = ceil_div(b.k, kDepth);
   for (uint32_t block = 0, first = 0; block < blocks; ++block) {
     const uint32_t depth = (b.k - first) / (blocks - block);
@@ -184,7 +193,7 @@ constexpr uint32_t kColumns = 384;  // of the right matrix that stay in the seco
 // Some columns of a, (depth, rows), side by side for a tile: rows of kColumnStride floats.
 constexpr uint32_t kColumnStride = 16;
 static_assert(kTileRows <= kColumnStride && kColumnStride % kWidth == 0, "a tile's rows fit");
-static_assert(kOuterScratch == kDepth * (kColumns + kColumnStride), "and so do both");
+static_assert(kProductScratch == kDepth * (kColumns + kColumnStride), "and so do both");
 inline void pack_tile(float* out, const float* a, size_t lda, uint32_t depth, uint32_t rows,
                       bool may_read_on) {
   for (uint32_t k = 0; k < depth; ++k, a += lda, out += kColumnStride) {

@@ -13,7 +13,9 @@ namespace {
 constexpr Kernels table_named(const char* name) {
   Kernels k{};
   k.name = name;
+  k.precision = "f32";
   k.panel = kPanel;
+  k.packed_floats = packed_floats;
   k.pack = pack;
   k.multiply = multiply;
   k.add_outer = add_outer;

@@ -51,7 +51,7 @@ size_t Network::Workspace::floats(const ModelShape& s, uint32_t tokens) {
   const size_t a_layer = 2 * s.dim + (q + 2 * kv) + q + s.n_heads + up;
   const size_t shared = 4 * s.dim + s.hidden_dim + (q + 2 * kv) + q;
   return tokens * (s.n_layers * a_layer + shared) + head_rows_for(s.vocab_size) * logits_stride(s) +
-         kOuterScratch + attention_scratch(tokens, s.head_dim) + 16 * (6 * s.n_layers + 16);
+         kProductScratch + attention_scratch(tokens, s.head_dim) + 16 * (6 * s.n_layers + 16);
 }
 
 float* Network::Workspace::take(size_t n) {
@@ -80,7 +80,7 @@ Network::Workspace::Workspace(const Network& network, uint32_t tokens)
   dqkv_ = take(n * qkv);
   dcontext_ = take(n * network.q_width_);
   logits_ = take(network.head_rows_ * logits_stride(s));
-  outer_ = take(kOuterScratch);
+  product_ = take(kProductScratch);
   attention_ = take(attention_scratch(tokens, s.head_dim));
 }
 
@@ -190,19 +190,21 @@ void Network::norm_backward(const Pass& p, const Tensor& norm, const float* x) c
 
 void Network::multiply(const Pass& p, float* out, const float* x, const Tensor& matrix,
                        const Tensor* bias) const {
-  kernels_.multiply(out, matrix.rows, x, matrix.cols, p.weights.forward(matrix), p.n, false);
+  kernels_.multiply(out, matrix.rows, x, matrix.cols, p.weights.forward(matrix), p.n, false,
+                    p.w.product_);
   if (bias) kernels_.add_rows(out, matrix.rows, p.weights.at(*bias), p.n, matrix.rows);
 }
 
 void Network::input_backward(const Pass& p, float* dx, const float* dy,
                              const Tensor& matrix) const {
-  kernels_.multiply(dx, matrix.cols, dy, matrix.rows, p.weights.backward(matrix), p.n, false);
+  kernels_.multiply(dx, matrix.cols, dy, matrix.rows, p.weights.backward(matrix), p.n, false,
+                    p.w.product_);
 }
 
 void Network::weights_backward(const Pass& p, const float* dy, const float* x, const Tensor& matrix,
                                const Tensor* bias) const {
   kernels_.add_outer(p.gradient(matrix), matrix.cols, dy, matrix.rows, x, matrix.cols, p.n,
-                     matrix.rows, matrix.cols, p.w.outer_);
+                     matrix.rows, matrix.cols, p.w.product_);
   if (bias) kernels_.sum_rows(p.gradient(*bias), dy, matrix.rows, p.n, matrix.rows);
 }
 
@@ -317,13 +319,15 @@ double Network::head(const Pass& p) const {
   for (uint32_t first = 0; first < p.n; first += head_rows_) {
     const uint32_t rows = std::min(head_rows_, p.n - first);
     float* normed = p.w.normed_ + first * dim;
-    kernels_.multiply(p.w.logits_, stride, normed, dim, p.weights.forward(*head_), rows, false);
+    kernels_.multiply(p.w.logits_, stride, normed, dim, p.weights.forward(*head_), rows, false,
+                      p.w.product_);
     loss += kernels_.cross_entropy(p.w.logits_, stride, p.pack.targets.data() + first, rows,
                                    shape_.vocab_size, p.training ? p.training->scale : 1.0f);
     if (!p.training) continue;
     kernels_.add_outer(p.gradient(*head_), dim, p.w.logits_, stride, normed, dim, rows,
-                       shape_.vocab_size, shape_.dim, p.w.outer_);
-    kernels_.multiply(normed, dim, p.w.logits_, stride, p.weights.backward(*head_), rows, false);
+                       shape_.vocab_size, shape_.dim, p.w.product_);
+    kernels_.multiply(normed, dim, p.w.logits_, stride, p.weights.backward(*head_), rows, false,
+                      p.w.product_);
   }
   if (p.training) {
     std::memset(p.w.dx_, 0, p.n * dim * sizeof(float));

@@ -51,7 +51,8 @@ class Network {
     Floats block_;
     size_t used_ = 0;
     std::vector<float*> x_, mid_, qkv_, context_, log_sums_, up_;  // by layer; x_ one more
-    float *normed_, *block_out_, *active_, *dqkv_, *dx_, *dcontext_, *logits_, *outer_, *attention_;
+    float *normed_, *block_out_, *active_, *dqkv_, *dx_, *dcontext_, *logits_, *product_,
+        *attention_;
   };
 
   struct Training {

@@ -36,8 +36,9 @@ class Orthogonalizer {
         cols_(cols),
         gram_(square()),
         mixed_(square()),
-        packed_(size_t{padded(std::max(rows, cols))} * std::max(rows, cols)),
-        next_(size_t{rows} * cols) {}
+        packed_(kernels.packed_floats(std::max(rows, cols), std::max(rows, cols))),
+        next_(size_t{rows} * cols),
+        scratch_(kProductScratch) {}
 
   // rows <= cols
   void run(float* x) {
@@ -49,27 +50,24 @@ class Orthogonalizer {
     for (size_t i = 0; i < n; ++i) x[i] *= inverse;
     for (int step = 0; step < 5; ++step) {
       kernels_.pack(packed_.data(), x, 1, cols_, cols_, rows_);
-      kernels_.multiply(gram_.data(), rows_, x, cols_, {packed_.data(), cols_, rows_}, rows_,
-                        false);
+      kernels_.multiply(gram_.data(), rows_, x, cols_, {packed_.data(), cols_, rows_}, rows_, false,
+                        scratch_.data());
       kernels_.pack(packed_.data(), gram_.data(), rows_, 1, rows_, rows_);
       kernels_.multiply(mixed_.data(), rows_, gram_.data(), rows_, {packed_.data(), rows_, rows_},
-                        rows_, false);
+                        rows_, false, scratch_.data());
       for (size_t i = 0; i < square(); ++i) mixed_[i] = kB * gram_[i] + kC * mixed_[i];
       kernels_.pack(packed_.data(), x, cols_, 1, rows_, cols_);
       kernels_.multiply(next_.data(), cols_, mixed_.data(), rows_, {packed_.data(), rows_, cols_},
-                        rows_, false);
+                        rows_, false, scratch_.data());
       for (size_t i = 0; i < n; ++i) x[i] = kA * x[i] + next_[i];
     }
   }
 
  private:
   size_t square() const { return size_t{rows_} * rows_; }
-  uint32_t padded(uint32_t n) const {
-    return (n + kernels_.panel - 1) / kernels_.panel * kernels_.panel;
-  }
   const Kernels& kernels_;
   uint32_t rows_, cols_;
-  Floats gram_, mixed_, packed_, next_;
+  Floats gram_, mixed_, packed_, next_, scratch_;
 };
 
 void transpose(float* out, const float* x, uint32_t rows, uint32_t cols) {

@@ -116,17 +116,21 @@ TrainerOptions parse_trainer(const Args& args, bool is_fine_tuning, const char* 
 
 std::vector<Option> option_names() {
   std::vector<Option> names = {
-      {"-o", true},           {"--tokenizer", true},    {"--vocab", true},   {"--vocab-kind", true},
-      {"--board", true},      {"--flash", true},        {"--ram", true},     {"--page", true},
-      {"--from", true},       {"--family", true},       {"--dim", true},     {"--layers", true},
-      {"--heads", true},      {"--kv-heads", true},     {"--hidden", true},  {"--ctx", true},
-      {"--rope-theta", true}, {"--steps", true},        {"--minutes", true}, {"--epochs", true},
-      {"--batch", true},      {"--rate", true},         {"--warm-up", true}, {"--decay", true},
-      {"--optimizer", true},  {"--weight-decay", true}, {"--clip", true},    {"--beta2", true},
-      {"--dropout", true},    {"--average", true},      {"--weights", true}, {"--group", true},
-      {"--for", true},        {"--quantized", true},    {"--f32", true},     {"--held-out", true},
-      {"--records", true},    {"--seed", true},         {"--threads", true}, {"--isa", true},
-      {"--log", true},        {"--checkpoint", true},   {"--every", true},   {"--evaluate", true},
+      {"-o", true},           {"--tokenizer", true},    {"--vocab", true},
+      {"--vocab-kind", true}, {"--board", true},        {"--flash", true},
+      {"--ram", true},        {"--page", true},         {"--from", true},
+      {"--family", true},     {"--dim", true},          {"--layers", true},
+      {"--heads", true},      {"--kv-heads", true},     {"--hidden", true},
+      {"--ctx", true},        {"--rope-theta", true},   {"--steps", true},
+      {"--minutes", true},    {"--epochs", true},       {"--batch", true},
+      {"--rate", true},       {"--warm-up", true},      {"--decay", true},
+      {"--optimizer", true},  {"--weight-decay", true}, {"--clip", true},
+      {"--beta2", true},      {"--dropout", true},      {"--average", true},
+      {"--weights", true},    {"--group", true},        {"--for", true},
+      {"--quantized", true},  {"--f32", true},          {"--held-out", true},
+      {"--records", true},    {"--seed", true},         {"--threads", true},
+      {"--isa", true},        {"--precision", true},    {"--log", true},
+      {"--checkpoint", true}, {"--every", true},        {"--evaluate", true},
       {"--resume", false},    {"--plan", false}};
   for (const Option& option : lora_option_names()) names.push_back(option);
   return names;
@@ -186,6 +190,10 @@ Options parse_options(const Args& args) {
   o.resume = args.has("--resume");
   o.plan_only = args.has("--plan");
   o.isa = args.text("--isa", "");
+  o.precision = args.text("--precision", "");
+  if (!o.precision.empty() && o.precision != "f32" && o.precision != "int16") {
+    wrong_value("--precision", o.precision, "f32 or int16");
+  }
   const std::vector<std::string> outputs = {o.output, o.checkpoint, o.log, o.page, o.f32_output};
   for (size_t i = 0; i < outputs.size(); ++i) {
     std::vector<std::string> others = o.texts;

@@ -32,7 +32,7 @@ struct Options {
   double checkpoint_minutes = 5;
   uint64_t evaluate_every = 0;  // 0: some twenty times a run
   TrainerOptions trainer;       // batch_tokens 0: as usual_batch says
-  std::string isa;
+  std::string isa, precision;   // of the kernels; empty: the best of this machine
 };
 
 // The options' names, for Args.

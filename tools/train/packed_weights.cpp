@@ -6,16 +6,13 @@ namespace thimble::tools::train {
 PackedWeights::PackedWeights(const Parameters& parameters, const Kernels& kernels)
     : kernels_(kernels), of_tensor_(parameters.tensors().size()), parameters_(parameters) {
   size_t floats = 0;
-  const auto padded = [&](uint32_t n) {
-    return (n + kernels.panel - 1) / kernels.panel * kernels.panel;
-  };
   for (size_t i = 0; i < parameters.tensors().size(); ++i) {
     const Tensor& t = parameters.tensors()[i];
     if (!t.is_matrix || t.kind == kPositionEmbedding) continue;
     if (t.kind == kTokenEmbedding && !parameters.shape().tied_head) continue;
     of_tensor_[i] = matrices_.size();
-    const size_t forward = floats, backward = forward + size_t{padded(t.rows)} * t.cols;
-    floats = backward + size_t{padded(t.cols)} * t.rows;
+    const size_t forward = floats, backward = forward + kernels.packed_floats(t.cols, t.rows);
+    floats = backward + kernels.packed_floats(t.rows, t.cols);
     matrices_.push_back({&t, forward, backward});
   }
   packed_ = Floats(floats);

@@ -51,8 +51,9 @@ class Run {
         trainer_(*trainer),
         base_(base),
         settings_(settings_of(options, shape) + lora_settings(options.trainer.lora, base) +
-                  format("tokenizer %08x\ntexts %08x\nkernels %s\n", checksum_of(vocabulary),
-                         corpus.checksum(), options.isa.c_str())) {}
+                  format("tokenizer %08x\ntexts %08x\nkernels %s\nprecision %s\n",
+                         checksum_of(vocabulary), corpus.checksum(), options.isa.c_str(),
+                         options.precision.c_str())) {}
 
   // Returns the exit code.
   int go() {
