@@ -215,8 +215,7 @@ inline void multiply_pairs(const LeftPairs& left, uint32_t m, uint32_t n, const 
 
 // ---- Whole matrices
 
-// Blocks of the depth k: f(number, first element, elements, pairs before). All but the last are
-// even.
+// Blocks of the depth k: f(number, first element, elements). All but the last are even.
 template <class F>
 inline void for_pair_blocks(uint32_t k, F f) {
   const uint32_t pairs = ceil_div(k, 2), blocks = ceil_div(pairs, kPairs);

@@ -26,49 +26,30 @@ double norm_of(const Workers& workers, const float* x, size_t n) {
   return std::sqrt(sum);
 }
 
-// Of a matrix in rows: its nearest orthogonal one, roughly (singular values of about 0.7 to 1.2),
-// by five steps of X = a X + (b A + c A^2) X, A = X X' (a Newton-Schulz iteration).
-class Orthogonalizer {
- public:
-  Orthogonalizer(const Kernels& kernels, uint32_t rows, uint32_t cols)
-      : kernels_(kernels),
-        rows_(rows),
-        cols_(cols),
-        gram_(square()),
-        mixed_(square()),
-        packed_(kernels.packed_floats(std::max(rows, cols), std::max(rows, cols))),
-        next_(size_t{rows} * cols),
-        scratch_(kProductScratch) {}
-
-  // rows <= cols
-  void run(float* x) {
-    constexpr float kA = 3.4445f, kB = -4.7750f, kC = 2.0315f;
-    const size_t n = size_t{rows_} * cols_;
-    double squares = 0;
-    for (size_t i = 0; i < n; ++i) squares += static_cast<double>(x[i]) * static_cast<double>(x[i]);
-    const float inverse = static_cast<float>(1 / (std::sqrt(squares) + 1e-12));
-    for (size_t i = 0; i < n; ++i) x[i] *= inverse;
-    for (int step = 0; step < 5; ++step) {
-      kernels_.pack(packed_.data(), x, 1, cols_, cols_, rows_);
-      kernels_.multiply(gram_.data(), rows_, x, cols_, {packed_.data(), cols_, rows_}, rows_, false,
-                        scratch_.data());
-      kernels_.pack(packed_.data(), gram_.data(), rows_, 1, rows_, rows_);
-      kernels_.multiply(mixed_.data(), rows_, gram_.data(), rows_, {packed_.data(), rows_, rows_},
-                        rows_, false, scratch_.data());
-      for (size_t i = 0; i < square(); ++i) mixed_[i] = kB * gram_[i] + kC * mixed_[i];
-      kernels_.pack(packed_.data(), x, cols_, 1, rows_, cols_);
-      kernels_.multiply(next_.data(), cols_, mixed_.data(), rows_, {packed_.data(), rows_, cols_},
-                        rows_, false, scratch_.data());
-      for (size_t i = 0; i < n; ++i) x[i] = kA * x[i] + next_[i];
-    }
+// x (rows, cols), rows <= cols, becomes its nearest orthogonal matrix, roughly (singular values of
+// about 0.7 to 1.2), by five steps of X = a X + (b A + c A^2) X, A = X X' (a Newton-Schulz
+// iteration).
+void orthogonalize(const Kernels& kernels, uint32_t rows, uint32_t cols, float* x,
+                   const Optimizer::MuonRoom& room) {
+  constexpr float kA = 3.4445f, kB = -4.7750f, kC = 2.0315f;
+  const size_t n = size_t{rows} * cols, square = size_t{rows} * rows;
+  float *gram = room.gram.data(), *mixed = room.mixed.data(), *next = room.next.data();
+  float *packed = room.packed.data(), *scratch = room.product.data();
+  double squares = 0;
+  for (size_t i = 0; i < n; ++i) squares += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+  const float inverse = static_cast<float>(1 / (std::sqrt(squares) + 1e-12));
+  for (size_t i = 0; i < n; ++i) x[i] *= inverse;
+  for (int step = 0; step < 5; ++step) {
+    kernels.pack(packed, x, 1, cols, cols, rows);
+    kernels.multiply(gram, rows, x, cols, {packed, cols, rows}, rows, false, scratch);
+    kernels.pack(packed, gram, rows, 1, rows, rows);
+    kernels.multiply(mixed, rows, gram, rows, {packed, rows, rows}, rows, false, scratch);
+    for (size_t i = 0; i < square; ++i) mixed[i] = kB * gram[i] + kC * mixed[i];
+    kernels.pack(packed, x, cols, 1, rows, cols);
+    kernels.multiply(next, cols, mixed, rows, {packed, rows, cols}, rows, false, scratch);
+    for (size_t i = 0; i < n; ++i) x[i] = kA * x[i] + next[i];
   }
-
- private:
-  size_t square() const { return size_t{rows_} * rows_; }
-  const Kernels& kernels_;
-  uint32_t rows_, cols_;
-  Floats gram_, mixed_, packed_, next_, scratch_;
-};
+}
 
 void transpose(float* out, const float* x, uint32_t rows, uint32_t cols) {
   for (uint32_t r = 0; r < rows; ++r) {
@@ -77,6 +58,16 @@ void transpose(float* out, const float* x, uint32_t rows, uint32_t cols) {
 }
 
 }  // namespace
+
+Optimizer::MuonRoom::MuonRoom(const Kernels& kernels, size_t n, uint32_t shorter, uint32_t longer)
+    : update(n),
+      turned(n),
+      gram(size_t{shorter} * shorter),
+      mixed(gram.size()),
+      packed(
+          std::max(kernels.packed_floats(longer, shorter), kernels.packed_floats(shorter, longer))),
+      next(n),
+      product(kProductScratch) {}
 
 Optimizer::Optimizer(const Parameters& parameters, const Kernels& kernels,
                      const OptimizerOptions& options)
@@ -111,8 +102,10 @@ double Optimizer::step(const Workers& workers, uint64_t number, float rate, floa
   const double norm = norm_of(workers, gradient, parameters_.size());
   const double clip = static_cast<double>(options_.clip);
   const float scale = clip > 0 && norm > clip ? static_cast<float>(clip / norm) : 1.0f;
-  workers.run(blocks_.size(),
-              [&](size_t i, uint32_t) { muon(blocks_[i], rate, scale, gradient, weights); });
+  make_room(workers.n_threads());
+  workers.run(blocks_.size(), [&](size_t i, uint32_t thread) {
+    muon(blocks_[i], rate, scale, gradient, weights, rooms_[thread]);
+  });
   adam(workers, number, rate, scale, gradient, weights);
   return norm;
 }
@@ -137,26 +130,38 @@ void Optimizer::adam(const Workers& workers, uint64_t number, float rate, float 
   });
 }
 
+// For the largest block, once: memory that comes and goes is cleared each time.
+void Optimizer::make_room(uint32_t threads) {
+  size_t n = 0;
+  uint32_t shorter = 0, longer = 0;
+  for (const Block& block : blocks_) {
+    n = std::max(n, size_t{block.rows} * block.cols);
+    shorter = std::max(shorter, std::min(block.rows, block.cols));
+    longer = std::max(longer, std::max(block.rows, block.cols));
+  }
+  while (n > 0 && rooms_.size() < threads) rooms_.emplace_back(kernels_, n, shorter, longer);
+}
+
 void Optimizer::muon(const Block& block, float rate, float scale, const float* gradient,
-                     float* weights) const {
+                     float* weights, const MuonRoom& room) const {
   const uint32_t rows = block.rows, cols = block.cols;
   const size_t n = size_t{rows} * cols;
   const float beta = options_.momentum;
   float* momentum = first_.data() + block.offset;
   const float* g = gradient + block.offset;
   float* w = weights + block.offset;
-  Floats update(n), turned(n);
+  float *update = room.update.data(), *turned = room.turned.data();
   for (size_t i = 0; i < n; ++i) {
     const float d = g[i] * scale;
     momentum[i] = beta * momentum[i] + d;
     update[i] = beta * momentum[i] + d;  // Nesterov's
   }
   if (rows <= cols) {
-    Orthogonalizer(kernels_, rows, cols).run(update.data());
+    orthogonalize(kernels_, rows, cols, update, room);
   } else {
-    transpose(turned.data(), update.data(), rows, cols);
-    Orthogonalizer(kernels_, cols, rows).run(turned.data());
-    transpose(update.data(), turned.data(), cols, rows);
+    transpose(turned, update, rows, cols);
+    orthogonalize(kernels_, cols, rows, turned, room);
+    transpose(update, turned, cols, rows);
   }
   // As large as AdamW's steps mostly are, so that one rate suits both (Liu et al. 2025).
   const float size = rate * 0.2f * std::sqrt(static_cast<float>(std::max(rows, cols)));

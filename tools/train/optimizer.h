@@ -32,6 +32,12 @@ class Optimizer {
   const Floats& first() const { return first_; }
   const Floats& second() const { return second_; }
 
+  // What one thread needs for matrices of up to n floats, whose sides are at most so long.
+  struct MuonRoom {
+    MuonRoom(const Kernels& kernels, size_t n, uint32_t shorter, uint32_t longer);
+    Floats update, turned, gram, mixed, packed, next, product;
+  };
+
  private:
   // A matrix that Muon moves as one: q, k, v, gate and up apart.
   struct Block {
@@ -44,8 +50,9 @@ class Optimizer {
   };
   void adam(const Workers& workers, uint64_t number, float rate, float scale, const float* gradient,
             float* weights) const;
-  void muon(const Block& block, float rate, float scale, const float* gradient,
-            float* weights) const;
+  void make_room(uint32_t threads);
+  void muon(const Block& block, float rate, float scale, const float* gradient, float* weights,
+            const MuonRoom& room) const;
 
   const Parameters& parameters_;
   const Kernels& kernels_;
@@ -53,6 +60,7 @@ class Optimizer {
   std::vector<Block> blocks_;
   std::vector<Piece> pieces_;
   Floats first_, second_;
+  std::vector<MuonRoom> rooms_;  // by thread
 };
 
 }  // namespace thimble::tools::train
