@@ -33,7 +33,7 @@ class NearestLevel {
     }
   }
   int8_t operator()(double x) const {
-    const double at = std::floor((x + kOffset) * 2);
+    const double at = (x + kOffset) * 2;  // to int it goes down where it is positive
     return table_[at < 0 ? 0 : at >= kSize ? kSize - 1 : static_cast<int>(at)];
   }
 
