@@ -96,6 +96,7 @@ TEST_CASE("train: the loss of rounded weights, activations and cache is the engi
   const Parameters parameters(shape);
   const Floats weights(parameters.size()), rounded(parameters.size());
   read_rows(parameters, rows_of_model(story.model()), weights.data());
+  std::vector<double> int16_differences;
   for (const WeightLayout& layout :
        {WeightLayout{kWeightQ8, 32, 16}, WeightLayout{kWeightQ8, 64, 16},
         WeightLayout{kWeightQ8, 0, 16}, WeightLayout{kWeightQ4, 32, 16}}) {
@@ -119,11 +120,16 @@ TEST_CASE("train: the loss of rounded weights, activations and cache is the engi
         const double found = trainer_nll(shape, model, rounded, parameters, steps, *kernels);
         INFO(name_of(*kernels), cache ? ", int8 cache: " : ": ", found, ", the engine: ", expected);
         // Sums in another order move a number now and then across a tie, by a step, and what
-        // follows from it others: half of what rounding itself changes (1e-3 to 5e-3).
-        CHECK(std::fabs(found - expected) < 4e-3);
+        // follows from it others: half of what rounding itself changes (1e-3 to 5e-3). Products by
+        // int16 move a few more, to either side.
+        CHECK(std::fabs(found - expected) < (is_f32(*kernels) ? 4e-3 : 5e-3));
+        if (!is_f32(*kernels)) int16_differences.push_back(found - expected);
       }
     }
   }
+  double sum = 0;
+  for (double each : int16_differences) sum += each;
+  CHECK(std::fabs(sum) <= 1e-3 * static_cast<double>(int16_differences.size()));
 }
 
 TEST_CASE("train: activations are rounded as the engine's reference rounds them") {

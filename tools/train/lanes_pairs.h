@@ -6,7 +6,7 @@
 // becomes step * whole numbers, with norms of at most kNorm < 2^15.5: so no sum of products leaves
 // 32 bits (Cauchy-Schwarz), and the step is as small as that allows. A rounded element is off by at
 // most half a step, a product of vectors x, y of n elements by at most
-//   sqrt(n) / 2 (step_x |y| + step_y |x|), 3.5e-4 |x| |y| for 256,
+//   sqrt(n) / 2 (step_x |y| + step_y |x|), 2.4e-4 |x| |y| for 128,
 // and by 1e-5 |x| |y| as a rule (one standard deviation). Gradients are within 1e-3 of a tensor's
 // largest so; with inputs in bf16, which are multiplied no faster, they were off by 2e-2.
 #ifndef THIMBLE_TOOLS_TRAIN_LANES_PAIRS_H
@@ -22,8 +22,9 @@
 namespace thimble::tools::train {
 namespace {
 
-constexpr uint32_t kPairs = kDepth / 2;  // of a block of the depth, at most
-// 2^15.5 = 46340.95, less what rounding may add to a norm, sqrt(256) / 2, and float's own errors.
+// Of a block of the depth, at most: of half the length, steps are finer by the square root of 2.
+constexpr uint32_t kPairs = 64;
+// 2^15.5 = 46340.95, less what rounding may add to a norm, sqrt(128) / 2, and float's own errors.
 constexpr float kNorm = 46320.0f, kMostWhole = 32767.0f;
 // A vector with a norm squared of less is 0: smaller squares are coarse in float.
 constexpr float kLeastSquares = 1e-36f;
@@ -263,7 +264,7 @@ void pack_pairs(float* out, const float* b, size_t k_stride, size_t n_stride, ui
       const uint32_t pairs = ceil_div(depth, 2);
       int32_t* pairs_to = reinterpret_cast<int32_t*>(to + kPanel);
       for (uint32_t j = 0; j < kPanel; ++j) {
-        float line[kDepth];
+        float line[2 * kPairs];
         int32_t row[kPairs] = {};
         to[j] = 0.0f;
         if (j < columns) {
