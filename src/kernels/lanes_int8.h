@@ -317,21 +317,21 @@ static inline void multiply_rows(const Blocks<kTiles>& all, const Source& weight
 // into one, it has no registers for their sums.
 template <class F, class Dot, class Source, uint32_t kTiles>
 [[gnu::noinline]] static void multiply_first(const Blocks<kTiles>& all, const Source& weights,
-                                             uint32_t begin, uint32_t end) {
-  multiply_rows<F, Dot>(all, weights, begin, end);
+                                             uint32_t n) {
+  multiply_rows<F, Dot>(all, weights, 0, n);
 }
 
 // kTiles tiles, behind which `left` are, times n rows from row `first` on, at most kPanelRows.
 template <class F, class Dot, class Columns, uint32_t kTiles>
 static void tiles_q8(Results out, const int8_t* w, const uint16_t* scales, const Matrix& m,
-                     const QuantizedRows& x, uint32_t first, uint32_t n, uint32_t left) {
+                     const QuantizedRows& x, uint32_t n, uint32_t left) {
   constexpr uint32_t kColumns = 4 * Columns::kFours;
   const uint32_t cols = m.padded_cols;
   const size_t tile_bytes = size_t{cols / kColumns} * kColumnBytes;
   Panel<kTiles> panel;
-  alignas(64) float between[kPanelRows][kTiles * kLanes];  // rather than `out`, whose rows may be
-  const Results so_far = {between[0] - size_t{first} * kTiles * kLanes,  // in each other's way
-                          kTiles * kLanes};
+  // Rather than `out`, whose rows may be in each other's way.
+  alignas(64) float between[kPanelRows][kTiles * kLanes];
+  const Results so_far = {between[0], kTiles * kLanes};
   const bool is_one_group = m.n_groups == 1;
   const uint32_t fit =
       kPanelColumns / m.group < kPanelGroups ? kPanelColumns / m.group : kPanelGroups;
@@ -354,8 +354,8 @@ static void tiles_q8(Results out, const int8_t* w, const uint16_t* scales, const
     uint32_t in_first = block_rows;
     while (in_first > n) in_first /= 2;
     const Blocks<kTiles> blocks = {so_far, to, &panel, &x, &ahead, is_last};
-    multiply_first<F, Dot>(blocks, filling, first, first + in_first);
-    multiply_rows<F, Dot>(blocks, filled, first + in_first, first + n);
+    multiply_first<F, Dot>(blocks, filling, in_first);
+    multiply_rows<F, Dot>(blocks, filled, in_first, n);
   }
 }
 
@@ -408,7 +408,8 @@ static void matmul_columns(float* out, size_t out_stride, const Matrix& w, uint3
                                          : tiles_q8<F, Dot, Columns, 1>;
     for (uint32_t i = 0; i < n; i += kPanelRows) {
       const uint32_t rows = n - i < kPanelRows ? n - i : kPanelRows;
-      multiply({out, out_stride}, data, scales, w, x, i, rows, tiles - here);
+      multiply({out + i * out_stride, out_stride}, data, scales, w, skip_rows(x, i), rows,
+               tiles - here);
     }
     skip(here);
   }
