@@ -10,14 +10,30 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 failed=0
 
-# same NAME HASH: the first hash under a name is what all later ones must be.
+# What is asked in the background, as many at a time as there are processors: of the Nth question, its
+# name, label, and the file $work/N with the hash.
+names=() labels=()
+ask() { # NAME LABEL ISA PROGRAM MODEL OPTIONS...
+  local file=$work/${#names[@]} isa=$3
+  names+=("$1") labels+=("$2")
+  shift 3
+  while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do wait -n || true; done
+  THIMBLE_ISA=$isa hash_of "$@" >"$file" &
+}
+# The first hash under a name is what all later ones must be.
 declare -A first
-same() {
-  if [ -z "$2" ]; then echo "  no hash  $3"; failed=1; return; fi
-  if [ -z "${first[$1]:-}" ]; then first[$1]=$2; fi
-  if [ "${first[$1]}" = "$2" ]; then echo "  $2  $3"; else
-    echo "  $2  $3  DIFFERS from ${first[$1]}"; failed=1
-  fi
+compare() {
+  local i hash name
+  wait
+  for i in "${!names[@]}"; do
+    hash=$(cat "$work/$i") name=${names[i]}
+    if [ -z "$hash" ]; then echo "  no hash  ${labels[i]}"; failed=1; continue; fi
+    : "${first[$name]:=$hash}"
+    if [ "${first[$name]}" = "$hash" ]; then echo "  $hash  ${labels[i]}"; else
+      echo "  $hash  ${labels[i]}  DIFFERS from ${first[$name]}"; failed=1
+    fi
+  done
+  names=() labels=()
 }
 hash_of() { # PROGRAM MODEL OPTIONS...: greedy, so that a different bit would change what follows
   local program=$1 file=$2
@@ -26,50 +42,55 @@ hash_of() { # PROGRAM MODEL OPTIONS...: greedy, so that a different bit would ch
     2>/dev/null | sed -n 's/^logits-hash //p'
 }
 
+thimble=build/thimble
+make_here() { env -u MAKEFLAGS make -s "$@" >/dev/null; }
+make_here all
+isas=$(THIMBLE_ISA=none $thimble run $model 2>&1 | sed -n 's/.*this machine has //p' | tr -d ,)
+echo "this machine has $isas"
+
 echo "compilers and optimisation:"
+engine=(src/*.cpp src/kernels/*.cpp) tools=(tools/*.cpp tools/{constrain,intents,readers,train}/*.cpp)
+engine=("${engine[@]/%.cpp/.o}") tools=("${tools[@]/%.cpp/.o}")
 for cxx in g++ clang++; do
   command -v $cxx >/dev/null || { echo "  skipped: no $cxx here"; continue; }
-  for config in release debug; do
-    dir=build/$cxx-$config
-    # Where `make` and `.ci/run` have built already.
-    case $dir in build/g++-release) dir=build ;; build/clang++-release) dir=build/clang ;; esac
-    env -u MAKEFLAGS make -s CXX=$cxx config=$config BUILD=$dir all >/dev/null
-    for isa in avx512vbmi avx512vnni avx512 avxvnni avx2 sse41 scalar reference; do
-      if ! THIMBLE_ISA=$isa $dir/thimble run $model -n 1 >/dev/null 2>&1; then
-        echo "  skipped: this machine has no $isa"; continue
-      fi
-      same story "$(THIMBLE_ISA=$isa hash_of $dir/thimble $model)" "$cxx $config $isa"
-    done
+  # Where `make` and `.ci/run` have built already.
+  release=build
+  [ $cxx = g++ ] || release=build/clang
+  make_here CXX=$cxx BUILD=$release all
+  # The engine without optimisation, before release's tools: of a function in both, its own is linked.
+  debug=build/$cxx-debug
+  make_here CXX=$cxx config=debug BUILD=$debug $debug/libthimble.a
+  $cxx -pthread -o $debug/thimble "${engine[@]/#/$debug/obj/}" "${tools[@]/#/$release/obj/}"
+  for isa in $isas; do
+    ask story "$cxx release $isa" "$isa" $release/thimble $model
+    ask story "$cxx debug $isa" "$isa" $debug/thimble $model
   done
 done
+compare
 
-thimble=build/thimble
-isas=""  # what this machine has; from here on no hash may be missing
-for isa in reference scalar sse41 avx2 avxvnni avx512 avx512vnni avx512vbmi; do
-  if THIMBLE_ISA=$isa $thimble run $model -n 1 >/dev/null 2>&1; then isas="$isas $isa"; fi
-done
 echo "ways of feeding:"
 for how in "--feed 1" "--feed 3" "--feed 17" "--feed all" "--batch 1" "--batch 5" "--budget 1000" \
            "--budget 100000" "--open mmap" "--open memory"; do
   # shellcheck disable=SC2086
-  same story "$(hash_of $thimble $model $how)" "$how"
+  ask story "$how" "${isas%% *}" $thimble $model $how
 done
+compare
 
 if [ -d $shared ]; then
   echo "row tiles and groups (stories260K):"
   for weights in "f32" "q8 --group 32" "q8 --group 64" "q8 --group 128" "q8 --group row"; do
     for tile in 1 2 4 8 16; do
+      file="$work/$weights $tile.thimble"
       # shellcheck disable=SC2086
       $thimble convert $shared/stories260K.bin --tokenizer $shared/tok512.bin --weights $weights \
-        --tile $tile -o "$work/m.thimble" 2>/dev/null
+        --tile $tile -o "$file" 2>/dev/null
       for isa in $isas; do
-        hash=$(THIMBLE_ISA=$isa hash_of $thimble "$work/m.thimble")
-        same "$weights" "$hash" "$weights, tile $tile, $isa"
-        hash=$(THIMBLE_ISA=$isa hash_of $thimble "$work/m.thimble" --feed 3 --budget 5000)
-        same "$weights" "$hash" "  the same in feeds of 3, in slices"
+        ask "$weights" "$weights, tile $tile, $isa" "$isa" $thimble "$file"
+        ask "$weights" "  the same in feeds of 3, in slices" "$isa" $thimble "$file" --feed 3 --budget 5000
       done
     done
   done
+  compare
 else
   echo "row tiles and groups: skipped: ../shared is absent"
 fi
