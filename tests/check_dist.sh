@@ -113,7 +113,7 @@ run_on_board() {
   $tools-gcc $flags -nostartfiles -Wl,--gc-sections -Ltests/firmware "-Ttests/firmware/$script" "$@" \
     -o "$elf.elf" $libraries
   local status=0
-  timeout 240 $qemu -nographic -semihosting-config enable=on,target=native -kernel "$elf.elf" </dev/null \
+  timeout 600 $qemu -nographic -semihosting-config enable=on,target=native -kernel "$elf.elf" </dev/null \
     >"$elf.out" 2>&1 || status=$?
   tr -d '\r' <"$elf.out" >"$elf.txt"
   [ $status = 0 ] || { tail -n 3 "$elf.txt"; fail "$elf: status $status on the board"; }

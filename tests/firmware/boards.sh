@@ -154,10 +154,10 @@ build_kind() {
 run_program() {
   local elf=$work/$1/$2.elf status=0
   shift 2
-  timeout 240 $qemu "$@" -nographic -semihosting-config enable=on,target=native -kernel $elf \
+  timeout 600 $qemu "$@" -nographic -semihosting-config enable=on,target=native -kernel $elf \
     </dev/null >$elf.out 2>&1 || status=$?
   tr -d '\r' <$elf.out
-  [ $status != 124 ] || echo "ended after 240 seconds"
+  [ $status != 124 ] || echo "ended after 600 seconds"
   return $status
 }
 
