@@ -11,16 +11,9 @@
 #include <string>
 #include <vector>
 
+#include "sanitized.h"
 #include "tiny_model.h"
 #include "tiny_rule.h"
-
-#if defined(__SANITIZE_ADDRESS__)
-#define THIMBLE_SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define THIMBLE_SANITIZED 1
-#endif
-#endif
 
 namespace {
 

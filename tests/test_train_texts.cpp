@@ -15,6 +15,7 @@
 
 #include "doctest/doctest.h"
 #include "engine.h"
+#include "sanitized.h"
 #include "train/options.h"
 #include "train/training_log.h"
 #include "train_case.h"
@@ -158,7 +159,7 @@ TEST_CASE("train: what is no text is refused in a sentence that names the file")
 }
 
 // Sanitizers have memory of their own.
-#if !defined(__SANITIZE_ADDRESS__) && defined(__linux__)
+#if !defined(THIMBLE_SANITIZED) && defined(__linux__)
 TEST_CASE("train: a text may be larger than memory") {
   const TestFolder folder;
   const std::string path = folder / "long.txt";
