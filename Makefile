@@ -18,7 +18,7 @@ MODEL ?= models/story.thimble
 ifeq ($(config),release)
 BUILD ?= build
 OPT := -O3 -DNDEBUG
-# Tools that no weights go through: compiled in three quarters of the time.
+# Tools that no weights go through, and tests, whose time is the engine's: compiled in three quarters of the time.
 LIGHT := $(if $(findstring -O,$(EXTRA)),,-O1)
 else ifeq ($(config),debug)
 BUILD ?= build/debug
@@ -136,7 +136,7 @@ $(BUILD)/obj/tools/%.o: tools/%.cpp
 $(BUILD)/obj/tests/%.o: tests/%.cpp | doctest
 	@mkdir -p $(@D)
 	@$(call say,c++,$<)
-	$(Q)$(CXX) $(HOST) -Wno-missing-field-initializers -c -o $@ $<
+	$(Q)$(CXX) $(HOST) $(LIGHT) -Wno-missing-field-initializers -c -o $@ $<
 
 $(BUILD)/obj/tests/%.o: tests/%.c
 	@mkdir -p $(@D)
@@ -237,9 +237,6 @@ endif
 
 .PHONY: test-programs
 test-programs: all $(TEST_PROGRAMS)
-
-.PHONY: test-objects
-test-objects: $(TEST_OBJ)
 
 # Steps of `make test`, as many at a time as there are processors, each told in a line.
 # $(call step,NAME) COMMAND...
