@@ -174,6 +174,41 @@ TEST_CASE("intents: what is held out is not seen in training, and all that is no
   }
 }
 
+TEST_CASE("intents: each way is a sentence of its own, that is held out or not") {
+  const std::string text =
+      "ways room: hall | the (attic | loft)\n"
+      "ways place: in @room | | at home\n"
+      "intent A\nlight @place [now]\nintent B\n@room to @room\n";
+  const IntentFile file = read_intents(text, "house", 0);
+  REQUIRE(file.intents[0].templates.size() == 4);
+  REQUIRE(file.intents[1].templates.size() == 4);
+  CHECK(file.intents[0].templates[1].line == 4);
+  std::set<std::string> said;
+  for (const Line& line : lines_of(Sentences(file, {}, {true, 0, 0}), 1, 3000)) {
+    std::string sentence = line.sentence;
+    for (char& c : sentence) c = static_cast<char>(c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c);
+    said.insert(sentence.substr(0, sentence.find_first_of(".?!")));
+  }
+  for (const char* sentence : {"light in hall", "light in the loft now", "light", "light at home",
+                               "hall to the attic", "the loft to the attic"}) {
+    CHECK_MESSAGE(said.count(sentence) == 1, sentence);
+  }
+
+  // As if each had a line: the same are held out.
+  const auto held_out = [](const std::string& house) {
+    std::vector<bool> all;
+    const IntentFile read = read_intents(house, "house", 0.4);
+    for (const Template& t : read.intents[0].templates) all.push_back(t.is_held_out);
+    return all;
+  };
+  const std::vector<bool> of_ways = held_out(
+      "ways a: one | two | three | four\nways b: red | green\nintent A\nthe @a @b lamps\n");
+  CHECK(of_ways == held_out("intent A\nthe one red lamps\nthe one green lamps\nthe two red lamps\n"
+                            "the two green lamps\nthe three red lamps\nthe three green lamps\n"
+                            "the four red lamps\nthe four green lamps\n"));
+  CHECK(std::count(of_ways.begin(), of_ways.end(), true) > 0);
+}
+
 TEST_CASE("intents: shares of pairs and of no commands are kept") {
   const IntentFile file = house();
   for (const double none : {0.0, 0.5, 1.0}) {
@@ -244,7 +279,14 @@ TEST_CASE("intents: what a file gets wrong is told with its line") {
       {"slot a: text\nslot a: text\n", "line 2: found slot 'a' again"},
       {"slot a: x | | y\n", "an empty word"},
       {"slot a: 5..1\n", "an empty range"},
-      {"hello\n", "expected slot, list, open, heard or intent"},
+      {"hello\n", "expected slot, list, open, ways, heard or intent"},
+      {"ways w: a | b\nways w: c\n", "line 2: found ways 'w' again"},
+      {"ways w: a @v\n", "line 1: found '@v', expected '@' and ways that stand before"},
+      {"intent A\nthe @ lamp\n", "line 2: found '@'"},
+      {"ways w: a | b\nlist l: the @w\n", "line 2: found '@' at column 5"},
+      {"ways a: x | x | x | x | x | x | x | x | x | x\nways b: @a@a\nways c: @b@b\nintent A\n"
+       "@c@a\n",
+       "line 5: found 100000 sentences in one line, expected 10000 at most"},
       {"intent A nine\nx\n", "found 'nine', expected a weight"},
       {"intent A\n(a | b\n", "found the line's end"},
       {"intent A\na)\n", "found ')'"},

@@ -42,6 +42,8 @@ The file, line by line; # begins a comment
   slot NAME: a | b     one of some words
   list NAME: PHRASE    what is said in several places; a line that ends with | goes on
   open NAME: PHRASE    the same, of which training does not see all: names of things
+  ways NAME: A | B     phrases of which each, in the place of @NAME, makes a sentence of its own, that
+                       is held out or not; may have ways within that stand before
   heard WORD: a | b    what a recogniser takes it for
   intent NAME [N]      then its sentences, a line each; N: drawn so often, default 1. Those of 'none'
                        are no commands

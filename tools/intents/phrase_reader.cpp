@@ -113,6 +113,8 @@ class Reader {
           all.parts.push_back(slot());
           close('}');
           break;
+        case '@':
+          refuse("'@'", "ways in a sentence, or in others, only");
         default: {
           Phrase said;
           said.kind = Phrase::Kind::kWord;

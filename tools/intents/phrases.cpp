@@ -13,6 +13,8 @@
 namespace thimble::tools {
 namespace {
 
+constexpr size_t kMaxWays = 10000;  // that one line is spelled out to
+
 // In [0, 1): whether something is held out depends on it alone, not on what else is in the file.
 double number_of(const std::string& text) {
   return static_cast<double>(train::hashed_text(text, 0x686f6c64) >> 11) * 0x1p-53;
@@ -76,11 +78,12 @@ class Reader {
     if (key == "intent") return take_intent(rest);
     // 'open the door' is a sentence, too.
     const size_t colon = rest.find(':'), gap = rest.find_first_of(" \t");
-    if (colon == std::string::npos || gap < colon) return take_template(line);
+    if (colon == std::string::npos || gap < colon) return take_sentences(line);
     if (key == "slot") return take_slot(rest);
     if (key == "list" || key == "open") return take_list(rest, key == "open");
     if (key == "heard") return take_heard(rest);
-    take_template(line);
+    if (key == "ways") return take_ways(rest);
+    take_sentences(line);
   }
 
   // NAME of two sides of a colon.
@@ -158,10 +161,54 @@ class Reader {
     file_.intents.push_back(std::move(intent));
   }
 
-  void take_template(const std::string& line) {
-    if (file_.intents.empty()) {
-      refuse("'" + line.substr(0, 40) + "'", "slot, list, open, heard or intent");
+  void take_ways(const std::string& rest) {
+    const auto [name, what] = named(rest, "ways");
+    if (ways_.count(name)) refuse("ways '" + name + "' again", "each of them once");
+    std::vector<std::string> all;
+    size_t begin = 0;
+    for (size_t at = 0, depth = 0; at <= what.size(); ++at) {
+      const char c = at < what.size() ? what[at] : '|';
+      if (c == '(' || c == '[') ++depth;
+      if (c == ')' || c == ']') --depth;
+      if (c != '|' || (depth > 0 && at < what.size())) continue;
+      for (std::string& way : spelled_out(stripped(what.substr(begin, at - begin)))) {
+        all.push_back(std::move(way));
+      }
+      begin = at + 1;
     }
+    ways_.emplace(name, std::move(all));
+  }
+
+  // With each of the ways in the place of @NAME.
+  std::vector<std::string> spelled_out(const std::string& line) const {
+    const size_t begin = line.find('@');
+    if (begin == std::string::npos) return {line};
+    size_t end = begin + 1;
+    while (end < line.size() && (line[end] == '-' || (line[end] >= 'a' && line[end] <= 'z'))) ++end;
+    const auto ways = ways_.find(line.substr(begin + 1, end - begin - 1));
+    if (ways == ways_.end()) {
+      refuse("'" + line.substr(begin, end - begin) + "'", "'@' and ways that stand before");
+    }
+    std::vector<std::string> all;
+    const std::vector<std::string> rests = spelled_out(line.substr(end));
+    if (ways->second.size() * rests.size() > kMaxWays) {
+      refuse(format("%zu sentences in one line", ways->second.size() * rests.size()),
+             format("%zu at most", kMaxWays));
+    }
+    for (const std::string& way : ways->second) {
+      for (const std::string& rest : rests) all.push_back(line.substr(0, begin) + way + rest);
+    }
+    return all;
+  }
+
+  void take_sentences(const std::string& line) {
+    if (file_.intents.empty()) {
+      refuse("'" + line.substr(0, 40) + "'", "slot, list, open, ways, heard or intent");
+    }
+    for (const std::string& sentence : spelled_out(line)) take_template(sentence);
+  }
+
+  void take_template(const std::string& line) {
     Template t;
     t.line = line_;
     const size_t arrow = line.find("->");
@@ -261,6 +308,7 @@ class Reader {
   double held_out_;
   uint32_t line_ = 0;
   std::map<std::string, uint32_t> list_lines_;
+  std::map<std::string, std::vector<std::string>> ways_;
   IntentFile file_;
 };
 
