@@ -9,7 +9,7 @@ extern const size_t command_model_bytes, command_rule_bytes;
 int uart_read_line(char* line, int capacity); /* your board's way in: its bytes; below 0: no more */
 void uart_write(const char* text, size_t bytes);
 
-static const float kSure = 0.72f; /* `thimble eval MODEL COMMANDS --answers --constrain RULE` */
+static const float kSure = 0.7f; /* `thimble eval MODEL COMMANDS --answers --constrain RULE` */
 /* So many bytes: `thimble plan models/command.thimble --ctx 128 --kv q8 --rules` */
 static uint8_t arena[56128] __attribute__((aligned(THIMBLE_ALIGNMENT)));
 /* In an answer {"intent":"HassTurnOn","name":"lamp"}; first those copied from the sentence. */
