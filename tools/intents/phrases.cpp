@@ -196,7 +196,9 @@ class Reader {
              format("%zu at most", kMaxWays));
     }
     for (const std::string& way : ways->second) {
-      for (const std::string& rest : rests) all.push_back(line.substr(0, begin) + way + rest);
+      for (const std::string& rest : rests) {
+        all.push_back(line.substr(0, begin).append(way).append(rest));
+      }
     }
     return all;
   }
