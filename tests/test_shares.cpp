@@ -212,7 +212,8 @@ TEST_CASE("shares: what it costs, and refusals") {
 
 TEST_CASE("measure: what a second core gains" * doctest::skip()) {
   for (const char* shape : {"15M", "110M"}) {
-    const tools::ImageInMemory built = tools::random_image(tools::parse_shape(shape), {});
+    const tools::ImageInMemory built =
+        tools::random_image(tools::parse_shape(shape), {kWeightQ8, 32, kLanes});
     thimble_model model;
     REQUIRE(thimble_model_open(&model, built.data(), built.bytes) == THIMBLE_OK);
     thimble_config config = {};
