@@ -188,6 +188,34 @@ TEST_CASE("confidence: numbers that leave no odds are no confidence") {
   CHECK(thimble_session_confidence(s) == 0.0f);
 }
 
+TEST_CASE("confidence: a session that does not count has none, and tells the same") {
+  const TinyRule rule(model().view, "[a-z]{40}");
+  thimble_config config{};
+  config.rules = THIMBLE_RULES_TEXT;
+  TestSession silent(model().view, config), s(model().view, ruled());
+  const Answer counted = answer(s, model().view, &rule.view, 12, hot(5));
+  const Answer other = answer(silent, model().view, &rule.view, 12, hot(5));
+  CHECK(counted.confidence > 0);
+  CHECK(other.confidence == 0.0f);
+  CHECK(other.text == counted.text);
+  CHECK(other.hash == counted.hash);
+  // Nor behind a rewind to the answer's beginning, nor where it is loaded into one that counts.
+  std::vector<uint8_t> saved(thimble_session_save_bytes(silent));
+  REQUIRE(thimble_session_save(silent, saved.data(), saved.size()) == THIMBLE_OK);
+  REQUIRE(thimble_rewind(silent, 2) == THIMBLE_OK);
+  CHECK(thimble_session_confidence(silent) == 0.0f);
+  REQUIRE(thimble_session_load(s, saved.data(), saved.size()) == THIMBLE_OK);
+  finish_pass(s);
+  const thimble_sampling sampling = hot(5);
+  const int32_t token = thimble_sample(s, &sampling);
+  feed_pieces(s, &token, 1, 1);
+  CHECK(thimble_session_confidence(s) == 0.0f);
+  REQUIRE(thimble_rewind(s, 2) == THIMBLE_OK);
+  CHECK(thimble_session_confidence(s) == 1.0f);
+  config.rules = THIMBLE_RULES_CONFIDENCE + 1;
+  CHECK(thimble_session_bytes(&model().view, &config) == 0);
+}
+
 TEST_CASE("confidence: a saved session goes on with it, and refuses what is none") {
   const TinyRule rule(model().view, "[a-z]{40}");
   TestSession s(model().view, ruled()), t(model().view, ruled());

@@ -69,7 +69,7 @@ inline void seal_rule(AlignedBlock* image) {
 // A session that answers as far as a rule of any content lets it.
 inline void answer_under(const thimble_model& model, const thimble_rule& rule) {
   thimble_config config{};
-  config.rules = THIMBLE_RULES_TEXT;
+  config.rules = THIMBLE_RULES_CONFIDENCE;  // which looks at all logits, too
   config.n_draft = 3;
   TestSession s(model, config);
   const int32_t prompt[] = {1, 30};

@@ -40,7 +40,8 @@ What is measured
   --isa NAME|all       kernels; default: the best ones (or THIMBLE_ISA=NAME, as in the other verbs)
   --batch B            tokens in one pass over the weights, 1 to 1024; default 64
   --draft N            tokens that are computed ahead at most, 1 to 16; default: none
-  --constrain RULE     decode under a rule of `thimble constrain`, too: what its masks cost; a model file
+  --constrain RULE     a rule of `thimble constrain` for the model file: decode under it, too, and
+                       show what that costs
   --ctx C              positions of the key/value cache; default: the model's
   --kv f32|q8          how keys and values are cached; default f32
   --limits yes|no      measure the machine too; default yes
@@ -140,8 +141,9 @@ Subject find_subject(const Args& args) {
     subject.name = args.one_positional("a model file, or --shape");
     subject.file = std::make_unique<LoadedModel>(subject.name);
     subject.model = subject.file->model();
-    thimble_config unused{};
-    subject.rule = load_rule(args.text("--constrain", ""), *subject.file, 0, &unused);
+    if (args.has("--constrain")) {
+      subject.rule = std::make_unique<LoadedRule>(args.text("--constrain", ""), *subject.file);
+    }
     return subject;
   }
   if (args.has("--constrain")) {
