@@ -6,10 +6,13 @@
 #include <vector>
 
 #include "calibration.h"
+#include "draft.h"
 #include "exact_math.h"
 #include "model.h"
+#include "quantize.h"
 #include "quantize_q4.h"
 #include "random.h"
+#include "test_folder.h"
 #include "tiny_model.h"
 
 using namespace thimble;
@@ -141,7 +144,7 @@ TEST_CASE("calibration: moments of each matrix's input, whatever is gathered at 
     const TinyModel m(named.shape, {kWeightF32, 0, 16});
     std::vector<std::vector<int32_t>> texts;
     for (uint32_t i = 0; i < 3; ++i) texts.push_back(random_tokens(i, 9, named.shape.vocab_size));
-    tools::Calibration calibration(m.view, texts);
+    tools::Calibration calibration(m.view, texts, 1);
     for (uint32_t layer = 0; layer < named.shape.n_layers; ++layer) {
       for (const SectionKind kind :
            {kAttentionQkv, kAttentionOutput, kFeedForwardGateUp, kFeedForwardDown}) {
@@ -179,4 +182,52 @@ TEST_CASE("calibration: a model's own texts are the same each time, and as long 
   }
   CHECK(tokens == 100);
   CHECK(tools::own_texts(m.view, 100) == texts);
+}
+
+TEST_CASE("draft: a layer is rounded for what the layers before it give once they are rounded") {
+  const TestFolder folder;
+  tools::Checkpoint checkpoint;
+  checkpoint.shape = tiny_shape(40, 70, 2, 4, 2, 10, 61, 32, true);
+  checkpoint.rows = [](SectionKind kind, uint32_t layer, uint32_t row, uint32_t cols, float* out) {
+    Random random(kind * 7919u + layer * 104729u + row);
+    for (uint32_t c = 0; c < cols; ++c) out[c] = random.uniform(-1.0f, 1.0f);
+  };
+  // The moments of the second layer, after each row of the first one became what `round` says.
+  const auto moments_after = [&](uint32_t group, const auto& round) {
+    tools::Draft draft(folder / "out.thimble", checkpoint, nullptr, "");
+    for (const SectionKind kind :
+         {kAttentionQkv, kAttentionOutput, kFeedForwardGateUp, kFeedForwardDown}) {
+      REQUIRE(draft.moments(kind, 0));
+      SectionEntry section = {};
+      section.kind = kind;
+      section.cols = kind == kFeedForwardDown ? 70 : 40;
+      section.rows = kind == kAttentionQkv ? 80 : kind == kFeedForwardGateUp ? 140 : 40;
+      section.group = group;
+      section.n_groups = (section.cols + group - 1) / group;
+      std::vector<float> row(section.cols);
+      for (uint32_t r = 0; r < section.rows; ++r) {
+        std::vector<int8_t> values(size_t{section.n_groups} * group);
+        std::vector<uint16_t> scales(section.n_groups);
+        checkpoint.rows(kind, 0, r, section.cols, row.data());
+        for (uint32_t g = 0; g < section.n_groups; ++g) {
+          const uint32_t begin = g * group, n = std::min(group, section.cols - begin);
+          scales[g] = round(&row[begin], n, &values[begin]);
+        }
+        draft.rounded(section, r, values.data(), scales.data());
+      }
+    }
+    return draft.moments(kAttentionQkv, 1)->means;
+  };
+  const auto as_it_was = moments_after(
+      32, [](const float* w, uint32_t n, int8_t* out) { return tools::quantize_group(w, n, out); });
+  tools::Draft untouched(folder / "out.thimble", checkpoint, nullptr, "");
+  CHECK(as_it_was == untouched.moments(kAttentionQkv, 1)->means);
+  // A scale for more weights than the draft's groups have.
+  const auto halves = [](const float* w, uint32_t n, int8_t* out) {
+    for (uint32_t i = 0; i < n; ++i) out[i] = w[i] < 0 ? -1 : 1;
+    return tools::to_bf16(0.5f);
+  };
+  const auto coarse = moments_after(32, halves);
+  CHECK(coarse != as_it_was);
+  CHECK(coarse == moments_after(64, halves));
 }

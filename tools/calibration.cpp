@@ -80,8 +80,9 @@ std::vector<std::vector<int32_t>> own_texts(const thimble_model& model, size_t t
   return texts;
 }
 
-Calibration::Calibration(const thimble_model& model, std::vector<std::vector<int32_t>> texts)
-    : model_(model), texts_(std::move(texts)) {}
+Calibration::Calibration(const thimble_model& model, std::vector<std::vector<int32_t>> texts,
+                         uint32_t layers_at_once)
+    : model_(model), texts_(std::move(texts)), layers_at_once_(layers_at_once) {}
 
 const Moments* Calibration::of(SectionKind kind, uint32_t layer) {
   const bool is_tied = header_of(model_).tied_head != 0;
@@ -142,7 +143,8 @@ void Calibration::gather(uint32_t first_layer) {
   const uint64_t dim = model_.dim, q = uint64_t{model_.n_heads} * model_.head_dim;
   const uint64_t hidden = model_.hidden_dim;
   const uint64_t layer_bytes = (2 * dim * dim + q * q + hidden * hidden) * sizeof(float);
-  const uint64_t fit = std::max<uint64_t>(1, kMostBytes / layer_bytes);
+  const uint64_t fit =
+      std::clamp<uint64_t>(kMostBytes / layer_bytes, 1, std::max(1u, layers_at_once_));
   moments_.clear();
   counts_.clear();
   first_layer_ = first_layer;

@@ -24,11 +24,13 @@ std::vector<std::vector<int32_t>> calibration_texts(const thimble_model& model,
 std::vector<std::vector<int32_t>> own_texts(const thimble_model& model, size_t tokens);
 
 // Moments of a model's inputs over some texts. Layers are taken from the first to the last, as many
-// at a time as fit into 1 GiB, each time by running the model on all texts again.
+// at a time as are asked for and fit into 1 GiB, each time by running the model, as it then is, on
+// all texts again.
 class Calibration {
  public:
   // The model stays where it is. Texts hold at least one token each.
-  Calibration(const thimble_model& model, std::vector<std::vector<int32_t>> texts);
+  Calibration(const thimble_model& model, std::vector<std::vector<int32_t>> texts,
+              uint32_t layers_at_once);
 
   // Of the matrix of that section, null of a position embedding, and of a token embedding that is
   // not the head, too. Valid until it is asked for a layer that is not there.
@@ -42,6 +44,7 @@ class Calibration {
 
   const thimble_model& model_;
   std::vector<std::vector<int32_t>> texts_;
+  uint32_t layers_at_once_;
   std::map<Key, Moments> moments_;
   std::map<Key, uint64_t> counts_;
   uint32_t first_layer_ = 0, end_layer_ = 0;  // those that are there

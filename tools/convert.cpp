@@ -415,13 +415,9 @@ int convert_verb(const Words& words) {
 
   WeightLayout layout = options.layout;
   std::unique_ptr<Draft> draft;
-  MomentsSource moments;
   if (layout.type == kWeightQ4) {
     draft = std::make_unique<Draft>(options.output, checkpoint, tokens, options.calibration);
-    moments = [&](SectionKind kind, uint32_t layer) {
-      return draft->calibration().of(kind, layer);
-    };
-    layout.moments = &moments;
+    layout.guide = draft.get();
     if (options.fit > 0) layout.q8_matrices = widest_that_fits(options, checkpoint, tokens);
   }
   const WrittenModel written = write_model(options.output, options.input, "converting",

@@ -396,12 +396,9 @@ class ImageWriter {
 
   void write_matrix(const SectionEntry& section) {
     const auto kind = static_cast<SectionKind>(section.kind);
-    const bool is_q4 = section.type == kElementQ4;  // only it has moments
-    const Moments* moments =
-        layout_.moments && is_q4 ? (*layout_.moments)(kind, section.layer) : nullptr;
     MatrixErrors errors;
     write_matrix_section(
-        section, rows_, moments, [&](const void* data, size_t bytes) { put(data, bytes); },
+        section, rows_, layout_.guide, [&](const void* data, size_t bytes) { put(data, bytes); },
         [&](uint64_t offset) { pad_to(offset); }, &errors);
     if (section.type == kElementF32) return;
     reports_.push_back({kind, section.layer, errors.worst(), errors.mean()});

@@ -50,16 +50,13 @@ struct ModelShape {
 // Parameters that were trained: a tied head counts once, tables do not count.
 uint64_t count_parameters(const ModelShape& shape);
 
-// What a matrix meets as input; null where that is not known.
-using MomentsSource = std::function<const Moments*(SectionKind kind, uint32_t layer)>;
-
 // How weights are stored.
 struct WeightLayout {
   WeightType type = kWeightF32;
   uint32_t group = 0;  // q8, q4: 32, 64, 128, or 0 for the whole row
   uint32_t row_tile = 16;
-  uint32_t q8_matrices = 0;                // q4: MatrixBit of those that are stored as q8
-  const MomentsSource* moments = nullptr;  // q4; none: inputs are not known
+  uint32_t q8_matrices = 0;  // q4: MatrixBit of those that are stored as q8
+  Q4Guide* guide = nullptr;  // q4; none: inputs are not known
 };
 
 // A source of weights by the engine's own names: fills `out` (cols floats) with row `row` of a

@@ -78,7 +78,7 @@ void write_f32(const SectionEntry& s, const RowSource& source, const Put& put) {
 // A row's values, as int8 or as levels of q4 are, and its scales.
 using RoundRow = std::function<void(const float* row, int8_t* values, uint16_t* scales)>;
 
-RoundRow rounding_of(const SectionEntry& s, const Moments* moments) {
+RoundRow rounding_of(const SectionEntry& s, Q4Guide* guide) {
   if (s.type == kElementQ8) {
     return [s](const float* row, int8_t* values, uint16_t* scales) {
       for (uint32_t begin = 0; begin < s.cols; begin += s.group, ++scales) {
@@ -86,6 +86,8 @@ RoundRow rounding_of(const SectionEntry& s, const Moments* moments) {
       }
     };
   }
+  const Moments* moments =
+      guide ? guide->moments(static_cast<SectionKind>(s.kind), s.layer) : nullptr;
   const auto rounder = std::make_shared<Q4Rounder>(moments, s.cols, s.group);
   return [rounder](const float* row, int8_t* values, uint16_t* scales) {
     const Q4Row& rounded = rounder->round(row);
@@ -111,11 +113,11 @@ void pack(const SectionEntry& s, uint32_t r, const std::vector<int8_t>& values,
   }
 }
 
-void write_int8(const SectionEntry& s, const RowSource& source, const Moments* moments,
-                const Put& put, const std::function<void(uint64_t)>& pad_to, MatrixErrors* errors) {
+void write_int8(const SectionEntry& s, const RowSource& source, Q4Guide* guide, const Put& put,
+                const std::function<void(uint64_t)>& pad_to, MatrixErrors* errors) {
   const uint32_t groups = s.n_groups;
   const size_t padded_cols = size_t{groups} * s.group;
-  const RoundRow round = rounding_of(s, moments);
+  const RoundRow round = rounding_of(s, guide);
   std::vector<float> rows(size_t{s.row_tile} * s.cols);
   std::vector<int8_t> values(padded_cols);
   std::vector<int8_t> tile(padded_cols * s.row_tile / (s.type == kElementQ4 ? 2 : 1));
@@ -128,6 +130,9 @@ void write_int8(const SectionEntry& s, const RowSource& source, const Moments* m
     for (uint32_t r = 0; r < s.row_tile; ++r) {
       const float* row = rows.data() + size_t{r} * s.cols;
       round(row, values.data(), row_scales.data());
+      if (guide && s.type == kElementQ4 && first + r < s.rows) {
+        guide->rounded(s, first + r, values.data(), row_scales.data());
+      }
       for (uint32_t g = 0; g < groups; ++g) {
         const uint32_t begin = g * s.group, n = std::min(s.group, s.cols - begin);
         scales[tile_scales + size_t{g} * s.row_tile + r] = row_scales[g];
@@ -164,14 +169,13 @@ void MatrixErrors::add(const float* w, const int8_t* values, uint32_t n, float s
   }
 }
 
-void write_matrix_section(const SectionEntry& section, const RowSource& rows,
-                          const Moments* moments, const Put& put,
-                          const std::function<void(uint64_t offset)>& pad_to,
+void write_matrix_section(const SectionEntry& section, const RowSource& rows, Q4Guide* guide,
+                          const Put& put, const std::function<void(uint64_t offset)>& pad_to,
                           MatrixErrors* errors) {
   if (section.type == kElementF32) {
     write_f32(section, rows, put);
   } else {
-    write_int8(section, rows, moments, put, pad_to, errors);
+    write_int8(section, rows, guide, put, pad_to, errors);
   }
 }
 

@@ -24,10 +24,9 @@ class MatrixErrors {
 };
 
 // Writes the section's elements with put(data, bytes), a tile of rows at a time, and those of 8 and
-// 4 bits their scales behind pad_to(offset of the scales). `moments` may be null. Throws
+// 4 bits their scales behind pad_to(offset of the scales). `guide` may be null. Throws
 // RefusedModel for a weight that is no finite number.
-void write_matrix_section(const SectionEntry& section, const RowSource& rows,
-                          const Moments* moments,
+void write_matrix_section(const SectionEntry& section, const RowSource& rows, Q4Guide* guide,
                           const std::function<void(const void* data, size_t bytes)>& put,
                           const std::function<void(uint64_t offset)>& pad_to, MatrixErrors* errors);
 

@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "format.h"
+
 namespace thimble::tools {
 
 // What a matrix meets as input: (n, n) means of x[i] * x[j], symmetric. Without it all inputs count
@@ -20,6 +22,17 @@ struct Moments {
 struct Q4Row {
   std::vector<int8_t> levels;
   std::vector<uint16_t> scales;
+};
+
+// Goes along while a model's matrices become 4 bits, one after another.
+class Q4Guide {
+ public:
+  virtual ~Q4Guide() = default;
+  // What that matrix meets as input, until the next call; null where it is not known.
+  virtual const Moments* moments(SectionKind kind, uint32_t layer) = 0;
+  // What has become of a row: levels, zeros behind its columns, and the scale of each group.
+  virtual void rounded(const SectionEntry& section, uint32_t row, const int8_t* levels,
+                       const uint16_t* scales) = 0;
 };
 
 // Rounds the rows of a matrix one after another.
