@@ -26,8 +26,19 @@ struct Q4Columns {
 
 constexpr uint32_t kColumnBytes = 4 * kLanes;  // of one Columns
 
+// x86 fetches ahead within a page of 4 KiB only, so that four streams from memory wait at each
+// border: a matrix of so many bytes, which no first or second cache keeps beside the others, is
+// asked for so far ahead. Sapphire Rapids decodes with 110M parameters a fifth faster so, and with
+// a model that the second cache holds 5 % slower.
+#if defined(__x86_64__)
+constexpr size_t kFromMemory = 256 << 10;
+#else
+constexpr size_t kFromMemory = SIZE_MAX;
+#endif
+constexpr uint32_t kAskedAhead = 2048;
+
 // One row of x times kTiles tiles, `step` tiles apart.
-template <class F, class Dot, class Columns, uint32_t kTiles>
+template <class F, class Dot, class Columns, uint32_t kTiles, bool kAsks = false>
 static inline void row_q8(float* out, const int8_t* w, const uint16_t* scales, const Matrix& m,
                           const QuantizedRows& x, size_t step) {
   using I = typename Dot::I;
@@ -48,7 +59,9 @@ static inline void row_q8(float* out, const int8_t* w, const uint16_t* scales, c
       Columns weights[kTiles];
       THIMBLE_UNROLL
       for (uint32_t t = 0; t < kTiles; ++t) {
-        weights[t].load(w + t * tile_bytes + at / kColumns * kColumnBytes);
+        const int8_t* from = w + t * tile_bytes + at / kColumns * kColumnBytes;
+        weights[t].load(from);
+        if (kAsks) __builtin_prefetch(from + kAskedAhead, 0, 3);
       }
       THIMBLE_UNROLL
       for (uint32_t k = 0; k < Columns::kFours; ++k) {
@@ -376,8 +389,12 @@ static void matmul_columns(float* out, size_t out_stride, const Matrix& w, uint3
   };
   if (n == 1) {  // as in matmul_f32_lanes
     const uint32_t each = tiles / kStreams;
+    constexpr bool kAsks = kFromMemory < SIZE_MAX;
+    const auto multiply = kAsks && tiles * tile_bytes >= kFromMemory
+                              ? row_q8<F, Dot, Columns, kStreams, kAsks>
+                              : row_q8<F, Dot, Columns, kStreams>;
     for (uint32_t i = 0; i < each; ++i) {
-      row_q8<F, Dot, Columns, kStreams>(out, data, scales, w, x, each);
+      multiply(out, data, scales, w, x, each);
       skip(1);
     }
     skip((kStreams - 1) * each);
