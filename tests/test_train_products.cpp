@@ -2,6 +2,7 @@
 // Products of matrices by each table of kernels, beside double.
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <vector>
 
@@ -46,7 +47,7 @@ Matrix matrix_of(Random* random, uint32_t rows, uint32_t cols, size_t ld, Kind k
 }
 
 // Of one element, a sum of n products whose factors' norms are these: what rounding to 24 bits may
-// do in any order, or that to 16 bits with the steps of lanes_pairs.h.
+// do in any order, or that to 16 bits with the steps of lanes_whole.h.
 double bound_of(const Kernels& kernels, uint32_t n, double norms) {
   const double float_sums = 1.2e-7 * (n + 2);
   if (is_f32(kernels)) return float_sums * norms;
@@ -169,5 +170,51 @@ TEST_CASE("train: a number that is not finite is not lost in a product") {
         CHECK(!std::isfinite(c[at * kSize + 5]));
       }
     }
+  }
+}
+
+TEST_CASE("train: tables that say so have the same bits in products") {
+  const Kernels* one = tools::train::find_kernels("avx512amx");
+  if (!one) return;
+  const Kernels* other = tools::train::find_kernels(one->same_bits_as, one->precision);
+  REQUIRE(other);
+  Random random(11);
+  const Floats scratch(kProductScratch);
+  const auto size = [&](uint32_t most) { return 1 + random.below(most); };
+  const auto same = [](const Matrix& x, const Matrix& y) {
+    return std::memcmp(x.values.data(), y.values.data(), x.values.size() * sizeof(float)) == 0;
+  };
+  for (uint32_t round = 0; round < 200; ++round) {
+    const Kind kind = static_cast<Kind>(round % 4);
+    const uint32_t m = size(150), k = size(round % 2 ? 600 : 140), n = size(round % 5 ? 100 : 500);
+    INFO(m, " x ", k, " x ", n);
+    const Matrix a = matrix_of(&random, m, k, k + random.below(20), kind);
+    const Matrix b = matrix_of(&random, k, n, n + random.below(20), kind);
+    const Matrix turned = matrix_of(&random, n, k, k + random.below(20), kind);
+    const Matrix before = matrix_of(&random, m, n, n + random.below(20), Kind::kNormal);
+    for (const bool is_turned : {false, true}) {
+      for (const bool adds : {false, true}) {
+        const Matrix& right = is_turned ? turned : b;
+        const auto product_by = [&](const Kernels& kernels) {
+          const Floats packed(kernels.packed_floats(k, n));
+          kernels.pack(packed.data(), right.values.data(), is_turned ? 1 : b.ld,
+                       is_turned ? turned.ld : 1, k, n);
+          Matrix c = before;
+          kernels.multiply(c.values.data(), c.ld, a.values.data(), a.ld, {packed.data(), k, n}, m,
+                           adds, scratch.data());
+          return c;
+        };
+        CHECK(same(product_by(*one), product_by(*other)));
+      }
+    }
+    const Matrix y = matrix_of(&random, m, n, n + random.below(20), kind);
+    const Matrix sums = matrix_of(&random, k, n, n + random.below(20), Kind::kNormal);
+    const auto outer_by = [&](const Kernels& kernels) {
+      Matrix c = sums;
+      kernels.add_outer(c.values.data(), c.ld, a.values.data(), a.ld, y.values.data(), y.ld, m, k,
+                        n, scratch.data());
+      return c;
+    };
+    CHECK(same(outer_by(*one), outer_by(*other)));
   }
 }

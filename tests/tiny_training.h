@@ -26,7 +26,7 @@ inline void random_weights(const tools::train::Parameters& parameters, float* we
 // Every table of kernels that this machine has.
 inline std::vector<const tools::train::Kernels*> all_kernels() {
   std::vector<const tools::train::Kernels*> tables;
-  for (const char* name : {"plain", "avx2", "avx512"}) {
+  for (const char* name : {"plain", "avx2", "avx512", "avx512amx"}) {
     for (const char* precision : {"f32", "int16"}) {
       const tools::train::Kernels* table = tools::train::find_kernels(name, precision);
       if (table) tables.push_back(table);

@@ -84,8 +84,9 @@ How long, and how
   --threads N          default: all processors. Up to 8 give the same result (of models so large
                        that 8 gradients take more than 512 MiB, the same number does)
   --precision P        of what products of matrices multiply: int16 (default where the processor has
-                       AVX-512 VNNI), rounded to 16 bits with a step for each row and column, which
-                       is half again as fast; or f32
+                       AVX-512 VNNI; by AMX where it has that, too, with the same result), rounded
+                       to 16 bits with a step for each row and column, which is half again as fast;
+                       or f32
 
 What it writes
   -o OUT               the model file, or the adapter
@@ -198,7 +199,7 @@ const train::Kernels& kernels_for(const Options& options) {
   if (const train::Kernels* kernels = train::find_kernels(name, precision)) return *kernels;
   if (!train::find_kernels(name)) {
     throw WrongUsage("option '--isa' is '" + options.isa +
-                     "', expected plain, avx2 or avx512, and a processor that has it");
+                     "', expected plain, avx2, avx512 or avx512amx, and a processor that has it");
   }
   throw WrongUsage("option '--precision' is '" + options.precision +
                    "', expected f32 with this processor or --isa: int16 needs AVX-512 with VNNI");
@@ -210,7 +211,7 @@ int train_verb(const Words& words) {
   const Args args(words, train::option_names());
   Options options = train::parse_options(args);
   const train::Kernels& kernels = kernels_for(options);
-  options.isa = kernels.name;
+  options.isa = kernels.same_bits_as;  // a run may go on with any of these
   options.precision = kernels.precision;
   look_for_checkpoint(options);
   auto texts = std::make_unique<TextRecords>(options.texts, options.records);

@@ -40,7 +40,8 @@ struct AdamStep {
 
 struct Kernels {
   const char* name;
-  const char* precision;  // of what matrices' products multiply: "f32", or "int16" (lanes_pairs.h)
+  const char* same_bits_as;  // with one precision, tables that have this in common give the same
+  const char* precision;  // of what matrices' products multiply: "f32", or "int16" (lanes_whole.h)
   uint32_t panel;
 
   // Packs (k, n): element (i, j) lies at b[i * k_stride + j * n_stride].
@@ -110,8 +111,8 @@ constexpr size_t kProductScratch = 256 * (384 + 16);
 // Floats that AttentionCall::scratch needs for sequences of up to n tokens.
 size_t attention_scratch(uint32_t n, uint32_t head_dim);
 
-// The best ones of this machine, or those of that name ("avx512", "avx2", "plain") and precision
-// ("f32", "int16"); null if it has none such.
+// The best ones of this machine, or those of that name ("avx512amx", "avx512", "avx2", "plain") and
+// precision ("f32", "int16"); null if it has none such.
 const Kernels* find_kernels(const char* name = nullptr, const char* precision = nullptr);
 
 }  // namespace thimble::tools::train

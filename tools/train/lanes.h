@@ -8,6 +8,9 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
 
 namespace thimble::tools::train {
 namespace {
@@ -40,17 +43,32 @@ inline Vec load(const float* p, Whole = {}) {
   memcpy(&v, p, sizeof v);
   return v;
 }
+#if defined(__AVX512F__)
+inline __mmask16 mask_of(Part part) {
+  return static_cast<__mmask16>((1u << part.n) - 1);
+}
+inline Vec load(const float* p, Part part) {
+  return (Vec)_mm512_maskz_loadu_ps(mask_of(part), p);
+}
+#else
 inline Vec load(const float* p, Part part) {
   Vec v = {};
   for (uint32_t i = 0; i < part.n; ++i) v[i] = p[i];
   return v;
 }
+#endif
 inline void store(float* p, Vec v, Whole = {}) {
   memcpy(p, &v, sizeof v);
 }
+#if defined(__AVX512F__)
+inline void store(float* p, Vec v, Part part) {
+  _mm512_mask_storeu_ps(p, mask_of(part), (__m512)v);
+}
+#else
 inline void store(float* p, Vec v, Part part) {
   for (uint32_t i = 0; i < part.n; ++i) p[i] = v[i];
 }
+#endif
 inline Vec all(float x) {
   return x - Vec{};
 }
@@ -115,6 +133,13 @@ inline void for_vectors(size_t n, F f) {
   size_t i = 0;
   for (; i + kWidth <= n; i += kWidth) f(i, Whole{});
   if (i < n) f(i, Part{static_cast<uint32_t>(n - i)});
+}
+
+inline uint32_t ceil_div(uint32_t a, uint32_t b) {
+  return (a + b - 1) / b;
+}
+inline float root(float x) {
+  return __builtin_sqrtf(x);
 }
 
 // To whole numbers; x in [-1000, 1000].

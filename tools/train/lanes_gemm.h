@@ -12,10 +12,6 @@ namespace {
 
 constexpr uint32_t kDepth = 256;  // of a block: columns of the left matrix
 
-inline uint32_t ceil_div(uint32_t a, uint32_t b) {
-  return (a + b - 1) / b;
-}
-
 // Where a tile's left operand lies: element (row, k) at a[row * row_stride + k * k_stride].
 struct Left {
   const float* a;

@@ -1,14 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Products of matrices by whole numbers of 16 bits, of which an instruction multiplies two a lane
-// and adds both to a sum of 32 bits: twice the products of float32 a cycle.
-//
-// In a block of the depth each row of the left matrix and each column of the right one, a vector x,
-// becomes step * whole numbers, with norms of at most kNorm < 2^15.5: so no sum of products leaves
-// 32 bits (Cauchy-Schwarz), and the step is as small as that allows. A rounded element is off by at
-// most half a step, a product of vectors x, y of n elements by at most
-//   sqrt(n) / 2 (step_x |y| + step_y |x|), 2.4e-4 |x| |y| for 128,
-// and by 1e-5 |x| |y| as a rule (one standard deviation). Gradients are within 1e-3 of a tensor's
-// largest so; with inputs in bf16, which are multiplied no faster, they were off by 2e-2.
+// Products of matrices by whole numbers of 16 bits (lanes_whole.h), of which an instruction
+// multiplies two a lane and adds both to a sum of 32 bits: twice the products of float32 a cycle.
 #ifndef THIMBLE_TOOLS_TRAIN_LANES_PAIRS_H
 #define THIMBLE_TOOLS_TRAIN_LANES_PAIRS_H
 
@@ -17,115 +9,14 @@
 #include "kernels.h"
 #include "lanes.h"
 #include "lanes_gemm.h"
-#include "lanes_rows.h"
+#include "lanes_whole.h"
 
 namespace thimble::tools::train {
 namespace {
 
-// Of a block of the depth, at most: of half the length, steps are finer by the square root of 2.
-constexpr uint32_t kPairs = 64;
-// 2^15.5 = 46340.95, less what rounding may add to a norm, sqrt(128) / 2, and float's own errors.
-constexpr float kNorm = 46320.0f, kMostWhole = 32767.0f;
-// A vector with a norm squared of less is 0: smaller squares are coarse in float.
-constexpr float kLeastSquares = 1e-36f;
-
 // sums + the products of both halves of each lane.
 inline VecI add_products(VecI sums, VecI x, VecI y) {
   return (VecI)_mm512_dpwssd_epi32((__m512i)sums, (__m512i)x, (__m512i)y);
-}
-
-inline VecI load_pairs(const int32_t* p) {
-  VecI v;
-  memcpy(&v, p, sizeof v);
-  return v;
-}
-inline void store_pairs(int32_t* p, VecI v) {
-  memcpy(p, &v, sizeof v);
-}
-
-// The step of a vector with that norm squared and largest absolute value, and its inverse. What is
-// not finite leaves a step that is not, either.
-struct Step {
-  float step, inverse;
-};
-inline Step step_of(float squares, float most) {
-  if (squares < kLeastSquares) return {0.0f, 0.0f};
-  const float by_norm = root(squares) * (1.0f / kNorm), by_most = most * (1.0f / kMostWhole);
-  const float step = by_most > by_norm ? by_most : by_norm;
-  return {step, 1.0f / step};
-}
-// The same of a vector in each lane.
-struct Steps {
-  Vec step, inverse;
-};
-inline Steps steps_of(Vec squares, Vec most) {
-  Vec norm = squares;
-  for (uint32_t lane = 0; lane < kWidth; ++lane) norm[lane] = root(norm[lane]);
-  const Vec by_norm = norm * (1.0f / kNorm), by_most = most * (1.0f / kMostWhole);
-  const Vec step = choose(by_most > by_norm, by_most, by_norm);
-  const VecI is_zero = squares < kLeastSquares;
-  return {choose(is_zero, Vec{}, step), choose(is_zero, Vec{}, 1.0f / step)};
-}
-
-// Rounded to nearest, even: |x * inverse| <= kMostWhole.
-inline VecU whole_of(Vec x, Vec inverse) {
-  constexpr float kMagic = 12582912.0f;  // 1.5 * 2^23: the low bits are those of the whole number
-  return as_bits(x * inverse + kMagic);
-}
-inline VecI pair_of(VecU first, VecU second) {
-  return (VecI)((first & 0xffffu) | second << 16);
-}
-
-// kWidth columns of x (depth, ld), or the first ones of them, each rounded with a step of its own:
-// pairs (depth / 2, out_stride), steps (kWidth). An odd depth ends with a 0.
-template <class Lanes>
-inline void round_columns(int32_t* out, size_t out_stride, float* steps, const float* x, size_t ld,
-                          uint32_t depth, Lanes lanes) {
-  constexpr uint32_t kChains = 4;
-  Vec squares[kChains] = {}, most[kChains] = {};
-  const auto measure = [&](uint32_t row, uint32_t chain) {
-    const Vec v = load(x + row * ld, lanes);
-    squares[chain] += v * v;
-    most[chain] = greater(most[chain], greater(v, -v));
-  };
-  uint32_t k = 0;
-  for (; k + kChains <= depth; k += kChains) {
-#pragma GCC unroll 4
-    for (uint32_t chain = 0; chain < kChains; ++chain) measure(k + chain, chain);
-  }
-  for (; k < depth; ++k) measure(k, 0);
-  const Steps s = steps_of((squares[0] + squares[1]) + (squares[2] + squares[3]),
-                           greater(greater(most[0], most[1]), greater(most[2], most[3])));
-  store(steps, s.step);
-  for (k = 0; k + 1 < depth; k += 2, out += out_stride) {
-    store_pairs(out, pair_of(whole_of(load(x + k * ld, lanes), s.inverse),
-                             whole_of(load(x + (k + 1) * ld, lanes), s.inverse)));
-  }
-  if (k < depth) {
-    store_pairs(out, pair_of(whole_of(load(x + k * ld, lanes), s.inverse), VecU{}));
-  }
-}
-
-// A row of n floats to pairs of neighbours; returns its step.
-inline float round_row(int32_t* out, const float* x, uint32_t n) {
-  Vec squares = {}, most = {};
-  for_vectors(n, [&](size_t i, auto lanes) {
-    const Vec v = load(x + i, lanes);
-    squares += v * v;
-    most = greater(most, greater(v, -v));
-  });
-  const Step s = step_of(sum(squares), largest(most));
-  const Vec inverse = all(s.inverse);
-  typedef uint16_t Halves __attribute__((vector_size(2 * kWidth)));
-  for_vectors(n, [&](size_t i, auto lanes) {
-    const Halves halves = __builtin_convertvector(whole_of(load(x + i, lanes), inverse), Halves);
-    if (lanes.n == kWidth) {
-      memcpy(out + i / 2, &halves, sizeof halves);
-    } else {
-      memcpy(out + i / 2, &halves, (lanes.n + 1) / 2 * sizeof(int32_t));
-    }
-  });
-  return s.step;
 }
 
 // ---- One tile
@@ -179,9 +70,7 @@ __attribute__((always_inline)) inline void pairs_tile(uint32_t n, const LeftPair
     const Vec step_of_row = all(left.steps[r]);
 #pragma GCC unroll 4
     for (uint32_t v = 0; v < kVectors; ++v) {
-      float* to = c + r * ldc + v * kWidth;
-      const Vec product = __builtin_convertvector(acc[r][v], Vec) * (steps[v] * step_of_row);
-      store(to, add ? load(to) + product : product);
+      put_product(c + r * ldc + v * kWidth, acc[r][v], steps[v] * step_of_row, add);
     }
   }
 }
@@ -216,17 +105,6 @@ inline void multiply_pairs(const LeftPairs& left, uint32_t m, uint32_t n, const 
 
 // ---- Whole matrices
 
-// Blocks of the depth k: f(number, first element, elements). All but the last are even.
-template <class F>
-inline void for_pair_blocks(uint32_t k, F f) {
-  const uint32_t pairs = ceil_div(k, 2), blocks = ceil_div(pairs, kPairs);
-  for (uint32_t block = 0, first = 0; block < blocks; ++block) {
-    const uint32_t n = (pairs - first) / (blocks - block);
-    f(block, 2 * first, k - 2 * first < 2 * n ? k - 2 * first : 2 * n);
-    first += n;
-  }
-}
-
 // A panel has all blocks of the depth, each its steps and then its pairs.
 inline size_t panel_floats(uint32_t k) {
   const uint32_t pairs = ceil_div(k, 2);
@@ -240,39 +118,13 @@ inline size_t block_at(uint32_t block, uint32_t first) {
   return size_t{kPanel} * (first / 2 + block);
 }
 
-// Columns of b, (depth, columns) in rows `ld` apart, as a block of a panel.
-inline void pack_block(float* out, const float* b, size_t ld, uint32_t depth, uint32_t columns) {
-  int32_t* pairs = reinterpret_cast<int32_t*>(out + kPanel);
-  for (uint32_t v = 0; v < kPanel; v += kWidth) {
-    if (v + kWidth <= columns) {
-      round_columns(pairs + v, kPanel, out + v, b + v, ld, depth, Whole{});
-    } else {
-      const uint32_t left = columns > v ? columns - v : 0;
-      round_columns(pairs + v, kPanel, out + v, b + (left > 0 ? v : 0), ld, depth, Part{left});
-    }
-  }
-}
-
 void pack_pairs(float* out, const float* b, size_t k_stride, size_t n_stride, uint32_t k,
                 uint32_t n) {
   for (uint32_t column = 0; column < n; column += kPanel, out += panel_floats(k)) {
     const uint32_t columns = n - column < kPanel ? n - column : kPanel;
     for_pair_blocks(k, [&](uint32_t block, uint32_t first, uint32_t depth) {
-      float* to = out + block_at(block, first);
-      const float* from = b + first * k_stride + column * n_stride;
-      if (n_stride == 1) return pack_block(to, from, k_stride, depth, columns);
-      const uint32_t pairs = ceil_div(depth, 2);
-      int32_t* pairs_to = reinterpret_cast<int32_t*>(to + kPanel);
-      for (uint32_t j = 0; j < kPanel; ++j) {
-        float line[2 * kPairs];
-        int32_t row[kPairs] = {};
-        to[j] = 0.0f;
-        if (j < columns) {
-          for (uint32_t i = 0; i < depth; ++i) line[i] = from[i * k_stride + j * n_stride];
-          to[j] = round_row(row, line, depth);
-        }
-        for (uint32_t i = 0; i < pairs; ++i) pairs_to[i * kPanel + j] = row[i];
-      }
+      pack_block(out + block_at(block, first), b + first * k_stride + column * n_stride, k_stride,
+                 n_stride, depth, columns);
     });
   }
 }

@@ -11,10 +11,6 @@
 namespace thimble::tools::train {
 namespace {
 
-inline float root(float x) {
-  return __builtin_sqrtf(x);
-}
-
 // The sum of f(i, lanes) over n floats; behind the end f's vectors are 0.
 template <class F>
 inline float sum_over(uint32_t n, F f) {

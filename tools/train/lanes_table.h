@@ -13,6 +13,7 @@ namespace {
 constexpr Kernels table_named(const char* name) {
   Kernels k{};
   k.name = name;
+  k.same_bits_as = name;
   k.precision = "f32";
   k.panel = kPanel;
   k.packed_floats = packed_floats;
