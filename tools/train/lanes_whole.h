@@ -122,8 +122,12 @@ inline void measure(const float* x, uint32_t n, Vec* squares, Vec* most) {
   *squares = sum_of_squares;
   *most = largest_one;
 }
-// A row of n floats to pairs of neighbours.
-inline void round_row_by(int32_t* out, const float* x, uint32_t n, Vec inverse) {
+// A row of n floats to pairs of neighbours; returns its step.
+inline float round_row(int32_t* out, const float* x, uint32_t n) {
+  Vec squares, most;
+  measure(x, n, &squares, &most);
+  const Step s = step_of(sum(squares), largest(most));
+  const Vec inverse = all(s.inverse);
   typedef uint16_t Halves __attribute__((vector_size(2 * kWidth)));
   for_vectors(n, [&](size_t i, auto lanes) {
     const Halves halves = __builtin_convertvector(whole_of(load(x + i, lanes), inverse), Halves);
@@ -133,13 +137,6 @@ inline void round_row_by(int32_t* out, const float* x, uint32_t n, Vec inverse) 
       memcpy(out + i / 2, &halves, (lanes.n + 1) / 2 * sizeof(int32_t));
     }
   });
-}
-// Both; returns its step.
-inline float round_row(int32_t* out, const float* x, uint32_t n) {
-  Vec squares, most;
-  measure(x, n, &squares, &most);
-  const Step s = step_of(sum(squares), largest(most));
-  round_row_by(out, x, n, all(s.inverse));
   return s.step;
 }
 
