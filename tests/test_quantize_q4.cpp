@@ -2,6 +2,7 @@
 // Rounding to 4 bits, and what it learns of the inputs.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -107,6 +108,23 @@ TEST_CASE("q4: nothing is lost of what levels can say, and zeros stay") {
     const Q4Row& row = rounder.round(w.data());
     for (const int8_t level : row.levels) CHECK(level == 0);
     for (const uint16_t scale : row.scales) CHECK(scale == 0);
+  }
+}
+
+TEST_CASE("q4: rounded again, a row is what it was") {
+  Random random(7);
+  for (const uint32_t group : {8u, 32u, 100u}) {
+    Q4Rounder rounder(nullptr, 100, group);
+    for (int round = 0; round < 50; ++round) {
+      std::vector<float> w = random_row(&random, 100);
+      if (round % 5 == 0) std::fill(w.begin(), w.begin() + 8, 0.0f);
+      const Q4Row once = rounder.round(w.data());
+      for (uint32_t i = 0; i < 100; ++i) w[i] = static_cast<float>(stored(once, group, i));
+      const Q4Row again = rounder.round(w.data());
+      for (uint32_t i = 0; i < 100; ++i) {
+        REQUIRE(stored(again, group, i) == static_cast<double>(w[i]));
+      }
+    }
   }
 }
 

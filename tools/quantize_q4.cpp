@@ -83,7 +83,28 @@ std::vector<double> inverse_factor(const std::vector<float>& m, size_t n) {
   return upper;
 }
 
+// The scale by which levels are these numbers, as far as float tells; 0 if there is none.
+uint16_t exact_scale(const double* w, uint32_t n, double largest) {
+  constexpr double kEqual = 1e-6;  // of the largest
+  const double* end = w + n;
+  const double top = *std::find_if(w, end, [&](double x) { return std::fabs(x) >= largest; });
+  for (uint32_t bits = 0; bits < 16; ++bits) {
+    const uint16_t scale = to_bf16(static_cast<float>(top / q4_level(bits)));
+    const double value = value_of(scale), inverse = 1 / value;
+    if (std::all_of(w, end, [&](double x) {
+          return std::fabs(x - value * kNearest(x * inverse)) <= kEqual * largest;
+        })) {
+      return scale;
+    }
+  }
+  return 0;
+}
+
 }  // namespace
+
+int8_t nearest_q4_level(double x) {
+  return kNearest(x);
+}
 
 Q4Rounder::Q4Rounder(const Moments* moments, uint32_t cols, uint32_t group)
     : cols_(cols),
@@ -118,8 +139,9 @@ uint16_t Q4Rounder::best_scale(const double* w, const double* weight, uint32_t n
   double largest = 0;
   for (uint32_t i = 0; i < n; ++i) largest = std::max(largest, std::fabs(w[i]));
   if (largest < kTiny) return 0;
+  uint16_t best = exact_scale(w, n, largest);
+  if (best != 0) return best;
   double smallest = -1;
-  uint16_t best = 0;
   for (int trial = 0; trial < 2 * kSteps; ++trial) {
     const double sign = trial % 2 == 0 ? 1 : -1;
     const int step = trial / 2;

@@ -24,6 +24,9 @@ struct Q4Row {
   std::vector<uint16_t> scales;
 };
 
+// The q4_level nearest to a number.
+int8_t nearest_q4_level(double x);
+
 // Goes along while a model's matrices become 4 bits, one after another.
 class Q4Guide {
  public:
@@ -43,7 +46,8 @@ class Q4Guide {
 // (GPTQ, Frantar et al. 2022; the damping of M too). Then every level, and every group's scale,
 // moves to where the error is smallest with all others as they are, a few times over (coordinate
 // descent). Scales are looked for around the one whose lowest level is the largest weight, with
-// both signs, since levels reach further down than up.
+// both signs, since levels reach further down than up. What a group's levels and a scale can say
+// exactly stays so: rounded again, without moments, a row is what it was.
 //
 // Time: about n^3 for a matrix and 2 n^2 for a row of n columns. Memory: 20 n^2 bytes.
 class Q4Rounder {
