@@ -52,22 +52,20 @@ TEST_CASE("train: the same bits whatever the number of threads") {
   CHECK(bytes_of(c.folder / "one.thimble") != bytes_of(c.folder / "other.thimble"));
 }
 
-TEST_CASE("train: killed at random moments and resumed, it ends with the same bits") {
-  const TrainCase c;
-  const auto learnt = [](tools::Words words) {  // the vocabulary, anew each time
-    words.erase(std::find(words.begin(), words.end(), "--tokenizer"),
-                std::find(words.begin(), words.end(), "--dim"));
-    return words;
-  };
-  REQUIRE(run(tools::train_verb, learnt(c.words("whole.thimble", {"--steps", "40"}))).code == 0);
+namespace {
+
+// Of 40 steps, whose whole.thimble is there: it is to be the same.
+void kill_and_resume(const TrainCase& c, tools::Words words, int times) {
   Random random(3);
   const std::string model = c.folder / "killed.thimble", log = c.folder / "killed.csv";
-  tools::Words words = learnt(c.words("killed.thimble", {"--steps", "40", "--every", "0", "--log",
-                                                         log, "--page", c.folder / "killed.html"}));
+  for (const std::string& word : {std::string("--every"), std::string("0"), std::string("--log"),
+                                  log, std::string("--page"), c.folder / "killed.html"}) {
+    words.push_back(word);
+  }
   // A machine may be so fast that a run ends before: then there is another one.
-  constexpr int kKills = 20, kSignals[] = {SIGKILL, SIGTERM, SIGINT};
-  for (int kills = 0, lives = 0; kills < kKills; ++lives) {
-    REQUIRE(lives < 20 * kKills);
+  constexpr int kSignals[] = {SIGKILL, SIGTERM, SIGINT};
+  for (int kills = 0, lives = 0; kills < times; ++lives) {
+    REQUIRE(lives < 20 * times);
     const bool resumes = std::filesystem::exists(model + ".train");
     tools::Words now = words;
     if (resumes) now.push_back("--resume");
@@ -83,7 +81,7 @@ TEST_CASE("train: killed at random moments and resumed, it ends with the same bi
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
       CHECK((WIFSIGNALED(status) || WEXITSTATUS(status) == 128 + kSignals[kills % 3]));
       ++kills;
-      if (kills < kKills) continue;
+      if (kills < times) continue;
       now = words;
       if (std::filesystem::exists(model + ".train")) now.push_back("--resume");
       REQUIRE(run(tools::train_verb, now).code == 0);
@@ -96,6 +94,27 @@ TEST_CASE("train: killed at random moments and resumed, it ends with the same bi
     for (size_t i = 0; i < rows.size(); ++i) CHECK(rows[i].step == i + 1);
     std::filesystem::remove(model + ".train");
   }
+}
+
+}  // namespace
+
+TEST_CASE("train: killed at random moments and resumed, it ends with the same bits") {
+  const TrainCase c;
+  const auto learnt = [](tools::Words words) {  // the vocabulary, anew each time
+    words.erase(std::find(words.begin(), words.end(), "--tokenizer"),
+                std::find(words.begin(), words.end(), "--dim"));
+    return words;
+  };
+  REQUIRE(run(tools::train_verb, learnt(c.words("whole.thimble", {"--steps", "40"}))).code == 0);
+  kill_and_resume(c, learnt(c.words("killed.thimble", {"--steps", "40"})), 20);
+}
+
+TEST_CASE("train: so it does in 4 bits, whose scales have a past, and with a teacher") {
+  const TrainCase c;
+  const tools::Words q4 = {"--weights", "q4",      "--settle", "0.1",       "--quantized",
+                           "0.8",       "--steps", "40",       "--teacher", kTokenizer};
+  REQUIRE(run(tools::train_verb, c.words("whole.thimble", q4)).code == 0);
+  kill_and_resume(c, c.words("killed.thimble", q4), 4);
 }
 
 TEST_CASE("train: a full disk leaves the checkpoint that was there, and the message says so") {

@@ -49,9 +49,7 @@ double trainer_nll(const ModelShape& shape, const thimble_model& tokenizer, cons
     corpus.add_held_out({record, false, false});
   CHECK_THROWS_AS(corpus.finish("the stories"), Refused);  // nothing is left to learn from
   const Network network(parameters, kernels);
-  PackedWeights packed(parameters, kernels);
-  for (size_t i = 0; i < packed.n_matrices(); ++i) packed.pack(i, weights.data());
-  packed.finish(weights.data());
+  const PackedWeights packed = packed_weights(parameters, kernels, weights.data());
   Network::Workspace workspace(network, 512);
   double sum = 0, n = 0;
   for (const Pack& pack : packs_of(corpus, corpus.held_out(), 512)) {
@@ -118,7 +116,7 @@ TEST_CASE("train: the loss of rounded weights, activations and cache is the engi
         build_image_in_memory(shape, layout, &vocabulary, rows_of(parameters, weights.data()));
     thimble_model model;
     REQUIRE(thimble_model_open(&model, image.data(), image.bytes) == THIMBLE_OK);
-    round_weights(parameters, layout, Workers(2), weights.data(), rounded.data());
+    Rounding(parameters, layout).round(Workers(2), weights.data(), rounded.data());
     const Floats stored(parameters.size());
     read_rows(parameters, rows_of_model(model), stored.data());
     INFO(layout_name(layout));

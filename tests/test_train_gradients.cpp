@@ -120,6 +120,40 @@ TEST_CASE("train: gradients are those in double within 1e-5 of a tensor's larges
   }
 }
 
+TEST_CASE("train: gradients towards what a teacher expects are those in double") {
+  for (const NamedShape& each : trainable_shapes()) {
+    // A deeper one of the same vocabulary, where layers are alike.
+    tools::ModelShape other = each.shape;
+    if (other.layers.empty()) ++other.n_layers;
+    const Parameters parameters(each.shape), of_teacher(other);
+    Floats weights(parameters.size()), teaching(of_teacher.size());
+    random_weights(parameters, weights.data());
+    random_weights(of_teacher, teaching.data(), 8);
+    const Pack pack = tiny_pack(each.shape, 5, {1, 33, 2, 61, 40, 64});
+    const std::vector<Doubles> expected =
+        TrainReference(of_teacher).expectations({teaching.begin(), teaching.end()}, pack);
+    Doubles gradient(parameters.size());
+    TrainReference reference(parameters);
+    reference.learn(&expected);
+    const double loss = reference.run({weights.begin(), weights.end()}, pack, &gradient);
+    for (const Kernels* kernels : all_kernels()) {
+      const Network network(of_teacher, *kernels);
+      const PackedWeights packed = packed_weights(of_teacher, *kernels, teaching.data());
+      Network::Workspace workspace(network, static_cast<uint32_t>(pack.tokens.size()));
+      const Network::Teacher teacher = {network, packed, &workspace};
+      const TrainerResult result =
+          trainer_result(parameters, *kernels, weights.data(), pack, 0, 0, &teacher);
+      INFO(each.name, " by ", name_of(*kernels));
+      CHECK(std::fabs(result.loss - loss) <= loss_bound(*kernels) * loss);
+      std::string where;
+      const double error = worst_error(parameters, result.gradient, gradient, &where);
+      INFO(where);
+      // Two softmaxes whose difference this is are larger than it, and so is what rounding did.
+      CHECK(error <= (is_f32(*kernels) ? 1 : 2) * gradient_bound(*kernels));
+    }
+  }
+}
+
 TEST_CASE("train: dropout's gradient is that of the same mask in double") {
   for (const NamedShape& each : trainable_shapes()) {
     if (!each.shape.layers.empty()) continue;  // windows move where a row of weights begins

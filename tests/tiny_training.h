@@ -14,11 +14,12 @@
 
 namespace thimble::test {
 
-inline void random_weights(const tools::train::Parameters& parameters, float* weights) {
+inline void random_weights(const tools::train::Parameters& parameters, float* weights,
+                           uint64_t seed = 3) {
   read_rows(
       parameters,
-      [](SectionKind kind, uint32_t layer, uint32_t row, uint32_t cols, float* out) {
-        random_row(3, kind, layer, row, cols, out);
+      [seed](SectionKind kind, uint32_t layer, uint32_t row, uint32_t cols, float* out) {
+        random_row(seed, kind, layer, row, cols, out);
       },
       weights);
 }
@@ -48,6 +49,15 @@ inline double loss_bound(const tools::train::Kernels& kernels) {
   return is_f32(kernels) ? 1e-6 : 1e-4;
 }
 
+inline tools::train::PackedWeights packed_weights(const tools::train::Parameters& parameters,
+                                                  const tools::train::Kernels& kernels,
+                                                  const float* weights) {
+  tools::train::PackedWeights packed(parameters, kernels);
+  for (size_t i = 0; i < packed.n_matrices(); ++i) packed.pack(i, weights);
+  packed.finish(weights);
+  return packed;
+}
+
 struct TrainerResult {
   double loss;
   std::vector<float> gradient;
@@ -55,18 +65,17 @@ struct TrainerResult {
 inline TrainerResult trainer_result(const tools::train::Parameters& parameters,
                                     const tools::train::Kernels& kernels, const float* weights,
                                     const tools::train::Pack& pack, float dropout = 0,
-                                    uint64_t seed = 0) {
+                                    uint64_t seed = 0,
+                                    const tools::train::Network::Teacher* teacher = nullptr) {
   using tools::train::Network;
   const Network network(parameters, kernels);
-  tools::train::PackedWeights packed(parameters, kernels);
-  for (size_t i = 0; i < packed.n_matrices(); ++i) packed.pack(i, weights);
-  packed.finish(weights);
+  const tools::train::PackedWeights packed = packed_weights(parameters, kernels, weights);
   Network::Workspace workspace(network, static_cast<uint32_t>(pack.tokens.size()));
   const tools::train::Floats gradient(parameters.size());
-  const Network::Training training = {dropout, seed, 1.0f, gradient.data()};
+  const Network::Training training = {dropout, seed, 1.0f, gradient.data(), teacher};
   const double loss = network.run(packed, pack, &workspace, &training);
   const double again = network.run(packed, pack, &workspace);
-  if (!(dropout > 0)) CHECK(loss == again);
+  if (!(dropout > 0) && !teacher) CHECK(loss == again);
   return {loss, {gradient.begin(), gradient.end()}};
 }
 

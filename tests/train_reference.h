@@ -27,6 +27,18 @@ class TrainReference {
   TrainReference(const tools::train::Parameters& parameters, ReferenceDropout dropout = {})
       : parameters_(parameters), s_(parameters.shape()), dropout_(std::move(dropout)) {}
 
+  // softmax of the logits of each token of the pack.
+  std::vector<Doubles> expectations(const Doubles& weights, const tools::train::Pack& pack) {
+    std::vector<Doubles> found(pack.tokens.size());
+    found_ = &found;
+    run(weights, pack, nullptr);
+    found_ = nullptr;
+    return found;
+  }
+
+  // From now on these count, another model's, where a target is asked for, in its place.
+  void learn(const std::vector<Doubles>* expected) { expected_ = expected; }
+
   // The sum of -ln softmax(target); gradient (may be null, parameters.size()) of it is added to.
   double run(const Doubles& weights, const tools::train::Pack& pack, Doubles* gradient) {
     w_ = &weights;
@@ -231,13 +243,19 @@ class TrainReference {
       const int32_t target = pack.targets[first + t];
       if (target < 0) continue;
       const Doubles normed = norm(*find(kFinalNorm), x[t]);
-      Doubles logits = multiply(head, nullptr, normed);
+      Doubles logits = multiply(head, nullptr, normed), wanted(logits.size());
+      if (expected_) {
+        wanted = (*expected_)[first + t];
+      } else {
+        wanted[static_cast<size_t>(target)] = 1;
+      }
       double sum = 0;
       for (double v : logits) sum += std::exp(v);
-      loss += std::log(sum) - logits[static_cast<size_t>(target)];
-      if (!g_) continue;
+      for (size_t i = 0; i < logits.size(); ++i) loss += wanted[i] * (std::log(sum) - logits[i]);
       for (double& v : logits) v = std::exp(v) / sum;
-      logits[static_cast<size_t>(target)] -= 1;
+      if (found_) (*found_)[first + t] = logits;
+      if (!g_) continue;
+      for (size_t i = 0; i < logits.size(); ++i) logits[i] -= wanted[i];
       dx[t] = norm_back(*find(kFinalNorm), x[t], multiply_back(head, nullptr, normed, logits));
     }
     if (!g_) return loss;
@@ -315,6 +333,8 @@ class TrainReference {
   ReferenceDropout dropout_;
   const Doubles* w_ = nullptr;
   Doubles* g_ = nullptr;
+  std::vector<Doubles>* found_ = nullptr;
+  const std::vector<Doubles>* expected_ = nullptr;
 };
 
 }  // namespace thimble::test

@@ -49,6 +49,9 @@ What it learns from
   --tokenizer FILE     a vocabulary that is there: any that convert reads, or a model file's own
   --from MODEL         goes on with a model file: its shape, vocabulary and weights; --ctx N, default
                        1024, is then how much of a record is seen at once
+  --teacher MODEL      learns what that model expects of every next token, all of it, in place of the
+                       text's one (Hinton et al. 2015): of a larger one, or of itself in float32
+                       to lose little in 4 bits. Its vocabulary is taken, --from must have the same
 
 The model's shape; default: 128 wide, 5 layers, 8 heads
   --family NAME        llama (default) or gpt2
@@ -94,6 +97,9 @@ What it writes
                        TARGET is the board's where one is given
   --quantized SHARE    of the steps, the last ones, that see weights, activations and cache rounded
                        as the engine rounds them; default 0.2, of f32 0
+  --settle SHARE       of the highest rate, with which weights go to their level in q4: as the rate
+                       falls towards it they stay there. Default 0.2 where --from goes on with
+                       --quantized 1; otherwise 0, since a model that still learns a lot has to move
   --f32 FILE           the same weights in float32, too
   --log FILE.csv       losses, rate and speed as they were, a thousand rows
   --page FILE.html     the same as curves, with samples, in a page that needs no network: anew each
@@ -109,6 +115,8 @@ Examples
   thimble train notes.txt --board nrf52840 --minutes 60 --page notes.html -o notes.thimble
   thimble train stories.txt --tokenizer story.thimble --epochs 20 --dropout 0.1 -o mine.thimble
   thimble train notes.txt --from story-f32.thimble --minutes 10 -o tuned.thimble
+  thimble train stories.txt --from f32.thimble --teacher f32.thimble --weights q4 --quantized 1 \
+    --optimizer adamw --rate 0.001 --epochs 4 -o small.thimble
   thimble train notes.txt --from story.thimble --lora 8 --epochs 3 -o notes.lora
 )";
 
@@ -146,6 +154,7 @@ void print_plan(const Options& options, const TextRecords& texts, const Ground& 
   print_line("gradients", m.gradients);
   print_line("optimizer", m.optimizer);
   print_line("activations", m.activations);
+  if (m.teacher > 0) print_line("teacher", m.teacher);
   print_line("places of the text, at most", places);
   print_line("program, samples, at most", m.rest);
   print_line("= RAM", m.total() + places);
@@ -224,6 +233,7 @@ int train_verb(const Words& words) {
   if (options.trainer.lora.rank > 0) {
     follow_base(&options, header_of(*base), args.has("--quantized"));
   }
+  if (ground.teacher) options.trainer.teacher = &ground.teacher->model();
   const Parameters parameters(ground.shape);
   if (options.plan_only) {
     print_plan(options, *texts, ground, Trainer::memory(parameters, kernels, options.trainer));

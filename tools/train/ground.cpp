@@ -2,12 +2,14 @@
 #include "ground.h"
 
 #include <algorithm>
+#include <cstring>
 #include <string_view>
 #include <vector>
 
 #include "error.h"
 #include "opened_model.h"
 #include "readers/reader.h"
+#include "vocabulary.h"
 
 namespace thimble::tools::train {
 namespace {
@@ -38,6 +40,24 @@ Vocabulary learn(const Options& options, const TextRecords& texts, std::string* 
   *told += format(", %.2f bytes of the text each\n",
                   static_cast<double>(report.text_bytes) / static_cast<double>(report.n_tokens));
   return v;
+}
+
+std::unique_ptr<LoadedModel> open_teacher(const Options& options, const Ground& ground) {
+  auto teacher = std::make_unique<LoadedModel>(options.teacher);
+  const ImageInMemory own = image_of_vocabulary(ground.vocabulary),
+                      other = image_of_vocabulary(vocabulary_of_model(teacher->model()));
+  if (own.bytes != other.bytes || std::memcmp(own.data(), other.data(), own.bytes) != 0) {
+    throw Refused(options.teacher + ": has another vocabulary than the model that learns of it, " +
+                  (options.from.empty() ? options.tokenizer : options.from));
+  }
+  const uint32_t known = shape_of_model(teacher->model()).n_ctx;
+  if (known < ground.n_ctx) {
+    throw Refused(
+        format("%s: knows %u positions, and %u are to be learnt of it; expected --ctx %u "
+               "or less",
+               options.teacher.c_str(), known, ground.n_ctx, known));
+  }
+  return teacher;
 }
 
 // Positions of a window: a model that was there may know more than memory has room for.
@@ -91,6 +111,7 @@ Ground find_ground(const Options& options, const TextRecords& texts) {
   }
   if (!ground.from) ground.shape = find_shape(options, ground.vocabulary, &ground.told);
   ground.n_ctx = context_of(options, ground.shape);
+  if (!options.teacher.empty()) ground.teacher = open_teacher(options, ground);
   return ground;
 }
 

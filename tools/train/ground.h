@@ -16,13 +16,15 @@ namespace thimble::tools::train {
 struct Ground {
   ModelShape shape;
   Vocabulary vocabulary;
-  std::unique_ptr<LoadedModel> from;  // null: weights start at random
-  uint32_t n_ctx = 0;                 // of windows: --from may know more than memory has room for
-  std::string told;                   // lines on how vocabulary and shape were found, or ""
+  std::unique_ptr<LoadedModel> from;     // null: weights start at random
+  std::unique_ptr<LoadedModel> teacher;  // null: the text alone teaches
+  uint32_t n_ctx = 0;  // of windows: --from may know more than memory has room for
+  std::string told;    // lines on how vocabulary and shape were found, or ""
 };
 
 // As the options have it: a vocabulary is learnt of the records to train on, a shape is found for a
-// device. Decided by options and texts alone. Throws Refused and WrongUsage.
+// device. Decided by options and texts alone; a teacher's vocabulary is what is learnt with, and
+// its positions are enough. Throws Refused and WrongUsage.
 Ground find_ground(const Options& options, const TextRecords& texts);
 
 // The session that a shape is found for, and that --plan shows.

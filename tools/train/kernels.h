@@ -94,6 +94,11 @@ struct Kernels {
   // target < 0 zeros. Returns the sum of -ln softmax(target).
   double (*cross_entropy)(float* logits, size_t ld, const int32_t* targets, uint32_t rows,
                           uint32_t n, float scale);
+  // The same with what another model's logits (rows, ld) expect in place of the one target, which
+  // counts for nothing else: (softmax - softmax(expected)) * scale, and the sum of the cross
+  // entropies. `expected` is written over.
+  double (*cross_entropy_with)(float* logits, float* expected, size_t ld, const int32_t* targets,
+                               uint32_t rows, uint32_t n, float scale);
 
   void (*add_rows)(float* x, size_t ld, const float* bias, uint32_t rows, uint32_t n);  // x += bias
   void (*sum_rows)(float* sum, const float* x, size_t ld, uint32_t rows, uint32_t n);   // sum +=

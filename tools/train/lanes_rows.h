@@ -245,6 +245,40 @@ void dropout_backward(float* out, const float* dy, size_t n, float dropout, uint
 
 // ---- Loss
 
+// f(begin, count): sums of vectors are taken in double, since a vocabulary is long.
+template <class F>
+inline void each_thousand(uint32_t n, F f) {
+  for (uint32_t begin = 0; begin < n; begin += 1024) f(begin, n - begin < 1024 ? n - begin : 1024);
+}
+
+// A row becomes e^(x - largest).
+struct Odds {
+  float largest;
+  double sum;
+};
+inline Odds odds_of(float* row, uint32_t n) {
+  Vec most = all(row[0]);
+  for_vectors(n, [&](size_t i, auto lanes) {
+    const Vec v = load(row + i, lanes);
+    most = lanes.n == kWidth ? greater(most, v)
+                             : choose((VecI)(lane_numbers() < lanes.n), greater(most, v), most);
+  });
+  Odds odds = {largest(most), 0};
+  each_thousand(n, [&](uint32_t begin, uint32_t count) {
+    odds.sum += static_cast<double>(sum_over(count, [&](size_t i, auto lanes) {
+      Vec e = exp_of(load(row + begin + i, lanes) - odds.largest);
+      if (lanes.n != kWidth) e = choose((VecI)(lane_numbers() < lanes.n), e, Vec{});
+      store(row + begin + i, e, lanes);
+      return e;
+    }));
+  });
+  return odds;
+}
+
+inline float share_of(float scale, const Odds& odds) {
+  return static_cast<float>(static_cast<double>(scale) / odds.sum);
+}
+
 double cross_entropy(float* logits, size_t ld, const int32_t* targets, uint32_t rows, uint32_t n,
                      float scale) {
   double total = 0;
@@ -254,30 +288,40 @@ double cross_entropy(float* logits, size_t ld, const int32_t* targets, uint32_t 
       for (uint32_t i = 0; i < n; ++i) logits[i] = 0.0f;
       continue;
     }
-    Vec most = all(logits[0]);
-    for_vectors(n, [&](size_t i, auto lanes) {
-      const Vec v = load(logits + i, lanes);
-      most = lanes.n == kWidth ? greater(most, v)
-                               : choose((VecI)(lane_numbers() < lanes.n), greater(most, v), most);
-    });
-    const float max = largest(most), chosen = logits[target];
-    // Vectors' sums in double: a vocabulary is long.
-    double odds = 0;
-    for (uint32_t begin = 0; begin < n; begin += 1024) {
-      const uint32_t count = n - begin < 1024 ? n - begin : 1024;
-      odds += static_cast<double>(sum_over(count, [&](size_t i, auto lanes) {
-        Vec e = exp_of(load(logits + begin + i, lanes) - max);
-        if (lanes.n != kWidth) e = choose((VecI)(lane_numbers() < lanes.n), e, Vec{});
-        store(logits + begin + i, e, lanes);
-        return e;
-      }));
-    }
-    total += __builtin_log(odds) + static_cast<double>(max) - static_cast<double>(chosen);
-    const float factor = static_cast<float>(static_cast<double>(scale) / odds);
+    const float chosen = logits[target];
+    const Odds odds = odds_of(logits, n);
+    total +=
+        __builtin_log(odds.sum) + static_cast<double>(odds.largest) - static_cast<double>(chosen);
+    const float factor = share_of(scale, odds);
     for_vectors(n, [&](size_t i, auto lanes) {
       store(logits + i, load(logits + i, lanes) * factor, lanes);
     });
     logits[target] -= scale;
+  }
+  return total;
+}
+
+double cross_entropy_with(float* logits, float* expected, size_t ld, const int32_t* targets,
+                          uint32_t rows, uint32_t n, float scale) {
+  double total = 0;
+  for (uint32_t row = 0; row < rows; ++row, logits += ld, expected += ld) {
+    if (targets[row] < 0) {
+      for (uint32_t i = 0; i < n; ++i) logits[i] = 0.0f;
+      continue;
+    }
+    const Odds wanted = odds_of(expected, n);
+    double mean = 0;
+    each_thousand(n, [&](uint32_t begin, uint32_t count) {
+      mean += static_cast<double>(sum_over(count, [&](size_t i, auto lanes) {
+        return load(expected + begin + i, lanes) * load(logits + begin + i, lanes);
+      }));
+    });
+    const Odds odds = odds_of(logits, n);
+    total += __builtin_log(odds.sum) + static_cast<double>(odds.largest) - mean / wanted.sum;
+    const float factor = share_of(scale, odds), less = share_of(scale, wanted);
+    for_vectors(n, [&](size_t i, auto lanes) {
+      store(logits + i, load(logits + i, lanes) * factor - load(expected + i, lanes) * less, lanes);
+    });
   }
   return total;
 }

@@ -32,6 +32,7 @@ constexpr Kernels table_named(const char* name) {
   k.attention = attention;
   k.attention_backward = attention_backward;
   k.cross_entropy = cross_entropy;
+  k.cross_entropy_with = cross_entropy_with;
   k.add_rows = add_rows;
   k.sum_rows = sum_rows;
   k.add = add;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <optional>
 
 #include "error.h"
 #include "exact_math.h"
@@ -152,11 +153,7 @@ double Network::run(const PackedWeights& weights, const Pack& pack, Workspace* w
   const uint32_t n = static_cast<uint32_t>(pack.tokens.size());
   if (n == 0) return 0;
   const Pass p = {weights, pack, *workspace, training, steps, n, training ? training->dropout : 0};
-  embed(p);
-  for (uint32_t l = 0; l < shape_.n_layers; ++l) {
-    attention_block(p, l);
-    feed_forward_block(p, l);
-  }
+  forward(p);
   const double loss = head(p);
   if (!training) return loss;
   for (uint32_t l = shape_.n_layers; l-- > 0;) {
@@ -165,6 +162,15 @@ double Network::run(const PackedWeights& weights, const Pack& pack, Workspace* w
   }
   embed_backward(p);
   return loss;
+}
+
+void Network::forward(const Pass& p) const {
+  embed(p);
+  for (uint32_t l = 0; l < shape_.n_layers; ++l) {
+    attention_block(p, l);
+    feed_forward_block(p, l);
+  }
+  normed_input(p, *final_norm_, p.w.x_[shape_.n_layers]);
 }
 
 // ---- What both directions share
@@ -310,19 +316,40 @@ void Network::feed_forward_block(const Pass& p, uint32_t l) const {
                        p.seed(l, kAtDown));
 }
 
-// The loss; in training the gradient goes on from here into dx_.
+void Network::logits(const Pass& p, uint32_t first, uint32_t rows) const {
+  kernels_.multiply(p.w.logits_, logits_stride(shape_), p.w.normed_ + first * size_t{shape_.dim},
+                    shape_.dim, p.weights.forward(*head_), rows, false, p.w.product_);
+}
+
+// Of some rows, whose logits become gradients. taught: the teacher's pass, or null.
+double Network::loss(const Pass& p, const Pass* taught, uint32_t first, uint32_t rows) const {
+  const size_t stride = logits_stride(shape_);
+  const int32_t* targets = p.pack.targets.data() + first;
+  const float scale = p.training ? p.training->scale : 1.0f;
+  logits(p, first, rows);
+  if (!taught) {
+    return kernels_.cross_entropy(p.w.logits_, stride, targets, rows, shape_.vocab_size, scale);
+  }
+  p.training->teacher->network.logits(*taught, first, rows);
+  return kernels_.cross_entropy_with(p.w.logits_, taught->w.logits_, stride, targets, rows,
+                                     shape_.vocab_size, scale);
+}
+
+// The loss of all; in training the gradient goes on from here into dx_.
 double Network::head(const Pass& p) const {
   const size_t dim = shape_.dim, stride = logits_stride(shape_);
-  float* x = p.w.x_[shape_.n_layers];
-  normed_input(p, *final_norm_, x);
-  double loss = 0;
+  const Int8Steps none;
+  std::optional<Pass> taught;
+  if (p.training && p.training->teacher) {
+    const Teacher& teacher = *p.training->teacher;
+    taught.emplace(Pass{teacher.weights, p.pack, *teacher.workspace, nullptr, none, p.n, 0});
+    teacher.network.forward(*taught);
+  }
+  double total = 0;
   for (uint32_t first = 0; first < p.n; first += head_rows_) {
     const uint32_t rows = std::min(head_rows_, p.n - first);
     float* normed = p.w.normed_ + first * dim;
-    kernels_.multiply(p.w.logits_, stride, normed, dim, p.weights.forward(*head_), rows, false,
-                      p.w.product_);
-    loss += kernels_.cross_entropy(p.w.logits_, stride, p.pack.targets.data() + first, rows,
-                                   shape_.vocab_size, p.training ? p.training->scale : 1.0f);
+    total += loss(p, taught ? &*taught : nullptr, first, rows);
     if (!p.training) continue;
     kernels_.add_outer(p.gradient(*head_), dim, p.w.logits_, stride, normed, dim, rows,
                        shape_.vocab_size, shape_.dim, p.w.product_);
@@ -331,9 +358,9 @@ double Network::head(const Pass& p) const {
   }
   if (p.training) {
     std::memset(p.w.dx_, 0, p.n * dim * sizeof(float));
-    norm_backward(p, *final_norm_, x);
+    norm_backward(p, *final_norm_, p.w.x_[shape_.n_layers]);
   }
-  return loss;
+  return total;
 }
 
 // ---- Backward: dx_ is the gradient of a layer's result before, of its input behind

@@ -55,14 +55,24 @@ class Network {
         *attention_;
   };
 
+  // A model of the same vocabulary, as one thread has it.
+  struct Teacher {
+    const Network& network;
+    const PackedWeights& weights;
+    Workspace* workspace;
+  };
+
   struct Training {
     float dropout = 0;
     uint64_t seed = 0;  // of the dropout, the pack's own
     float scale = 1;    // of the gradient: of the sum of all targets' losses
     float* gradient;    // parameters.size(); is added to
+    // What it expects at each target is to be learnt, in place of the target.
+    const Teacher* teacher = nullptr;
   };
 
-  // The sum of -ln softmax(target) over all targets, in nats. With `training` the gradient, too.
+  // The sum of -ln softmax(target) over all targets, or of the cross entropies with what a teacher
+  // expects, in nats. With `training` the gradient, too.
   double run(const PackedWeights& weights, const Pack& pack, Workspace* workspace,
              const Training* training = nullptr, const Int8Steps& steps = {}) const;
 
@@ -74,11 +84,14 @@ class Network {
         *down, *down_bias;
     uint32_t window, rope;
   };
-  struct Pass;  // what the functions below share
+  struct Pass;                        // what the functions below share
+  void forward(const Pass& p) const;  // up to what the head meets, in normed_
+  void logits(const Pass& p, uint32_t first, uint32_t rows) const;
   void embed(const Pass& p) const;
   void attention_block(const Pass& p, uint32_t layer) const;
   void feed_forward_block(const Pass& p, uint32_t layer) const;
   double head(const Pass& p) const;
+  double loss(const Pass& p, const Pass* taught, uint32_t first, uint32_t rows) const;
   void feed_forward_backward(const Pass& p, uint32_t layer) const;
   void attention_block_backward(const Pass& p, uint32_t layer) const;
   void embed_backward(const Pass& p) const;

@@ -97,6 +97,12 @@ TrainerOptions parse_trainer(const Args& args, bool is_fine_tuning, const char* 
   if (t.layout.type == kWeightF32 && t.quantized_share > 0) {
     throw WrongUsage("option '--quantized' needs '--weights q8' or q4");
   }
+  if (args.has("--settle") && t.layout.type != kWeightQ4) {
+    throw WrongUsage("option '--settle' needs '--weights q4': its levels are far apart");
+  }
+  const bool is_about_rounding =
+      is_fine_tuning && t.layout.type == kWeightQ4 && t.quantized_share >= 1;
+  t.settling = static_cast<float>(args.real("--settle", is_about_rounding ? 0.2 : 0, 0, 10));
   t.lora = parse_lora(args);
   const std::string optimizer = args.text("--optimizer", t.lora.rank > 0 ? "adamw" : "muon");
   if (optimizer != "muon" && optimizer != "adamw") {
@@ -131,7 +137,8 @@ std::vector<Option> option_names() {
       {"--records", true},    {"--seed", true},         {"--threads", true},
       {"--isa", true},        {"--precision", true},    {"--log", true},
       {"--checkpoint", true}, {"--every", true},        {"--evaluate", true},
-      {"--resume", false},    {"--plan", false}};
+      {"--resume", false},    {"--plan", false},        {"--teacher", true},
+      {"--settle", true}};
   for (const Option& option : lora_option_names()) names.push_back(option);
   return names;
 }
@@ -149,6 +156,11 @@ Options parse_options(const Args& args) {
             {"--tokenizer", "--vocab", "--vocab-kind", "--family", "--dim", "--layers", "--heads",
              "--kv-heads", "--hidden", "--rope-theta", "--board", "--flash", "--ram"},
             "the model says that");
+  }
+  o.teacher = args.text("--teacher", "");
+  if (!o.teacher.empty() && o.from.empty() && o.tokenizer.empty()) {
+    exclude(args, "--teacher", {"--vocab", "--vocab-kind"}, "its vocabulary is learnt with");
+    o.tokenizer = o.teacher;
   }
   if (!o.tokenizer.empty()) {
     exclude(args, "--tokenizer", {"--vocab", "--vocab-kind"}, "no vocabulary is learnt then");
@@ -199,6 +211,7 @@ Options parse_options(const Args& args) {
     std::vector<std::string> others = o.texts;
     others.push_back(o.from);
     others.push_back(o.tokenizer);
+    others.push_back(o.teacher);
     others.insert(others.end(), outputs.begin(), outputs.begin() + static_cast<ptrdiff_t>(i));
     for (const std::string& other : others) {
       if (same_file(outputs[i], other)) {
@@ -253,6 +266,7 @@ std::string settings_of(const Options& o, const ModelShape& s) {
   count("weights", t.layout.type);
   count("group", t.layout.group);
   real("quantized", t.quantized_share);
+  if (t.settling > 0) real("settle", static_cast<double>(t.settling));
   real("held-out", o.records.held_out);
   if (o.records.by == RecordsBy::kAnswers) count("answers", 1);
   return text;

@@ -18,7 +18,7 @@ namespace thimble::tools::train {
 
 struct Options {
   std::vector<std::string> texts;
-  std::string output, tokenizer, from, log, page, checkpoint, f32_output;
+  std::string output, tokenizer, from, teacher, log, page, checkpoint, f32_output;
   bool is_gpt2 = false, resume = false, plan_only = false;
   TextRecordsOptions records;
   VocabularyOptions vocabulary;  // to learn, where neither `tokenizer` nor `from` is given

@@ -32,6 +32,12 @@ uint32_t checksum_of(const Vocabulary& vocabulary) {
   return crc32(0, image.data(), image.bytes);
 }
 
+std::string teacher_settings(const thimble_model* teacher) {
+  if (!teacher) return "";
+  const FileHeader& h = header_of(*teacher);
+  return format("teacher %08x %08x\n", h.header_crc, h.data_crc);
+}
+
 // Of the steps since something was told.
 struct StepSums {
   double loss = 0, seconds = 0;
@@ -51,6 +57,7 @@ class Run {
         trainer_(*trainer),
         base_(base),
         settings_(settings_of(options, shape) + lora_settings(options.trainer.lora, base) +
+                  teacher_settings(options.trainer.teacher) +
                   format("tokenizer %08x\ntexts %08x\nkernels %s\nprecision %s\n",
                          checksum_of(vocabulary), corpus.checksum(), options.isa.c_str(),
                          options.precision.c_str())) {}
@@ -95,8 +102,9 @@ class Run {
     }
     writing([&] {
       if (options_.trainer.lora.rank > 0) return write_adapter();
-      write(options_.output, options_.trainer.layout);
-      if (!options_.f32_output.empty()) write(options_.f32_output, {kWeightF32, 0, 16});
+      write(options_.output, options_.trainer.layout, trainer_.rows_to_ship());
+      if (options_.f32_output.empty()) return;
+      write(options_.f32_output, {kWeightF32, 0, 16}, trainer_.rows());
     });
     return 0;
   }
@@ -225,9 +233,9 @@ class Run {
     file.commit();
   }
 
-  void write(const std::string& path, const WeightLayout& layout) const {
-    const WrittenModel written = write_model(path, "the trained model", "writing", shape_, layout,
-                                             &vocabulary_, trainer_.rows());
+  void write(const std::string& path, const WeightLayout& layout, const RowSource& rows) const {
+    const WrittenModel written =
+        write_model(path, "the trained model", "writing", shape_, layout, &vocabulary_, rows);
     std::fprintf(stderr, "wrote  %s: %s, context %u, %s\n", path.c_str(),
                  weight_type(layout.type).name, shape_.n_ctx, size_text(written.bytes).c_str());
   }

@@ -2,10 +2,12 @@
 #include "trainer.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
+#include <optional>
 
+#include "error.h"
 #include "random_stream.h"
-#include "rounding.h"
 
 namespace thimble::tools::train {
 namespace {
@@ -22,6 +24,17 @@ uint32_t batch_tokens(const Corpus& corpus, const TrainerOptions& options) {
 uint32_t largest_pack(uint32_t n_ctx) {
   constexpr uint32_t kTokens = 512;  // enough for products of matrices to be fast
   return std::max(kTokens, n_ctx);
+}
+
+std::unique_ptr<Teacher> teacher_of(const TrainerOptions& options, const Kernels& kernels,
+                                    const Workers& workers) {
+  if (!options.teacher) return nullptr;
+  try {
+    return std::make_unique<Teacher>(*options.teacher, kernels, workers, options.threads,
+                                     largest_pack(options.n_ctx));
+  } catch (const Refused& refused) {
+    throw Refused(std::string("--teacher: ") + refused.what());
+  }
 }
 
 }  // namespace
@@ -42,11 +55,13 @@ Trainer::Trainer(const Parameters& parameters, const Kernels& kernels, const Cor
       options_(options),
       workers_(options.threads),
       network_(parameters, kernels),
+      teacher_(teacher_of(options, kernels, workers_)),
       lora_(options.lora.rank > 0 ? std::make_unique<Lora>(parameters, options.lora, options.layout)
                                   : nullptr),
       optimizer_(learned(), kernels, options.optimizer),
       batches_(corpus, options.seed, batch_tokens(corpus, options), largest_pack(options.n_ctx)),
       packed_(parameters, kernels),
+      rounding_(parameters, options.layout),
       weights_(learned().size()) {
   if (lora_) {
     lora_->initialize(options.seed, weights_.data());
@@ -69,7 +84,8 @@ TrainerMemory Trainer::memory(const Parameters& parameters, const Kernels& kerne
   const uint64_t floats = parameters.size() * sizeof(float);
   TrainerMemory m{};
   m.weights = floats * (1 + (options.average > 0) + (options.quantized_share > 0)) +
-              PackedWeights(parameters, kernels).bytes();
+              PackedWeights(parameters, kernels).bytes() +
+              sizeof(float) * Rounding::n_scales(parameters, options.layout);
   uint64_t learned = floats;
   if (options.lora.rank > 0) {  // the model's, the composed ones, and the factors
     learned = Lora(parameters, options.lora, options.layout).factors().size() * sizeof(float);
@@ -80,6 +96,10 @@ TrainerMemory Trainer::memory(const Parameters& parameters, const Kernels& kerne
   m.optimizer = 2 * learned;
   m.activations = options.threads * sizeof(float) *
                   Network::Workspace::floats(parameters.shape(), largest_pack(options.n_ctx));
+  if (options.teacher) {
+    m.teacher =
+        Teacher::bytes(*options.teacher, kernels, options.threads, largest_pack(options.n_ctx));
+  }
   m.rest = floats + (uint64_t{16} << 20);
   return m;
 }
@@ -87,6 +107,7 @@ TrainerMemory Trainer::memory(const Parameters& parameters, const Kernels& kerne
 std::vector<const Floats*> Trainer::blocks() const {
   std::vector<const Floats*> all = {&weights_, &optimizer_.first(), &optimizer_.second()};
   if (average_.size() > 0) all.push_back(&average_);
+  if (rounding_.scales().size() > 0) all.push_back(&rounding_.scales());
   return all;
 }
 
@@ -101,8 +122,12 @@ void Trainer::load(const std::string& path, const std::string& settings) {
 
 bool Trainer::is_quantized() const {
   if (!(options_.quantized_share > 0) || state_.total_steps == 0) return false;
+  return state_.step >= first_quantized_step();
+}
+
+uint64_t Trainer::first_quantized_step() const {
   const double total = static_cast<double>(state_.total_steps);
-  return static_cast<double>(state_.step) >= total * (1 - options_.quantized_share);
+  return static_cast<uint64_t>(std::ceil(total * (1 - options_.quantized_share)));
 }
 
 Int8Steps Trainer::int8_steps() const {
@@ -114,13 +139,15 @@ Int8Steps Trainer::int8_steps() const {
   return steps;
 }
 
+double Trainer::warm_up_steps() const {
+  const double steps = static_cast<double>(options_.warm_up);
+  if (state_.total_steps == 0 || !(options_.warm_up_share > 0)) return steps;
+  return std::min(steps, static_cast<double>(state_.total_steps) * options_.warm_up_share);
+}
+
 float Trainer::rate_at(uint64_t step) const {
   const double at = static_cast<double>(step), total = static_cast<double>(state_.total_steps);
-  double warm_up = static_cast<double>(options_.warm_up);
-  if (total > 0 && options_.warm_up_share > 0) {
-    warm_up = std::min(warm_up, total * options_.warm_up_share);
-  }
-  double share = std::min(1.0, (at + 1) / (warm_up + 1));
+  double share = std::min(1.0, (at + 1) / (warm_up_steps() + 1));
   if (total > 0) {
     const double left = (total - at) / (total * options_.decay_share);
     share *= std::clamp(left, 0.0, 1.0);
@@ -134,12 +161,19 @@ RowSource Trainer::rows() {
   return rows_of(parameters_, rounded_.data());
 }
 
+// 4 bits by the scales that were trained with.
+RowSource Trainer::rows_to_ship() {
+  if (lora_ || !is_quantized() || options_.layout.type != kWeightQ4) return rows();
+  rounding_.round(workers_, result(), rounded_.data());
+  return rows_of(parameters_, rounded_.data());
+}
+
 void Trainer::prepare(const float* weights) {
   if (lora_) {
     lora_->compose(workers_, weights, is_quantized(), rounded_.data());
     weights = rounded_.data();
   } else if (is_quantized()) {
-    round_weights(parameters_, options_.layout, workers_, weights, rounded_.data());
+    rounding_.round(workers_, weights, rounded_.data());
     weights = rounded_.data();
   }
   workers_.run(packed_.n_matrices(), [&](size_t i, uint32_t) { packed_.pack(i, weights); });
@@ -168,15 +202,20 @@ StepReport Trainer::step() {
     targets += pack.n_targets();
     report.tokens += static_cast<uint32_t>(pack.tokens.size());
   }
+  const bool is_settling = is_quantized() && options_.settling > 0;
+  if (is_quantized()) rounding_.follow(workers_, weights_.data());
   prepare(weights_.data());
   std::vector<double> losses(packs.size());
   workers_.run(lanes_.size(), [&](size_t lane, uint32_t thread) {
     float* gradient = lanes_[lane].data();
     std::memset(gradient, 0, parameters_.size() * sizeof(float));
+    std::optional<Network::Teacher> teacher;
+    if (teacher_) teacher.emplace(teacher_->of(thread));
     for (size_t i : dealt[lane]) {
       const uint64_t seed = mixed(mixed(options_.seed + state_.step) + i);
       const Network::Training training = {options_.dropout, seed,
-                                          1.0f / static_cast<float>(targets), gradient};
+                                          1.0f / static_cast<float>(targets), gradient,
+                                          teacher ? &*teacher : nullptr};
       losses[i] = network_.run(packed_, packs[i], &workspaces_[thread], &training, steps);
     }
   });
@@ -194,6 +233,10 @@ StepReport Trainer::step() {
   report.rate = rate_at(state_.step);
   ++state_.step;
   report.norm = optimizer_.step(workers_, state_.step, report.rate, gradient, weights_.data());
+  if (is_settling) {
+    const uint64_t peak = std::max(first_quantized_step(), static_cast<uint64_t>(warm_up_steps()));
+    rounding_.settle(workers_, options_.settling * rate_at(peak), weights_.data());
+  }
   if (average_.size() > 0) {
     // As long as it is younger than its memory it is the mean of all.
     const float youth = 1.0f / static_cast<float>(state_.step);

@@ -19,6 +19,8 @@
 #include "lora.h"
 #include "network.h"
 #include "optimizer.h"
+#include "rounding.h"
+#include "teacher.h"
 #include "workers.h"
 
 namespace thimble::tools::train {
@@ -35,13 +37,17 @@ struct TrainerOptions {
   float dropout = 0.0f;
   float average = 0.0f;        // of the weights' running average; 0: none
   double quantized_share = 0;  // of the steps, the last ones
-  WeightLayout layout;         // of the model that is to be written
+  // With which weights settle on 4 bits' levels (Rounding), of the highest rate with rounded ones:
+  // they do so as the rate falls towards it. With 0.5 it is before they have found their levels.
+  float settling = 0;
+  WeightLayout layout;  // of the model that is to be written
   OptimizerOptions optimizer;
   LoraOptions lora;
+  const thimble_model* teacher = nullptr;  // of the same vocabulary; must stay
 };
 
 struct StepReport {
-  double loss = 0;  // nats a target
+  double loss = 0;  // nats a target; with a teacher the cross entropy with what it expects
   double norm = 0;  // of the gradient
   float rate = 0;
   uint32_t tokens = 0;
@@ -49,9 +55,9 @@ struct StepReport {
 
 // Memory that a run takes, in bytes.
 struct TrainerMemory {
-  uint64_t weights, gradients, optimizer, activations;
+  uint64_t weights, gradients, optimizer, activations, teacher;
   uint64_t rest;  // at most: the program, a model that writes a sample
-  uint64_t total() const { return weights + gradients + optimizer + activations + rest; }
+  uint64_t total() const { return weights + gradients + optimizer + activations + teacher + rest; }
 };
 
 class Trainer {
@@ -71,8 +77,10 @@ class Trainer {
   // The sum over all held-out targets, in nats, with the weights that would ship now.
   double evaluate();
 
-  // The weights to ship: the running average if there is one.
+  // The weights in float32, the running average if there is one.
   RowSource rows();
+  // The same as a model file of options.layout has to say them.
+  RowSource rows_to_ship();
   RowSource adapter_rows() const { return lora_->rows(result()); }
 
   void save(const std::string& path, const std::string& settings) const;
@@ -86,6 +94,8 @@ class Trainer {
   const float* result() const { return average_.size() > 0 ? average_.data() : weights_.data(); }
   std::vector<const Floats*> blocks() const;
   Int8Steps int8_steps() const;
+  uint64_t first_quantized_step() const;
+  double warm_up_steps() const;
   float rate_at(uint64_t step) const;
   void prepare(const float* weights);
   std::vector<std::vector<size_t>> deal(const std::vector<Pack>& packs) const;
@@ -96,11 +106,13 @@ class Trainer {
   TrainerOptions options_;
   Workers workers_;
   Network network_;
-  std::unique_ptr<Lora> lora_;  // null: the weights themselves are learned
+  std::unique_ptr<Teacher> teacher_;  // null: the text's own tokens are learnt
+  std::unique_ptr<Lora> lora_;        // null: the weights themselves are learned
   Optimizer optimizer_;
   Batches batches_;
   RunState state_;
   PackedWeights packed_;
+  Rounding rounding_;
   Floats weights_, average_;   // of what is learned
   Floats rounded_;             // the model's weights as they are computed with
   Floats projected_;           // the gradient of an adapter
