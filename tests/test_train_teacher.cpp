@@ -168,7 +168,9 @@ TEST_CASE("train: a teacher that does not suit is refused") {
   CHECK(wrong({"--teacher", c.folder / "other.thimble"})
             .find("other.thimble: has another vocabulary than the model that learns of it, "
                   "models/story.thimble") != std::string::npos);
-  CHECK(wrong({"--teacher", c.text}).find("stories.txt: ") != std::string::npos);
+  CHECK(wrong({"--teacher", c.text}).find("stories.txt: not a Thimble model") != std::string::npos);
+  CHECK(run(tools::train_verb, {c.text, "-o", c.folder / "x", "--teacher", c.text})
+            .err.find("stories.txt: not a Thimble model") != std::string::npos);
   CHECK(run(tools::train_verb,
             {c.text, "-o", c.folder / "x", "--teacher", kTokenizer, "--vocab", "300"})
             .err.find("exclude each other") != std::string::npos);

@@ -42,22 +42,21 @@ Vocabulary learn(const Options& options, const TextRecords& texts, std::string* 
   return v;
 }
 
-std::unique_ptr<LoadedModel> open_teacher(const Options& options, const Ground& ground) {
-  auto teacher = std::make_unique<LoadedModel>(options.teacher);
+void check_teacher(const Options& options, const Ground& ground) {
+  const thimble_model& teacher = ground.teacher->model();
   const ImageInMemory own = image_of_vocabulary(ground.vocabulary),
-                      other = image_of_vocabulary(vocabulary_of_model(teacher->model()));
+                      other = image_of_vocabulary(vocabulary_of_model(teacher));
   if (own.bytes != other.bytes || std::memcmp(own.data(), other.data(), own.bytes) != 0) {
     throw Refused(options.teacher + ": has another vocabulary than the model that learns of it, " +
                   (options.from.empty() ? options.tokenizer : options.from));
   }
-  const uint32_t known = shape_of_model(teacher->model()).n_ctx;
+  const uint32_t known = shape_of_model(teacher).n_ctx;
   if (known < ground.n_ctx) {
     throw Refused(
         format("%s: knows %u positions, and %u are to be learnt of it; expected --ctx %u "
                "or less",
                options.teacher.c_str(), known, ground.n_ctx, known));
   }
-  return teacher;
 }
 
 // Positions of a window: a model that was there may know more than memory has room for.
@@ -97,6 +96,7 @@ ShapeOptions shape_options(const Options& options, const ModelShape& shape) {
 
 Ground find_ground(const Options& options, const TextRecords& texts) {
   Ground ground;
+  if (!options.teacher.empty()) ground.teacher = std::make_unique<LoadedModel>(options.teacher);
   if (!options.from.empty()) {
     ground.from = std::make_unique<LoadedModel>(options.from);
     ground.shape = shape_of_model(ground.from->model());
@@ -111,7 +111,7 @@ Ground find_ground(const Options& options, const TextRecords& texts) {
   }
   if (!ground.from) ground.shape = find_shape(options, ground.vocabulary, &ground.told);
   ground.n_ctx = context_of(options, ground.shape);
-  if (!options.teacher.empty()) ground.teacher = open_teacher(options, ground);
+  if (ground.teacher) check_teacher(options, ground);
   return ground;
 }
 
