@@ -51,7 +51,8 @@ What it learns from
                        1024, is then how much of a record is seen at once
   --teacher MODEL      learns what that model expects of every next token, all of it, in place of the
                        text's one (Hinton et al. 2015): of a larger one, or of itself in float32
-                       to lose little in 4 bits. Its vocabulary is taken, --from must have the same
+                       to lose little in 4 bits. Its vocabulary is taken, --from must have the same;
+                       the loss that is told is the cross entropy with it, on held-out text the nats
 
 The model's shape; default: 128 wide, 5 layers, 8 heads
   --family NAME        llama (default) or gpt2
