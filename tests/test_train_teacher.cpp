@@ -143,6 +143,14 @@ TEST_CASE("train: learns of a teacher, from another shape and in 4 bits, with a 
   CHECK(nll_of(c.folder / "pupil.thimble", c.text) < 4.0);  // chance is ln 1024 = 6.9
   CHECK(run(tools::inspect_verb, {c.folder / "pupil.thimble", "--self-test"}).code == 0);
 
+  // It is the teacher that was learnt from: the text alone, or another's expectations, give others.
+  tools::Words alone = words;
+  const auto at = std::find(alone.begin(), alone.end(), "--teacher");
+  *at = "--tokenizer";
+  *(std::find(alone.begin(), alone.end(), "-o") + 1) = c.folder / "alone.thimble";
+  REQUIRE(run(tools::train_verb, alone).code == 0);
+  CHECK(bytes_of(c.folder / "alone.thimble") != bytes_of(c.folder / "pupil.thimble"));
+
   // A teacher that was exchanged is another run.
   words.push_back("--resume");
   CHECK(run(tools::train_verb, words).code == 0);  // it is at its end

@@ -7,6 +7,7 @@
 #include "crc32.h"
 #include "error.h"
 #include "files.h"
+#include "model.h"
 
 namespace thimble::tools::train {
 namespace {
@@ -121,6 +122,12 @@ RunState read_checkpoint(const std::string& path, const std::string& settings,
   state.tokens = h.tokens;
   state.seconds = h.seconds;
   return state;
+}
+
+std::string settings_of_model(const char* what, const thimble_model* model) {
+  if (!model) return "";
+  const FileHeader& h = header_of(*model);
+  return format("%s %08x %08x\n", what, h.header_crc, h.data_crc);
 }
 
 }  // namespace thimble::tools::train

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "parameters.h"
+#include "thimble/thimble.h"
 
 namespace thimble::tools::train {
 
@@ -28,6 +29,9 @@ void write_checkpoint(const std::string& path, const std::string& settings, cons
 // file that is damaged, of another version, or none.
 RunState read_checkpoint(const std::string& path, const std::string& settings,
                          const std::vector<const Floats*>& blocks);
+
+// The line of the settings that says which model it was, by its checksums; none of null.
+std::string settings_of_model(const char* what, const thimble_model* model);
 
 }  // namespace thimble::tools::train
 

@@ -134,36 +134,60 @@ struct LeftTiles {
   float steps[kSide];
 };
 
+// Vectors [0, 2 count) become `count`, each the parts of two of them put together by f.
+template <uint32_t count, class F, class First, class Second>
+__attribute__((always_inline)) inline void halve(Vec* v, F f, First first, Second second) {
+#pragma GCC unroll 8
+  for (uint32_t i = 0; i < count; ++i) {
+    v[i] = f(first(v[i], v[count + i]), second(v[i], v[count + i]));
+  }
+}
+
 // What lanes.h's sum (f adds) or largest give of each of 16 vectors, to the bit: of two vectors the
-// halves are put together, so that the next halving is one for both.
+// halves are put together, so that the next halving is one for both. v is written over.
 template <class F>
 inline Vec reduce_all(Vec (&v)[kSide], F f) {
-  Vec w[8];
-#pragma GCC unroll 8
-  for (uint32_t i = 0; i < 8; ++i) {
-    w[i] = f(__builtin_shufflevector(v[i], v[8 + i], 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21,
-                                     22, 23),
-             __builtin_shufflevector(v[i], v[8 + i], 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27,
-                                     28, 29, 30, 31));
-  }
-#pragma GCC unroll 4
-  for (uint32_t i = 0; i < 4; ++i) {
-    w[i] = f(__builtin_shufflevector(w[i], w[4 + i], 0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24,
-                                     25, 26, 27),
-             __builtin_shufflevector(w[i], w[4 + i], 4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28,
-                                     29, 30, 31));
-  }
-#pragma GCC unroll 2
-  for (uint32_t i = 0; i < 2; ++i) {
-    w[i] = f(__builtin_shufflevector(w[i], w[2 + i], 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12,
-                                     13, 28, 29),
-             __builtin_shufflevector(w[i], w[2 + i], 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14,
-                                     15, 30, 31));
-  }
-  return f(__builtin_shufflevector(w[0], w[1], 0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28,
-                                   14, 30),
-           __builtin_shufflevector(w[0], w[1], 1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29,
-                                   15, 31));
+  halve<8>(
+      v, f,
+      [](Vec a, Vec b) {
+        return __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22,
+                                       23);
+      },
+      [](Vec a, Vec b) {
+        return __builtin_shufflevector(a, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29,
+                                       30, 31);
+      });
+  halve<4>(
+      v, f,
+      [](Vec a, Vec b) {
+        return __builtin_shufflevector(a, b, 0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26,
+                                       27);
+      },
+      [](Vec a, Vec b) {
+        return __builtin_shufflevector(a, b, 4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30,
+                                       31);
+      });
+  halve<2>(
+      v, f,
+      [](Vec a, Vec b) {
+        return __builtin_shufflevector(a, b, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28,
+                                       29);
+      },
+      [](Vec a, Vec b) {
+        return __builtin_shufflevector(a, b, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30,
+                                       31);
+      });
+  halve<1>(
+      v, f,
+      [](Vec a, Vec b) {
+        return __builtin_shufflevector(a, b, 0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14,
+                                       30);
+      },
+      [](Vec a, Vec b) {
+        return __builtin_shufflevector(a, b, 1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15,
+                                       31);
+      });
+  return v[0];
 }
 
 // 32 floats as pairs of neighbours.

@@ -6,8 +6,8 @@
 #include <cstring>
 #include <sstream>
 
+#include "checkpoint.h"
 #include "error.h"
-#include "model.h"
 #include "random_stream.h"
 #include "rounding.h"
 
@@ -89,9 +89,9 @@ LoraOptions parse_lora(const Args& args) {
 
 std::string lora_settings(const LoraOptions& o, const thimble_model* model) {
   if (o.rank == 0) return "";
-  const FileHeader& h = header_of(*model);
-  return format("lora %u, alpha %.9g, matrices %u\nmodel %08x %08x\n", o.rank,
-                static_cast<double>(o.alpha), o.matrices, h.header_crc, h.data_crc);
+  return format("lora %u, alpha %.9g, matrices %u\n", o.rank, static_cast<double>(o.alpha),
+                o.matrices) +
+         settings_of_model("model", model);
 }
 
 Lora::Lora(const Parameters& parameters, const LoraOptions& options, const WeightLayout& layout)

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <optional>
 
 #include "exact_math.h"
 #include "quantize.h"
@@ -160,17 +161,18 @@ void Rounding::round(const Workers& workers, const float* weights, float* out) c
   each_rows(workers, [&](const Rows& rows) {
     const Tensor& t = *rows.tensor;
     const uint32_t groups = groups_of(t.cols, rows.group);
-    ScalesOfRow scales(t.cols, rows.group);
+    std::optional<ScalesOfRow> scales;
+    if (layout_.type == kWeightQ4) scales.emplace(t.cols, rows.group);
     for (uint32_t r = 0; r < rows.n; ++r) {
       const size_t at = t.offset + size_t{rows.first + r} * t.cols;
-      if (layout_.type == kWeightQ8) {
+      if (!scales) {
         round_q8(weights + at, t.cols, rows.group, out + at);
         continue;
       }
-      scales.begin(weights + at, rows.scales + size_t{r} * groups, groups);
+      scales->begin(weights + at, rows.scales + size_t{r} * groups, groups);
       for (uint32_t g = 0; g < groups; ++g) {
         const uint32_t begin = g * rows.group, n = std::min(rows.group, t.cols - begin);
-        round_group(weights + at + begin, n, scales.at(g), out + at + begin);
+        round_group(weights + at + begin, n, scales->at(g), out + at + begin);
       }
     }
   });

@@ -32,12 +32,6 @@ uint32_t checksum_of(const Vocabulary& vocabulary) {
   return crc32(0, image.data(), image.bytes);
 }
 
-std::string teacher_settings(const thimble_model* teacher) {
-  if (!teacher) return "";
-  const FileHeader& h = header_of(*teacher);
-  return format("teacher %08x %08x\n", h.header_crc, h.data_crc);
-}
-
 // Of the steps since something was told.
 struct StepSums {
   double loss = 0, seconds = 0;
@@ -57,7 +51,7 @@ class Run {
         trainer_(*trainer),
         base_(base),
         settings_(settings_of(options, shape) + lora_settings(options.trainer.lora, base) +
-                  teacher_settings(options.trainer.teacher) +
+                  settings_of_model("teacher", options.trainer.teacher) +
                   format("tokenizer %08x\ntexts %08x\nkernels %s\nprecision %s\n",
                          checksum_of(vocabulary), corpus.checksum(), options.isa.c_str(),
                          options.precision.c_str())) {}
