@@ -63,10 +63,6 @@ static inline void over_rows(uint32_t i, uint32_t n, const Body& body) {
   }
 }
 
-static inline void keep(int32_t& v) {
-  __asm__("" : "+r"(v));
-}
-
 // So few rows, such as the heads that attention gives for one token, are done before it would be
 // known what comes next.
 constexpr uint32_t kFewRows = 8;
@@ -127,9 +123,21 @@ struct BlocksF32 {
   Ahead* ahead;
 
   template <uint32_t kRows>
-  void rows(uint32_t i) const {
+  [[gnu::always_inline]] void rows(uint32_t i) const {
     block_f32<F, kTiles, kRows>(out + i * out_stride, out_stride, kLanes, w, tile_floats, cols,
                                 x + i * x_stride, x_stride, is_first, ahead);
+  }
+};
+
+// The same, each block in a function of its own, in which g++ 12 has registers for all that its
+// loop wants: for so many columns that a call is nothing.
+template <class F, uint32_t kTiles>
+struct LongBlocksF32 {
+  BlocksF32<F, kTiles> blocks;
+
+  template <uint32_t kRows>
+  [[gnu::noinline]] void rows(uint32_t i) const {
+    blocks.template rows<kRows>(i);
   }
 };
 
@@ -152,8 +160,8 @@ static inline void tiles_f32(float* out, size_t out_stride, const float* w, uint
                                    (n / F::kBlockRows + 1) * (kRun / kStepColumns));
     over_rows<F::kBlockRows>(
         0, n,
-        BlocksF32<F, kTiles>{out, out_stride, w + size_t{c} * kLanes, tile_floats, here, x + c,
-                             x_stride, c == 0, &ahead});
+        LongBlocksF32<F, kTiles>{{out, out_stride, w + size_t{c} * kLanes, tile_floats, here, x + c,
+                                  x_stride, c == 0, &ahead}});
   }
 }
 

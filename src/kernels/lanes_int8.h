@@ -159,57 +159,30 @@ struct Filling {
   }
 };
 
-// Adds products to the dots of so many columns of a source's tiles and kRows rows of x, `stride`
-// bytes apart. Returns the source behind them.
-template <class F, class Dot, class Source, uint32_t kTiles, uint32_t kRows>
-static inline Source add_dots(typename Dot::I (&dot)[kTiles][kRows], Source source,
-                              const int8_t* values, size_t stride, uint32_t columns, Ahead* ahead) {
-  const auto four_columns = [&](uint32_t at) {
-    typename Dot::Weights weights[kTiles];
-    THIMBLE_UNROLL
-    for (uint32_t t = 0; t < kTiles; ++t) weights[t] = source.load(t, at);
-    THIMBLE_UNROLL
-    for (uint32_t i = 0; i < kRows; ++i) {
-      const typename Dot::Four four = Dot::broadcast(values + i * stride + at);
-      THIMBLE_UNROLL
-      for (uint32_t t = 0; t < kTiles; ++t) dot[t][i] = Dot::step(dot[t][i], weights[t], four);
-    }
-  };
-  for (; columns >= 32; columns -= 32) {
-    ahead->step<F, kTiles>();
-    THIMBLE_UNROLL
-    for (uint32_t c = 0; c < 32; c += 4) four_columns(c);
-    source.skip(32);
-    values += 32;
-  }
-  constexpr uint32_t kColumns = 4 * Source::kFours;
-  for (; columns > 0; columns -= kColumns) {  // a whole row as the group may end in less
-    THIMBLE_UNROLL
-    for (uint32_t c = 0; c < kColumns; c += 4) four_columns(c);
-    source.skip(kColumns);
-    values += kColumns;
-  }
-  return source;
-}
-
-template <class Dot, uint32_t kTiles, uint32_t kRows>
-static inline void start_dots(typename Dot::I (&dot)[kTiles][kRows], const int32_t* sums,
-                              size_t stride) {
-  int32_t starts[kRows] = {};
-  if (Dot::kOffset != 0) {
-    THIMBLE_UNROLL
-    for (uint32_t i = 0; i < kRows; ++i) {
-      starts[i] = -Dot::kOffset * sums[i * stride];
-      keep(starts[i]);
-    }
-    __asm__("" : "+m"(starts));  // from where loading puts them in all lanes
-  }
+// The products of four columns, from `column` of the source on, with kRows rows of x.
+template <class Dot, class Source, uint32_t kTiles, uint32_t kRows>
+static inline void add_columns(typename Dot::I (&dot)[kTiles][kRows], const Source& source,
+                               uint32_t column, const int8_t* values, size_t stride) {
+  typename Dot::Weights weights[kTiles];
+  THIMBLE_UNROLL
+  for (uint32_t t = 0; t < kTiles; ++t) weights[t] = source.load(t, column);
   THIMBLE_UNROLL
   for (uint32_t i = 0; i < kRows; ++i) {
-    const typename Dot::I start = Dot::I::of(starts[i]);
+    const typename Dot::Four four = Dot::broadcast(values + i * stride + column);
     THIMBLE_UNROLL
-    for (uint32_t t = 0; t < kTiles; ++t) dot[t][i] = start;
+    for (uint32_t t = 0; t < kTiles; ++t) dot[t][i] = Dot::step(dot[t][i], weights[t], four);
   }
+}
+
+// The same of kStep columns, as many as q4's bytes hold; returns the source behind them.
+constexpr uint32_t kStep = 8;
+template <class Dot, class Source, uint32_t kTiles, uint32_t kRows>
+static inline Source add_step(typename Dot::I (&dot)[kTiles][kRows], Source source,
+                              const int8_t* values, size_t stride) {
+  add_columns<Dot>(dot, source, 0, values, stride);
+  add_columns<Dot>(dot, source, 4, values, stride);
+  source.skip(kStep);
+  return source;
 }
 
 template <uint32_t kTiles, uint32_t kRows, class Body>
@@ -226,10 +199,8 @@ struct Results {
   float* first;
   size_t stride;
   float* at(uint32_t row, uint32_t tile) const { return first + row * stride + tile * kLanes; }
+  Results from(uint32_t row) const { return {at(row, 0), stride}; }
 };
-
-// The blocks' functions are inlined by force, and what they get is copied: otherwise g++ 12 keeps
-// sums in memory.
 
 // What the blocks of a panel have in common. `so_far` has the chains, or the dots, of the panels
 // before it.
@@ -242,6 +213,41 @@ struct Blocks {
   bool is_last;
 };
 
+// The chains of kTiles tiles and kRows rows, on by a panel's groups. A function of its own: g++ 12
+// has registers for all chains and dots where nothing else wants them.
+template <class F, class Dot, class Source, uint32_t kTiles, uint32_t kRows>
+[[gnu::noinline]] static void add_groups(const Results& so_far, const Results& out, Source source,
+                                         const Panel<kTiles>& panel, const int8_t* values,
+                                         size_t stride, const int32_t* sums, const float* x_scales,
+                                         size_t x_groups, Ahead* ahead) {
+  F chains[kTiles][kRows];
+  if (panel.first_group == 0) {
+    over_block<kTiles, kRows>([&](uint32_t t, uint32_t i) { chains[t][i] = F::of(0.0f); });
+  } else {
+    over_block<kTiles, kRows>(
+        [&](uint32_t t, uint32_t i) { chains[t][i] = F::load(so_far.at(i, t)); });
+  }
+  const float* scales = panel.scales;
+  const uint32_t n_groups = panel.n_groups, group = panel.group;
+  for (uint32_t g = 0; g < n_groups; ++g) {
+    ahead->step<F, kTiles>();
+    typename Dot::I dot[kTiles][kRows];
+    over_block<kTiles, kRows>([&](uint32_t t, uint32_t i) {
+      dot[t][i] = Dot::I::of(-Dot::kOffset * sums[i * x_groups + g]);
+    });
+    for (uint32_t left = group; left > 0; left -= kStep) {
+      source = add_step<Dot>(dot, source, values, stride);
+      values += kStep;
+    }
+    over_block<kTiles, kRows>([&](uint32_t t, uint32_t i) {
+      const F scale = mul(F::load(scales + t * kLanes), F::of(x_scales[i * x_groups + g]));
+      chains[t][i] = fma(to_float(dot[t][i]), scale, chains[t][i]);
+    });
+    scales += kTiles * kLanes;
+  }
+  over_block<kTiles, kRows>([&](uint32_t t, uint32_t i) { chains[t][i].store(out.at(i, t)); });
+}
+
 // A panel of whole groups times kRows rows of x, from row `first` on. Chains stay in registers,
 // beside the dots: on Sapphire Rapids twice as many dots with their chains in memory lost a
 // quarter, to the stores.
@@ -251,37 +257,51 @@ struct GroupBlocks {
   Source weights;
 
   template <uint32_t kRows>
-  [[gnu::always_inline]] void rows(uint32_t first) const {
+  void rows(uint32_t first) const {
     const QuantizedRows* x = all.x;
     const Panel<kTiles>* panel = all.panel;
-    const size_t stride = x->padded_cols, groups = x->n_groups;
-    const int8_t* values = x->values + first * stride + panel->first_column;
-    const float* x_scales = x->scales + first * groups + panel->first_group;
-    const int32_t* sums = x->sums + first * groups + panel->first_group;
-    Source source = weights;
-    const float* scales = panel->scales;
-    F chains[kTiles][kRows];
-    if (panel->first_group == 0) {
-      over_block<kTiles, kRows>([&](uint32_t t, uint32_t i) { chains[t][i] = F::of(0.0f); });
-    } else {
-      over_block<kTiles, kRows>(
-          [&](uint32_t t, uint32_t i) { chains[t][i] = F::load(all.so_far.at(first + i, t)); });
-    }
-    for (uint32_t g = 0; g < panel->n_groups; ++g) {
-      typename Dot::I dot[kTiles][kRows];
-      start_dots<Dot>(dot, sums + g, groups);
-      source = add_dots<F, Dot>(dot, source, values, stride, panel->group, all.ahead);
-      values += panel->group;
-      over_block<kTiles, kRows>([&](uint32_t t, uint32_t i) {
-        const F scale = mul(F::load(scales + t * kLanes), F::of(x_scales[i * groups + g]));
-        chains[t][i] = fma(to_float(dot[t][i]), scale, chains[t][i]);
-      });
-      scales += kTiles * kLanes;
-    }
-    over_block<kTiles, kRows>(
-        [&](uint32_t t, uint32_t i) { chains[t][i].store(all.out.at(first + i, t)); });
+    const size_t stride = x->padded_cols;
+    const size_t at = size_t{first} * x->n_groups + panel->first_group;
+    add_groups<F, Dot, Source, kTiles, kRows>(
+        all.so_far.from(first), all.out.from(first), weights, *panel,
+        x->values + first * stride + panel->first_column, stride, x->sums + at, x->scales + at,
+        x->n_groups, all.ahead);
   }
 };
+
+// The dots of kTiles tiles and kRows rows, on by a part of the only group; with its scales at the
+// end. A function of its own, too.
+template <class F, class Dot, class Source, uint32_t kTiles, uint32_t kRows>
+[[gnu::noinline]] static void add_part(const Results& so_far, const Results& out, Source source,
+                                       const Panel<kTiles>& panel, const int8_t* values,
+                                       size_t stride, const int32_t* sums, const float* x_scales,
+                                       bool is_last, Ahead* ahead) {
+  typename Dot::I dot[kTiles][kRows];
+  over_block<kTiles, kRows>([&](uint32_t t, uint32_t i) {
+    dot[t][i] = panel.first_column == 0 ? Dot::I::of(-Dot::kOffset * sums[i])
+                                        : Dot::I::load(so_far.at(i, t));
+  });
+  uint32_t left = panel.group;
+  for (; left >= 32; left -= 32) {
+    ahead->step<F, kTiles>();
+    THIMBLE_UNROLL
+    for (uint32_t c = 0; c < 32; c += kStep)
+      source = add_step<Dot>(dot, source, values + c, stride);
+    values += 32;
+  }
+  for (; left >= kStep; left -= kStep, values += kStep) {
+    source = add_step<Dot>(dot, source, values, stride);
+  }
+  if (left > 0) add_columns<Dot>(dot, source, 0, values, stride);  // of int8, half a step
+  if (!is_last) {
+    over_block<kTiles, kRows>([&](uint32_t t, uint32_t i) { dot[t][i].store(out.at(i, t)); });
+    return;
+  }
+  over_block<kTiles, kRows>([&](uint32_t t, uint32_t i) {
+    const F scale = mul(F::load(panel.scales + t * kLanes), F::of(x_scales[i]));
+    fma(to_float(dot[t][i]), scale, F::of(0.0f)).store(out.at(i, t));
+  });
+}
 
 // A panel that is a part of the only group.
 template <class F, class Dot, class Source, uint32_t kTiles>
@@ -290,28 +310,13 @@ struct PartBlocks {
   Source weights;
 
   template <uint32_t kRows>
-  [[gnu::always_inline]] void rows(uint32_t first) const {
+  void rows(uint32_t first) const {
     const QuantizedRows* x = all.x;
-    const Panel<kTiles>* panel = all.panel;
     const size_t stride = x->padded_cols;
-    typename Dot::I dot[kTiles][kRows];
-    if (panel->first_column == 0) {
-      start_dots<Dot>(dot, x->sums + first, 1);
-    } else {
-      over_block<kTiles, kRows>(
-          [&](uint32_t t, uint32_t i) { dot[t][i] = Dot::I::load(all.so_far.at(first + i, t)); });
-    }
-    add_dots<F, Dot>(dot, weights, x->values + first * stride + panel->first_column, stride,
-                     panel->group, all.ahead);
-    if (!all.is_last) {
-      over_block<kTiles, kRows>(
-          [&](uint32_t t, uint32_t i) { dot[t][i].store(all.out.at(first + i, t)); });
-      return;
-    }
-    over_block<kTiles, kRows>([&](uint32_t t, uint32_t i) {
-      const F scale = mul(F::load(panel->scales + t * kLanes), F::of(x->scales[first + i]));
-      fma(to_float(dot[t][i]), scale, F::of(0.0f)).store(all.out.at(first + i, t));
-    });
+    add_part<F, Dot, Source, kTiles, kRows>(
+        all.so_far.from(first), all.out.from(first), weights, *all.panel,
+        x->values + first * stride + all.panel->first_column, stride, x->sums + first,
+        x->scales + first, all.is_last, all.ahead);
   }
 };
 
@@ -324,14 +329,6 @@ static inline void multiply_rows(const Blocks<kTiles>& all, const Source& weight
   } else {
     over_rows<Dot::kGroupRows>(begin, end, GroupBlocks<F, Dot, Source, kTiles>{all, weights});
   }
-}
-
-// The block that fills the panel. A function of its own: where g++ 12 inlines both kinds of blocks
-// into one, it has no registers for their sums.
-template <class F, class Dot, class Source, uint32_t kTiles>
-[[gnu::noinline]] static void multiply_first(const Blocks<kTiles>& all, const Source& weights,
-                                             uint32_t n) {
-  multiply_rows<F, Dot>(all, weights, 0, n);
 }
 
 // kTiles tiles, behind which `left` are, times n rows from row `first` on, at most kPanelRows.
@@ -351,7 +348,7 @@ static void tiles_q8(Results out, const int8_t* w, const uint16_t* scales, const
   const uint32_t run = is_one_group ? kPartColumns : fit * m.group;
   const auto bytes = [](uint32_t columns) { return size_t{columns / kColumns} * kColumnBytes; };
   const uint32_t block_rows = is_one_group ? Dot::kBlockRows : Dot::kGroupRows;
-  const uint32_t steps = (n / block_rows + 1) * (run / 32 + 1);
+  const uint32_t steps = (n / block_rows + 1) * (is_one_group ? run / 32 + 1 : fit);
   for (uint32_t c = 0; c < cols; c += run) {
     const uint32_t here = cols - c < run ? cols - c : run;
     const bool is_last = c + here == cols;
@@ -367,7 +364,7 @@ static void tiles_q8(Results out, const int8_t* w, const uint16_t* scales, const
     uint32_t in_first = block_rows;
     while (in_first > n) in_first /= 2;
     const Blocks<kTiles> blocks = {so_far, to, &panel, &x, &ahead, is_last};
-    multiply_first<F, Dot>(blocks, filling, in_first);
+    multiply_rows<F, Dot>(blocks, filling, 0, in_first);
     multiply_rows<F, Dot>(blocks, filled, in_first, n);
   }
 }
