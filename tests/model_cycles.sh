@@ -30,9 +30,9 @@ loops_of() {
       if (name ~ /mix/) return name ~ /q8|mix_four/ ? "values of an int8 cache" : "values of an f32 cache"
       if (name ~ /8_columns|short_rows/) return "keys of an int8 cache, narrow heads"
       how = name ~ /DotPairs/ ? " by pairs" : ""
-      if (name ~ /over_rows|tiles_q8/ && name !~ /F32/) return "q8 and q4" how ", many tokens"
+      if (name ~ /add_groups|add_part/) return "q8 and q4" how ", many tokens"
       type = name ~ /Q4Columns|_q4/ ? "q4" : name ~ /Q8Columns|_q8/ ? "q8" : "f32"
-      if (name ~ /over_rows/ || name ~ /block_f32.*ELj[23]E/) return type how ", many tokens"
+      if (name ~ /LongBlocks|over_rows/ || name ~ /block_f32.*ELj[23]E/) return type how ", many tokens"
       if (name ~ /[0-9]rows_q|multiply_rows_q4/) return type ", tiles of 8 and 16 rows"
       return type how (name ~ /block_|lanes|columns|row_q8/ ? ", one token" : "")
     }
@@ -49,7 +49,7 @@ loops_of() {
     { gsub(/[ \t]+/, " "); sub(/^ /, ""); sub(/ ?(@|\/\/).*/, "") }
     /^_Z.*:$/ { name = $1; at = start = 0; split("", place); split("", begins) }
     /^[.#]?$/ || /^\.[a-z]/ || /^#/ { next }
-    name !~ /matmul|block_|multiply_|rows?_q|tiles_q|over_rows|mix_/ { next }
+    name !~ /matmul|block_|Blocks|add_groups|add_part|multiply_|rows?_q|over_rows|mix_/ { next }
     name ~ /matmul_columns|mix_rows|mix_block/ { next } # copies of the others, the cache of a prefill
     /^[0-9]+: / { text[++at] = $1; place[substr($1, 1, length($1) - 1)] = start = at; sub(/^[0-9]+: /, "") }
     { text[++at] = $0 }

@@ -239,6 +239,7 @@ struct DotPairs : DotBytes {
   static constexpr uint32_t kBlockTiles = 1;
   static constexpr uint32_t kBlockRows = 2;
   static constexpr uint32_t kGroupRows = 2;
+  static constexpr uint32_t kUnrolled = 8;
   static int16x8_t pair_sums(int16x8_t a, int16x8_t b) {
 #if defined(__aarch64__)
     return vpaddq_s16(a, b);
@@ -334,14 +335,17 @@ struct DotInstruction : DotBytes {
   static constexpr uint32_t kBlockTiles = 1;
   static constexpr uint32_t kBlockRows = 4;
   static constexpr uint32_t kGroupRows = 3;
+  static constexpr uint32_t kUnrolled = 8;
   // In assembler, so that the rest of this file does without: its other table must.
+  // All four at once: g++ 12 moves sums to and fro between statements.
   static I step(I acc, Weights w, Four four) {
-    THIMBLE_UNROLL
-    for (uint32_t i = 0; i < 4; ++i) {
-      __asm__(THIMBLE_DOTPROD "sdot %0.4s, %1.16b, %2.16b"
-              : "+w"(acc.r[i].v)
-              : "w"(w.v[i]), "w"(four));
-    }
+    __asm__(THIMBLE_DOTPROD
+            "sdot %0.4s, %4.16b, %8.16b\n\t"
+            "sdot %1.4s, %5.16b, %8.16b\n\t"
+            "sdot %2.4s, %6.16b, %8.16b\n\t"
+            "sdot %3.4s, %7.16b, %8.16b"
+            : "+&w"(acc.r[0].v), "+&w"(acc.r[1].v), "+&w"(acc.r[2].v), "+&w"(acc.r[3].v)
+            : "w"(w.v[0]), "w"(w.v[1]), "w"(w.v[2]), "w"(w.v[3]), "w"(four));
     return acc;
   }
 };

@@ -282,12 +282,12 @@ template <class F, class Dot, class Source, uint32_t kTiles, uint32_t kRows>
                                         : Dot::I::load(so_far.at(i, t));
   });
   uint32_t left = panel.group;
-  for (; left >= 32; left -= 32) {
-    ahead->step<F, kTiles>();
+  for (; left >= Dot::kUnrolled; left -= Dot::kUnrolled) {
+    if ((panel.group - left) % 32 == 0) ahead->step<F, kTiles>();
     THIMBLE_UNROLL
-    for (uint32_t c = 0; c < 32; c += kStep)
-      source = add_step<Dot>(dot, source, values + c, stride);
-    values += 32;
+    for (uint32_t c = 0; c < Dot::kUnrolled; c += kStep, values += kStep) {
+      source = add_step<Dot>(dot, source, values, stride);
+    }
   }
   for (; left >= kStep; left -= kStep, values += kStep) {
     source = add_step<Dot>(dot, source, values, stride);
