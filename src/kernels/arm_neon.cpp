@@ -239,7 +239,7 @@ struct DotPairs : DotBytes {
   static constexpr uint32_t kBlockTiles = 1;
   static constexpr uint32_t kBlockRows = 2;
   static constexpr uint32_t kGroupRows = 2;
-  static constexpr uint32_t kUnrolled = 8;
+  static constexpr uint32_t kUnrolled = 4;
   static int16x8_t pair_sums(int16x8_t a, int16x8_t b) {
 #if defined(__aarch64__)
     return vpaddq_s16(a, b);

@@ -37,6 +37,12 @@ constexpr size_t kFromMemory = SIZE_MAX;
 #endif
 constexpr uint32_t kAskedAhead = 2048;
 
+// Columns of a turn of a loop, at least so many.
+template <class Dot>
+constexpr uint32_t turn_of(uint32_t least) {
+  return Dot::kUnrolled < least ? least : Dot::kUnrolled;
+}
+
 // One row of x times kTiles tiles, `step` tiles apart.
 template <class F, class Dot, class Columns, uint32_t kTiles, bool kAsks = false>
 static inline void row_q8(float* out, const int8_t* w, const uint16_t* scales, const Matrix& m,
@@ -73,11 +79,12 @@ static inline void row_q8(float* out, const int8_t* w, const uint16_t* scales, c
       }
     };
     uint32_t left = group;
-    for (; left >= 32; left -= 32) {
+    constexpr uint32_t kTurn = turn_of<Dot>(kColumns);
+    for (; left >= kTurn; left -= kTurn) {
       THIMBLE_UNROLL
-      for (uint32_t c = 0; c < 32; c += kColumns) columns(c);
-      w += 32 / kColumns * kColumnBytes;
-      values += 32;
+      for (uint32_t c = 0; c < kTurn; c += kColumns) columns(c);
+      w += kTurn / kColumns * kColumnBytes;
+      values += kTurn;
     }
     for (; left > 0; left -= kColumns) {  // a whole row as the group may end in less
       columns(0);
@@ -282,10 +289,11 @@ template <class F, class Dot, class Source, uint32_t kTiles, uint32_t kRows>
                                         : Dot::I::load(so_far.at(i, t));
   });
   uint32_t left = panel.group;
-  for (; left >= Dot::kUnrolled; left -= Dot::kUnrolled) {
+  constexpr uint32_t kTurn = turn_of<Dot>(kStep);
+  for (; left >= kTurn; left -= kTurn) {
     if ((panel.group - left) % 32 == 0) ahead->step<F, kTiles>();
     THIMBLE_UNROLL
-    for (uint32_t c = 0; c < Dot::kUnrolled; c += kStep, values += kStep) {
+    for (uint32_t c = 0; c < kTurn; c += kStep, values += kStep) {
       source = add_step<Dot>(dot, source, values, stride);
     }
   }

@@ -221,7 +221,7 @@ struct DotVnni : DotBytes {
   static constexpr uint32_t kBlockTiles = 1;
   static constexpr uint32_t kBlockRows = 6;
   static constexpr uint32_t kGroupRows = 6;
-  static constexpr uint32_t kUnrolled = 8;
+  static constexpr uint32_t kUnrolled = 32;
   static Bytes load(const int8_t* p) {
     const Bytes bytes = load_bytes(p);
     const __m256i top = _mm256_set1_epi8(-128);
