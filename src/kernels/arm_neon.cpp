@@ -240,6 +240,8 @@ struct DotPairs : DotBytes {
   static constexpr uint32_t kBlockRows = 2;
   static constexpr uint32_t kGroupRows = 2;
   static constexpr uint32_t kUnrolled = 4;
+  // Of 16 registers, four tiles' sums would leave none.
+  static constexpr uint32_t kStreams = sizeof(void*) == 8 ? 4 : 2;
   static int16x8_t pair_sums(int16x8_t a, int16x8_t b) {
 #if defined(__aarch64__)
     return vpaddq_s16(a, b);
@@ -336,6 +338,7 @@ struct DotInstruction : DotBytes {
   static constexpr uint32_t kBlockRows = 4;
   static constexpr uint32_t kGroupRows = 3;
   static constexpr uint32_t kUnrolled = 8;
+  static constexpr uint32_t kStreams = 4;
   // In assembler, so that the rest of this file does without: its other table must.
   // All four at once: g++ 12 moves sums to and fro between statements.
   static I step(I acc, Weights w, Four four) {

@@ -10,8 +10,8 @@
 //   Dot  int8 dot products: step(acc, 16 rows x 4 columns of Weights, 4 activations). Weights are
 //        made of Bytes, with load(int8 weights), load_q4(q4 weights of 8 columns, two of them),
 //        store and load_bytes; each counts as kOffset more than it is. kBlockTiles x kBlockRows
-//        (in groups: kGroupRows) of them are in work at once, of a whole row kUnrolled columns a
-//        turn
+//        (in groups: kGroupRows) of them are in work at once, of one row kStreams tiles; a turn of
+//        its loop is kUnrolled columns
 //   Rows, HalfRows  kPositions rows of int8 values, 16 or 8 lanes of each: load(rows),
 //        step(acc, kPositions weights in int16), and sums(acc), which are V: F or F::Half
 // Contracts: kernels.h. Order of operations: reference.cpp. Tiles of other heights go there too.

@@ -392,17 +392,18 @@ static void matmul_columns(float* out, size_t out_stride, const Matrix& w, uint3
     out += size_t{count} * kLanes;
     tiles -= count;
   };
+  constexpr uint32_t kEach = Dot::kStreams;
   if (n == 1) {  // as in matmul_f32_lanes
-    const uint32_t each = tiles / kStreams;
+    const uint32_t each = tiles / kEach;
     constexpr bool kAsks = kFromMemory < SIZE_MAX;
     const auto multiply = kAsks && tiles * tile_bytes >= kFromMemory
-                              ? row_q8<F, Dot, Columns, kStreams, kAsks>
-                              : row_q8<F, Dot, Columns, kStreams>;
+                              ? row_q8<F, Dot, Columns, kEach, kAsks>
+                              : row_q8<F, Dot, Columns, kEach>;
     for (uint32_t i = 0; i < each; ++i) {
       multiply(out, data, scales, w, x, each);
       skip(1);
     }
-    skip((kStreams - 1) * each);
+    skip((kEach - 1) * each);
     if (tiles >= 2) {
       row_q8<F, Dot, Columns, 2>(out, data, scales, w, x, 1);
       skip(2);
@@ -413,10 +414,10 @@ static void matmul_columns(float* out, size_t out_stride, const Matrix& w, uint3
   // So few rows, such as the heads that attention gives for one token, repay no panel.
   constexpr uint32_t kAlone = 4;
   while (n < kAlone && tiles > 0) {
-    const uint32_t here = tiles >= kStreams ? kStreams : tiles >= 2 ? 2 : 1;
-    const auto multiply = here == kStreams ? row_q8<F, Dot, Columns, kStreams>
-                          : here == 2      ? row_q8<F, Dot, Columns, 2>
-                                           : row_q8<F, Dot, Columns, 1>;
+    const uint32_t here = tiles >= kEach ? kEach : tiles >= 2 ? 2 : 1;
+    const auto multiply = here == kEach ? row_q8<F, Dot, Columns, kEach>
+                          : here == 2   ? row_q8<F, Dot, Columns, 2>
+                                        : row_q8<F, Dot, Columns, 1>;
     for (uint32_t i = 0; i < n; ++i) {
       multiply(out + i * out_stride, data, scales, w, skip_rows(x, i), 1);
     }

@@ -222,6 +222,7 @@ struct DotVnni : DotBytes {
   static constexpr uint32_t kBlockRows = 6;
   static constexpr uint32_t kGroupRows = 6;
   static constexpr uint32_t kUnrolled = 32;
+  static constexpr uint32_t kStreams = 4;
   static Bytes load(const int8_t* p) {
     const Bytes bytes = load_bytes(p);
     const __m256i top = _mm256_set1_epi8(-128);
@@ -243,6 +244,7 @@ struct DotPairs : DotBytes {
   static constexpr uint32_t kBlockRows = 4;
   static constexpr uint32_t kGroupRows = 4;
   static constexpr uint32_t kUnrolled = 8;
+  static constexpr uint32_t kStreams = 4;
   static Bytes load(const int8_t* p) { return load_bytes(p); }
   static void load_q4(const int8_t* p, Bytes (&bytes)[2]) { look_up(kQ4Levels, p, bytes); }
   static __m256i dot(__m256i acc, __m256i w, __m256i four) {

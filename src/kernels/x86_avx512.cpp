@@ -173,6 +173,7 @@ struct DotVnni : DotBytes {
   static constexpr uint32_t kBlockRows = 8;
   static constexpr uint32_t kGroupRows = 4;
   static constexpr uint32_t kUnrolled = 32;
+  static constexpr uint32_t kStreams = 4;
   static Bytes load(const int8_t* p) {
     return _mm512_xor_si512(_mm512_loadu_si512(p), _mm512_set1_epi8(-128));
   }
@@ -213,6 +214,7 @@ struct DotPairs : DotBytes {
   static constexpr uint32_t kBlockRows = 8;
   static constexpr uint32_t kGroupRows = 4;
   static constexpr uint32_t kUnrolled = 8;
+  static constexpr uint32_t kStreams = 4;
   static Bytes load(const int8_t* p) { return load_bytes(p); }
   static void load_q4(const int8_t* p, Bytes (&bytes)[2]) { look_up(kQ4Levels, p, bytes); }
   static Weights weights(Bytes bytes) {

@@ -183,6 +183,7 @@ struct DotPairs {
   static constexpr uint32_t kBlockRows = 2;
   static constexpr uint32_t kGroupRows = 2;
   static constexpr uint32_t kUnrolled = 8;
+  static constexpr uint32_t kStreams = 4;
   static Bytes load_bytes(const int8_t* p) {
     const __m128i* at = reinterpret_cast<const __m128i*>(p);
     return {{_mm_loadu_si128(at), _mm_loadu_si128(at + 1), _mm_loadu_si128(at + 2),
