@@ -159,11 +159,11 @@ void attend_rows(thimble_session* s, uint32_t row, uint32_t n_rows, uint32_t kv)
   weights = a.scores;
   for (uint32_t h = 0; h < shared; ++h, context += head_dim, weights += of_head) {
     if (is_q8) {
-      kernels.rows->mix_rows_q8(
+      kernels.wide->mix_rows_q8(
           context, a.context_stride, weights, stride, kv_cache_values_q8(cache, layer, kv),
           cache.value_scales + kv_scales_at(cache, layer, kv), n, head_dim, n_rows);
     } else {
-      kernels.rows->mix_rows(context, a.context_stride, weights, stride,
+      kernels.wide->mix_rows(context, a.context_stride, weights, stride,
                              kv_cache_values(cache, layer, kv), n, head_dim, n_rows);
     }
   }

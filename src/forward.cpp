@@ -333,7 +333,7 @@ void attend_units(thimble_session* s, uint32_t begin, uint32_t end) {
   const Activations& a = s->act;
   const uint32_t heads = s->model.n_kv_heads;
 #if THIMBLE_ATTEND_ROWS
-  if (const uint32_t rows = s->pass.n; rows > 1 && s->kernels->rows) {
+  if (const uint32_t rows = s->pass.n; rows > 1 && s->kernels->wide) {
     while (begin < end) {
       const uint32_t row = begin % rows, head = begin / rows;
       uint32_t count = attend_together(s, row);

@@ -70,11 +70,11 @@ void store_q8([[maybe_unused]] const Kernels& kernels, const KvCache& cache, uin
     left -= heads;
     const size_t at = before * cache.n_scales + scale * size + position;
 #if !defined(__OPTIMIZE_SIZE__)
-    if (kernels.rows) {
+    if (kernels.wide) {
       alignas(64) int8_t key_q8[kMaxHeadDim], value_q8[kMaxHeadDim];
-      cache.key_scales[at] = kernels.rows->quantize_cached(key_q8, key, heads * cache.head_dim);
+      cache.key_scales[at] = kernels.wide->quantize_cached(key_q8, key, heads * cache.head_dim);
       cache.value_scales[at] =
-          kernels.rows->quantize_cached(value_q8, value, heads * cache.head_dim);
+          kernels.wide->quantize_cached(value_q8, value, heads * cache.head_dim);
       for (uint32_t h = 0; h < heads; ++h) {
         const int8_t* from = key_q8 + h * head_dim;
         size_t d = 0;

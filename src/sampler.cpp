@@ -105,7 +105,9 @@ bool any_within(const uint32_t* block, const Range& range) {
   return any != 0;
 }
 
-[[gnu::noinline]] uint64_t mass_at_least(const uint32_t* odds, uint32_t n, uint32_t low) {
+[[gnu::noinline]] uint64_t mass_at_least(const Kernels& kernels, const uint32_t* odds, uint32_t n,
+                                         uint32_t low) {
+  if (!kIsSmall && kernels.wide) return kernels.wide->mass_at_least(odds, n, low);
   uint64_t mass = 0;
   for (uint32_t i = 0; i < n; ++i) mass += odds[i] >= low ? odds[i] : 0;
   return mass;
@@ -190,6 +192,22 @@ Cut likeliest(const Keys& keys, Range range, Measure measure, uint64_t need) {
   return cut;
 }
 
+// The same of all keys, of which few lie within a range that is already narrow: these are copied,
+// and only they are looked at again and again. If the threshold may lie below, all are.
+Cut likeliest(const Kernels& kernels, const Keys& keys, const Range& range, Measure measure,
+              uint64_t need) {
+  constexpr uint32_t kFew = 2048;
+  if (!kIsSmall && kernels.wide && keys.step == 1 && keys.n >= kMany) {
+    uint32_t found[kFew];
+    const uint32_t n = kernels.wide->collect(found, kFew, keys.at, keys.n, range.low, range.span);
+    if (n <= kFew) {
+      const uint64_t here = measure == Measure::kMass ? mass_at_least(kernels, found, n, 0) : n;
+      if (range.reached + here >= need) return likeliest({found, n, 1}, range, measure, need);
+    }
+  }
+  return likeliest(keys, range, measure, need);
+}
+
 // The least whole number >= mass * p, p in units of 2^-24; exact, since mass < 2^51.
 uint64_t share_of_mass(uint64_t mass, uint32_t p) {
   const uint64_t upper = mass >> 24, lower = mass & 0xffffff;
@@ -199,14 +217,15 @@ uint64_t share_of_mass(uint64_t mass, uint32_t p) {
 // Where the threshold of `need` of all mass will be. A sample that has its share of the mass, as it
 // has where odds are even, brackets it, and the secant method (with the bracket's slope) makes that
 // so narrow that few tokens of very many are looked at one by one.
-Range near_threshold(const Keys& all, uint64_t mass, uint32_t p, uint64_t need) {
+Range near_threshold(const Kernels& kernels, const Keys& all, uint64_t mass, uint32_t p,
+                     uint64_t need) {
   constexpr uint32_t kNarrower = 32, kScale = 20;
   const Range range = widest(Measure::kMass);
   const uint32_t step = all.n / kSample;
   const Keys sample = {all.at, all.n, step};
   uint64_t sampled = 0;
   for (uint32_t start = 0; start + kBlock <= all.n; start += kBlock * step) {
-    sampled += mass_at_least(all.at + start, kBlock, 1);
+    sampled += mass_at_least(kernels, all.at + start, kBlock, 1);
   }
   const uint64_t slack = sampled / 32;
   if (sampled * step < mass / 2 || slack * step >> kScale == 0) return range;
@@ -218,7 +237,7 @@ Range near_threshold(const Keys& all, uint64_t mass, uint32_t p, uint64_t need) 
   const int64_t between = static_cast<int64_t>(2 * slack * step >> kScale);
   int64_t guess = below.threshold + width / 2;
   const auto reached_at = [&] {
-    return mass_at_least(all.at, all.n, static_cast<uint32_t>(guess));
+    return mass_at_least(kernels, all.at, all.n, static_cast<uint32_t>(guess));
   };
   const auto miss = [&](uint64_t reached) {
     const int64_t error = (static_cast<int64_t>(reached) - static_cast<int64_t>(need)) >> kScale;
@@ -235,16 +254,16 @@ Range near_threshold(const Keys& all, uint64_t mass, uint32_t p, uint64_t need) 
 }
 
 // The tokens with the `p` (in units of 2^-24) of all mass.
-Cut top_p(const Keys& odds, uint64_t mass, uint32_t p) {
+Cut top_p(const Kernels& kernels, const Keys& odds, uint64_t mass, uint32_t p) {
   uint64_t need = share_of_mass(mass, p);
   if (need == 0) need = 1;
-  const Range range =
-      !kIsSmall && odds.n >= kMany ? near_threshold(odds, mass, p, need) : widest(Measure::kMass);
-  return likeliest(odds, range, Measure::kMass, need);
+  const Range range = !kIsSmall && odds.n >= kMany ? near_threshold(kernels, odds, mass, p, need)
+                                                   : widest(Measure::kMass);
+  return likeliest(kernels, odds, range, Measure::kMass, need);
 }
 
 // The k likeliest by their orders; a sample bounds the last one's.
-Cut top_k(const Keys& orders, uint32_t k) {
+Cut top_k(const Kernels& kernels, const Keys& orders, uint32_t k) {
   Range range = widest(Measure::kCount);
   if (!kIsSmall && orders.n >= kMany && k < orders.n / 4) {
     const uint32_t step = orders.n / kSample, enough = k / step + k / step / 2 + 4;
@@ -252,7 +271,7 @@ Cut top_k(const Keys& orders, uint32_t k) {
         likeliest({orders.at, orders.n, step}, range, Measure::kCount, enough).threshold;
     range = {low, UINT32_MAX - low, 0};
   }
-  return likeliest(orders, range, Measure::kCount, k);
+  return likeliest(kernels, orders, range, Measure::kCount, k);
 }
 
 // What a draw does with its logits.
@@ -266,7 +285,7 @@ struct Odds {
     uint64_t mass = 0;
     each_chunk(in.n, [&](uint32_t start, uint32_t length) {
       kernels.odds(in.odds + start, in.logits + start, length, max, inv_temperature);
-      mass += mass_at_least(in.odds + start, length, low);
+      mass += mass_at_least(kernels, in.odds + start, length, low);
       return true;
     });
     return mass;
@@ -317,16 +336,18 @@ Cut drawable(const Odds& odds, const thimble_sampling& s) {
   Cut cut = {0, 0, 0};
   if (s.top_k > 0 && s.top_k < in.n) {
     for (uint32_t i = 0; i < in.n; ++i) in.odds[i] = logit_order(in.logits[i]);
-    cut.reached = odds.of_kept(top_k({in.odds, in.n, 1}, s.top_k), first);
-    if (!has_top_p && floor > 0) cut.reached = mass_at_least(in.odds, in.n, floor);
+    cut.reached = odds.of_kept(top_k(odds.kernels, {in.odds, in.n, 1}, s.top_k), first);
+    if (!has_top_p && floor > 0) cut.reached = mass_at_least(odds.kernels, in.odds, in.n, floor);
   } else {
     cut.reached = odds.of_all(first, has_top_p ? 0 : floor);
   }
   if (has_top_p) {
-    cut = top_p({in.odds, in.n, 1}, cut.reached, static_cast<uint32_t>(s.top_p * kProbabilityUnit));
+    cut = top_p(odds.kernels, {in.odds, in.n, 1}, cut.reached,
+                static_cast<uint32_t>(s.top_p * kProbabilityUnit));
   }
   if (floor > cut.threshold) {
-    cut = {floor - 1, 0, has_top_p ? mass_at_least(in.odds, in.n, floor) : cut.reached};
+    cut = {floor - 1, 0,
+           has_top_p ? mass_at_least(odds.kernels, in.odds, in.n, floor) : cut.reached};
   }
   if (is_last) cut = {0, 0, odds.of_kept(cut, inv_temperature)};
   return cut;
@@ -381,8 +402,8 @@ int32_t draw(const Kernels& kernels, const SampleInput& in, const thimble_sampli
   each_chunk(in.n, [&](uint32_t start, uint32_t length) {
     const uint32_t* chunk = in.odds + start;
     if (!kIsSmall) {  // the whole chunk is passed over
-      const uint64_t above = mass_at_least(chunk, length, cut.threshold + 1);
-      uint64_t tied = ties > 0 ? mass_at_least(chunk, length, cut.threshold) - above : 0;
+      const uint64_t above = mass_at_least(kernels, chunk, length, cut.threshold + 1);
+      uint64_t tied = ties > 0 ? mass_at_least(kernels, chunk, length, cut.threshold) - above : 0;
       if (tied > ties) tied = ties;
       if (rest >= above + tied) {
         rest -= above + tied;

@@ -553,9 +553,9 @@ TEST_CASE("mix_rows: the rows of mix_values, each of one position more") {
                                        head_dim, 1, 1);
         }
         for (const Kernels* k : fast_tables()) {
-          if (!k->rows) continue;
+          if (!k->wide) continue;
           Block<float> found(expected.size());
-          k->rows->mix_rows(found.data(), out_stride, weights.data(), stride, values.data(), n,
+          k->wide->mix_rows(found.data(), out_stride, weights.data(), stride, values.data(), n,
                             head_dim, n_rows);
           REQUIRE_MESSAGE(same_bits(found.data(), expected.data(), expected.size()),
                           std::string(k->name), " ", head_dim, " ", n_rows, " ", n);
@@ -592,9 +592,9 @@ TEST_CASE("mix_rows_q8: the rows of mix_values_q8, each of one position more") {
                                           scales.data(), n + i, head_dim, 1);
         }
         for (const Kernels* k : fast_tables()) {
-          if (!k->rows) continue;
+          if (!k->wide) continue;
           Block<float> found(expected.size());
-          k->rows->mix_rows_q8(found.data(), out_stride, weights.data(), stride, values.data(),
+          k->wide->mix_rows_q8(found.data(), out_stride, weights.data(), stride, values.data(),
                                scales.data(), n, head_dim, n_rows);
           REQUIRE_MESSAGE(same_bits(found.data(), expected.data(), expected.size()),
                           std::string(k->name), " ", head_dim, " ", n_rows, " ", n);
@@ -632,6 +632,41 @@ TEST_CASE("argmax: the lowest index of the largest, whatever the values") {
           if (x[i] > max) max = x[i], expected = i;
         }
         REQUIRE(k->argmax(x.data(), n) == expected);
+      }
+    }
+  }
+}
+
+TEST_CASE("mass_at_least and collect: what one by one gives, of any length") {
+  Random random(77);
+  for (uint32_t n : {0u, 1u, 7u, 31u, 32u, 33u, 64u, 95u, 512u, 1000u}) {
+    for (uint32_t bits : {2u, 20u, 30u, 32u}) {
+      Block<uint32_t> keys(n);
+      for (uint32_t i = 0; i < n; ++i)
+        keys[i] = static_cast<uint32_t>(random.next()) >> (32 - bits);
+      for (uint32_t low : {0u, 1u, 1u << (bits - 1), UINT32_MAX - 3}) {
+        for (uint32_t span : {0u, 1u << (bits - 2), UINT32_MAX - low}) {
+          if (span > UINT32_MAX - low) continue;
+          std::vector<uint32_t> within;
+          uint64_t mass = 0;
+          for (uint32_t i = 0; i < n; ++i) {
+            if (keys[i] >= low) mass += keys[i];
+            if (keys[i] >= low && keys[i] - low <= span) within.push_back(keys[i]);
+          }
+          const uint32_t there = static_cast<uint32_t>(within.size());
+          for (const Kernels* k : fast_tables()) {
+            if (!k->wide) continue;
+            REQUIRE(k->wide->mass_at_least(keys.data(), n, low) == mass);
+            for (uint32_t most : {there, there / 2}) {
+              Block<uint32_t> found(most);  // behind which nothing may be written
+              const uint32_t count =
+                  k->wide->collect(found.data(), most, keys.data(), n, low, span);
+              REQUIRE(count <= there);
+              REQUIRE((count > most || count == there));
+              for (uint32_t i = 0; i < most; ++i) REQUIRE(found[i] == within[i]);
+            }
+          }
+        }
       }
     }
   }

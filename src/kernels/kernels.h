@@ -87,8 +87,9 @@ inline QuantizedRows skip_rows(QuantizedRows rows, size_t n) {
 // No entry needs alignment beyond that of its element type. No two arguments may overlap unless an
 // entry says so.
 
-// What only machines with wide vectors have: a prefill's rows taken together.
-struct RowKernels {
+// What only machines with wide vectors have: a prefill's rows taken together, and odds of very many
+// tokens.
+struct WideKernels {
   // mix_values (below) for one query head at `n_rows` successive positions of a text, of which row
   // i looks at the first n + i: weights: (n_rows, weights_stride), values: (n + n_rows - 1,
   // head_dim), out: (n_rows, out_stride).
@@ -104,6 +105,14 @@ struct RowKernels {
   // rounded up to bf16, and value = x * (1 / scale) rounded to nearest even. If max|x| is below
   // 1e-30, zeros and 0. A NaN counts as no maximum and becomes 0.
   uint16_t (*quantize_cached)(int8_t* out, const float* x, uint32_t n);
+
+  // The sum of those odds that are at least `low`; at most 2^30 each.
+  uint64_t (*mass_at_least)(const uint32_t* odds, uint32_t n, uint32_t low);
+
+  // Copies those keys that lie within [low, low + span], which ends below 2^32, to `found`, in their
+  // order, the first `most` of them. Returns how many there are, or some number above `most`.
+  uint32_t (*collect)(uint32_t* found, uint32_t most, const uint32_t* keys, uint32_t n,
+                      uint32_t low, uint32_t span);
 };
 
 struct Kernels {
@@ -191,8 +200,8 @@ struct Kernels {
   // -200 for a NaN: odds as integers, whose sums are exact in any order.
   void (*odds)(uint32_t* weights, const float* x, uint32_t n, float max, float inv_temperature);
 
-  // NULL where rows are not worth taking together.
-  const RowKernels* rows;
+  // NULL where vectors are not wide.
+  const WideKernels* wide;
 };
 
 // What a build leaves out (parts.h) is null in every table.

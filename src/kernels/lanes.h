@@ -623,12 +623,45 @@ static void odds_lanes(uint32_t* weights, const float* x, uint32_t n, float max,
   });
 }
 
+// Compilers make vectors of these.
+
+template <class F>
+static uint64_t mass_at_least_lanes(const uint32_t* odds, uint32_t n, uint32_t low) {
+  uint64_t mass = 0;
+  for (uint32_t i = 0; i < n; ++i) mass += odds[i] >= low ? odds[i] : 0;
+  return mass;
+}
+
+template <class F>
+static uint32_t collect_lanes(uint32_t* found, uint32_t most, const uint32_t* keys, uint32_t n,
+                              uint32_t low, uint32_t span) {
+  constexpr uint32_t kBlock = 32;
+  uint32_t count = 0;
+  for (uint32_t start = 0; start < n; start += kBlock) {
+    const uint32_t* block = keys + start;
+    const uint32_t length = n - start < kBlock ? n - start : kBlock;
+    if (length == kBlock) {
+      uint32_t any = 0;
+      for (uint32_t i = 0; i < kBlock; ++i) any |= block[i] - low <= span ? 1u : 0u;
+      if (any == 0) continue;
+    }
+    for (uint32_t i = 0; i < length; ++i) {
+      if (block[i] - low > span) continue;
+      if (count < most) found[count] = block[i];
+      ++count;
+    }
+    if (count > most) return count;
+  }
+  return count;
+}
+
 // ---- The table -----------------------------------------------------------------------------
 // F, Dot, what mix_values_q8_lanes wants, and a Dot of its own for 4 bits.
 
 template <class F, class Rows, class HalfRows>
-static constexpr RowKernels kRowKernels = {mix_rows_lanes<F>, mix_rows_q8_lanes<F, Rows, HalfRows>,
-                                           quantize_cached_lanes<F>};
+static constexpr WideKernels kWideKernels = {
+    mix_rows_lanes<F>, mix_rows_q8_lanes<F, Rows, HalfRows>, quantize_cached_lanes<F>,
+    mass_at_least_lanes<F>, collect_lanes<F>};
 
 template <class F, class Dot, class Rows, class HalfRows, class DotQ4 = Dot>
 static constexpr Kernels lanes_table(const char* name) {
@@ -650,7 +683,7 @@ static constexpr Kernels lanes_table(const char* name) {
           add_lanes<F>,
           argmax_lanes<F>,
           odds_lanes<F>,
-          &kRowKernels<F, Rows, HalfRows>};
+          &kWideKernels<F, Rows, HalfRows>};
 }
 
 }  // namespace thimble
