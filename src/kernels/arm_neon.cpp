@@ -240,8 +240,11 @@ struct DotPairs : DotBytes {
   static constexpr uint32_t kBlockRows = 2;
   static constexpr uint32_t kGroupRows = 2;
   static constexpr uint32_t kUnrolled = 4;
-  // Of 16 registers, four tiles' sums would leave none.
-  static constexpr uint32_t kStreams = sizeof(void*) == 8 ? 4 : 2;
+#if defined(__aarch64__)
+  static constexpr uint32_t kStreams = 4;
+#else
+  static constexpr uint32_t kStreams = 2;  // four tiles' sums would fill its 16 registers
+#endif
   static int16x8_t pair_sums(int16x8_t a, int16x8_t b) {
 #if defined(__aarch64__)
     return vpaddq_s16(a, b);

@@ -30,8 +30,9 @@ struct Matrix {
   uint32_t cols;
   uint32_t padded_cols;  // f32: cols; q8, q4: a multiple of group, zeros behind cols
   uint32_t row_tile;     // 1, 2, 4, 8 or 16
-  uint32_t group;        // q8, q4: columns that share a scale, a multiple of 4, of 16
-  uint32_t n_groups;     // q8, q4: padded_cols / group
+  uint32_t group;     // q8, q4: columns that share a scale: 32, 64, 128, or a whole row, which is
+                      // a multiple of 4, of q4 of 16
+  uint32_t n_groups;  // q8, q4: padded_cols / group
   WeightType type;
 };
 
@@ -109,8 +110,8 @@ struct WideKernels {
   // The sum of those odds that are at least `low`; at most 2^30 each.
   uint64_t (*mass_at_least)(const uint32_t* odds, uint32_t n, uint32_t low);
 
-  // Copies those keys that lie within [low, low + span], which ends below 2^32, to `found`, in their
-  // order, the first `most` of them. Returns how many there are, or some number above `most`.
+  // Copies those keys that lie within [low, low + span], which ends below 2^32, to `found`, in
+  // their order, the first `most` of them. Returns how many there are, or some number above `most`.
   uint32_t (*collect)(uint32_t* found, uint32_t most, const uint32_t* keys, uint32_t n,
                       uint32_t low, uint32_t span);
 };

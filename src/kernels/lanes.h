@@ -9,9 +9,10 @@
 //   I    16 int32
 //   Dot  int8 dot products: step(acc, 16 rows x 4 columns of Weights, 4 activations). Weights are
 //        made of Bytes, with load(int8 weights), load_q4(q4 weights of 8 columns, two of them),
-//        store and load_bytes; each counts as kOffset more than it is. kBlockTiles x kBlockRows
-//        (in groups: kGroupRows) of them are in work at once, of one row kStreams tiles; a turn of
-//        its loop is kUnrolled columns
+//        store and load_bytes; each counts as kOffset more than it is. What registers there are
+//        for: of one row kStreams tiles at once, of many a block of kBlockTiles x kBlockRows, or
+//        kGroupRows where rows have several groups; a turn of a row's loop is about kUnrolled
+//        columns, more of which made g++ 12 move sums about
 //   Rows, HalfRows  kPositions rows of int8 values, 16 or 8 lanes of each: load(rows),
 //        step(acc, kPositions weights in int16), and sums(acc), which are V: F or F::Half
 // Contracts: kernels.h. Order of operations: reference.cpp. Tiles of other heights go there too.

@@ -129,8 +129,8 @@ struct BlocksF32 {
   }
 };
 
-// The same, each block in a function of its own, in which g++ 12 has registers for all that its
-// loop wants: for so many columns that a call is nothing.
+// The same of kFewRows rows or more, each block in a function of its own, in which g++ 12 has
+// registers for all that its loop wants.
 template <class F, uint32_t kTiles>
 struct LongBlocksF32 {
   BlocksF32<F, kTiles> blocks;

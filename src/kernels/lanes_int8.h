@@ -37,7 +37,7 @@ constexpr size_t kFromMemory = SIZE_MAX;
 #endif
 constexpr uint32_t kAskedAhead = 2048;
 
-// Columns of a turn of a loop, at least so many.
+// Columns that a turn of a loop takes: as many as Dot wants unrolled, but no fewer than `least`.
 template <class Dot>
 constexpr uint32_t turn_of(uint32_t least) {
   return Dot::kUnrolled < least ? least : Dot::kUnrolled;
@@ -129,10 +129,9 @@ struct Panel {
   }
 };
 
-// Where a block's weights come from, kFours times four columns of all tiles at once: a panel,
+// Where a block's weights come from, four columns of a tile at once: a panel,
 template <class Dot, uint32_t kTiles>
 struct Filled {
-  static constexpr uint32_t kFours = 1;
   const int8_t* panel;
 
   void skip(uint32_t columns) { panel += columns / 4 * kTiles * kColumnBytes; }
@@ -181,14 +180,14 @@ static inline void add_columns(typename Dot::I (&dot)[kTiles][kRows], const Sour
   }
 }
 
-// The same of kStep columns, as many as q4's bytes hold; returns the source behind them.
-constexpr uint32_t kStep = 8;
+// The same of as many columns as q4's bytes hold; returns the source behind them.
+constexpr uint32_t kPacked = 8;
 template <class Dot, class Source, uint32_t kTiles, uint32_t kRows>
-static inline Source add_step(typename Dot::I (&dot)[kTiles][kRows], Source source,
-                              const int8_t* values, size_t stride) {
+static inline Source add_packed(typename Dot::I (&dot)[kTiles][kRows], Source source,
+                                const int8_t* values, size_t stride) {
   add_columns<Dot>(dot, source, 0, values, stride);
   add_columns<Dot>(dot, source, 4, values, stride);
-  source.skip(kStep);
+  source.skip(kPacked);
   return source;
 }
 
@@ -221,7 +220,8 @@ struct Blocks {
 };
 
 // The chains of kTiles tiles and kRows rows, on by a panel's groups. A function of its own: g++ 12
-// has registers for all chains and dots where nothing else wants them.
+// has registers for all chains and dots where nothing else wants them: on Sapphire Rapids twice as
+// many dots with their chains in memory lost a quarter, to the stores.
 template <class F, class Dot, class Source, uint32_t kTiles, uint32_t kRows>
 [[gnu::noinline]] static void add_groups(const Results& so_far, const Results& out, Source source,
                                          const Panel<kTiles>& panel, const int8_t* values,
@@ -242,9 +242,9 @@ template <class F, class Dot, class Source, uint32_t kTiles, uint32_t kRows>
     over_block<kTiles, kRows>([&](uint32_t t, uint32_t i) {
       dot[t][i] = Dot::I::of(-Dot::kOffset * sums[i * x_groups + g]);
     });
-    for (uint32_t left = group; left > 0; left -= kStep) {
-      source = add_step<Dot>(dot, source, values, stride);
-      values += kStep;
+    for (uint32_t left = group; left > 0; left -= kPacked) {
+      source = add_packed<Dot>(dot, source, values, stride);
+      values += kPacked;
     }
     over_block<kTiles, kRows>([&](uint32_t t, uint32_t i) {
       const F scale = mul(F::load(scales + t * kLanes), F::of(x_scales[i * x_groups + g]));
@@ -255,9 +255,7 @@ template <class F, class Dot, class Source, uint32_t kTiles, uint32_t kRows>
   over_block<kTiles, kRows>([&](uint32_t t, uint32_t i) { chains[t][i].store(out.at(i, t)); });
 }
 
-// A panel of whole groups times kRows rows of x, from row `first` on. Chains stay in registers,
-// beside the dots: on Sapphire Rapids twice as many dots with their chains in memory lost a
-// quarter, to the stores.
+// A panel of whole groups times kRows rows of x, from row `first` on.
 template <class F, class Dot, class Source, uint32_t kTiles>
 struct GroupBlocks {
   Blocks<kTiles> all;
@@ -288,17 +286,20 @@ template <class F, class Dot, class Source, uint32_t kTiles, uint32_t kRows>
     dot[t][i] = panel.first_column == 0 ? Dot::I::of(-Dot::kOffset * sums[i])
                                         : Dot::I::load(so_far.at(i, t));
   });
-  uint32_t left = panel.group;
-  constexpr uint32_t kTurn = turn_of<Dot>(kStep);
+  const uint32_t columns = panel.group;
+  uint32_t left = columns;
+  constexpr uint32_t kTurn = turn_of<Dot>(kPacked);
+  static_assert(kTurn % kPacked == 0 && 32 % kTurn == 0,
+                "a turn is whole steps, a few of 32 columns");
   for (; left >= kTurn; left -= kTurn) {
-    if ((panel.group - left) % 32 == 0) ahead->step<F, kTiles>();
+    if ((columns - left) % 32 == 0) ahead->step<F, kTiles>();
     THIMBLE_UNROLL
-    for (uint32_t c = 0; c < kTurn; c += kStep, values += kStep) {
-      source = add_step<Dot>(dot, source, values, stride);
+    for (uint32_t c = 0; c < kTurn; c += kPacked, values += kPacked) {
+      source = add_packed<Dot>(dot, source, values, stride);
     }
   }
-  for (; left >= kStep; left -= kStep, values += kStep) {
-    source = add_step<Dot>(dot, source, values, stride);
+  for (; left >= kPacked; left -= kPacked, values += kPacked) {
+    source = add_packed<Dot>(dot, source, values, stride);
   }
   if (left > 0) add_columns<Dot>(dot, source, 0, values, stride);  // of int8, half a step
   if (!is_last) {
@@ -339,7 +340,7 @@ static inline void multiply_rows(const Blocks<kTiles>& all, const Source& weight
   }
 }
 
-// kTiles tiles, behind which `left` are, times n rows from row `first` on, at most kPanelRows.
+// kTiles tiles, behind which `left` are, times n rows, at most kPanelRows.
 template <class F, class Dot, class Columns, uint32_t kTiles>
 static void tiles_q8(Results out, const int8_t* w, const uint16_t* scales, const Matrix& m,
                      const QuantizedRows& x, uint32_t n, uint32_t left) {
@@ -356,7 +357,6 @@ static void tiles_q8(Results out, const int8_t* w, const uint16_t* scales, const
   const uint32_t run = is_one_group ? kPartColumns : fit * m.group;
   const auto bytes = [](uint32_t columns) { return size_t{columns / kColumns} * kColumnBytes; };
   const uint32_t block_rows = is_one_group ? Dot::kBlockRows : Dot::kGroupRows;
-  const uint32_t steps = (n / block_rows + 1) * (is_one_group ? run / 32 + 1 : fit);
   for (uint32_t c = 0; c < cols; c += run) {
     const uint32_t here = cols - c < run ? cols - c : run;
     const bool is_last = c + here == cols;
@@ -366,6 +366,7 @@ static void tiles_q8(Results out, const int8_t* w, const uint16_t* scales, const
     panel.n_groups = is_one_group ? 1 : here / m.group;
     panel.group = is_one_group ? here : m.group;
     panel.template fill_scales<F>(scales, m);
+    const uint32_t steps = (n / block_rows + 1) * (is_one_group ? here / 32 + 1 : panel.n_groups);
     Ahead ahead = ahead_of<kTiles>(w, tile_bytes, bytes(c + here), bytes(run), left, steps);
     const Filling<Dot, Columns, kTiles> filling = {panel.weights, w + bytes(c), tile_bytes};
     const Filled<Dot, kTiles> filled = {panel.weights};
@@ -392,18 +393,18 @@ static void matmul_columns(float* out, size_t out_stride, const Matrix& w, uint3
     out += size_t{count} * kLanes;
     tiles -= count;
   };
-  constexpr uint32_t kEach = Dot::kStreams;
+  constexpr uint32_t kTogether = Dot::kStreams;
   if (n == 1) {  // as in matmul_f32_lanes
-    const uint32_t each = tiles / kEach;
+    const uint32_t each = tiles / kTogether;
     constexpr bool kAsks = kFromMemory < SIZE_MAX;
     const auto multiply = kAsks && tiles * tile_bytes >= kFromMemory
-                              ? row_q8<F, Dot, Columns, kEach, kAsks>
-                              : row_q8<F, Dot, Columns, kEach>;
+                              ? row_q8<F, Dot, Columns, kTogether, kAsks>
+                              : row_q8<F, Dot, Columns, kTogether>;
     for (uint32_t i = 0; i < each; ++i) {
       multiply(out, data, scales, w, x, each);
       skip(1);
     }
-    skip((kEach - 1) * each);
+    skip((kTogether - 1) * each);
     if (tiles >= 2) {
       row_q8<F, Dot, Columns, 2>(out, data, scales, w, x, 1);
       skip(2);
@@ -414,10 +415,10 @@ static void matmul_columns(float* out, size_t out_stride, const Matrix& w, uint3
   // So few rows, such as the heads that attention gives for one token, repay no panel.
   constexpr uint32_t kAlone = 4;
   while (n < kAlone && tiles > 0) {
-    const uint32_t here = tiles >= kEach ? kEach : tiles >= 2 ? 2 : 1;
-    const auto multiply = here == kEach ? row_q8<F, Dot, Columns, kEach>
-                          : here == 2   ? row_q8<F, Dot, Columns, 2>
-                                        : row_q8<F, Dot, Columns, 1>;
+    const uint32_t here = tiles >= kTogether ? kTogether : tiles >= 2 ? 2 : 1;
+    const auto multiply = here == kTogether ? row_q8<F, Dot, Columns, kTogether>
+                          : here == 2       ? row_q8<F, Dot, Columns, 2>
+                                            : row_q8<F, Dot, Columns, 1>;
     for (uint32_t i = 0; i < n; ++i) {
       multiply(out + i * out_stride, data, scales, w, skip_rows(x, i), 1);
     }
