@@ -104,7 +104,7 @@ measure_board() { # NAME
   rm -f $work/$1/figures
   have_tools $1 || return 0
   build_board $1
-  local model=$story dir=$work/$1
+  local model=$work/story-$target.thimble dir=$work/$1
   [ ! -d $shared ] || model=$work/stories260K-$target.thimble
   link_program $1 hash-size $model hash
   sizes_of $1 engine >/dev/null
@@ -142,7 +142,12 @@ if [ -d $shared ]; then
   limited="stack mac token slice"
   echo "stories260K, int8 weights with a scale a row, 256 positions"
 else
-  echo "$story, 256 positions (stories260K: skipped: ../shared is absent)"
+  $program export $story -o $work/story.gguf 2>/dev/null
+  for name in $boards; do
+    set_board $name
+    $program convert $work/story.gguf -o $work/story-$target.thimble --weights q8 --for $target 2>/dev/null
+  done
+  echo "$story in each board's tiles, 256 positions (stories260K: skipped: ../shared is absent)"
 fi
 printf '\n'
 printf "$first_line" board engine constants tokenizer library stack "arena f32" "arena q8" "RAM q8" \
