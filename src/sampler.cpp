@@ -8,6 +8,8 @@
 
 #include <string.h>
 
+#include "kernels/key_blocks.h"
+
 namespace thimble {
 namespace {
 
@@ -20,7 +22,7 @@ constexpr float kMinTemperature = 1e-30f;
 constexpr uint32_t kBinBits = 6;
 constexpr uint32_t kBins = 1u << kBinBits;
 
-constexpr uint32_t kBlock = 32;
+constexpr uint32_t kBlock = kKeyBlock;
 // Tokens whose odds are computed, and summed while the cache still has them.
 constexpr uint32_t kChunk = 512;
 
@@ -94,23 +96,10 @@ bool is_valid(const thimble_sampling& s) {
          (order_of(s.repetition_penalty) == 0 || within(s.repetition_penalty, 0.01f, 100.0f));
 }
 
-// Compilers turn this and the next one into vector code.
-bool any_within(const uint32_t* block, const Range& range) {
-  // Of signed numbers, which vectors compare at once.
-  const int32_t last = static_cast<int32_t>(range.span ^ 0x80000000u);
-  uint32_t any = 0;
-  for (uint32_t i = 0; i < kBlock; ++i) {
-    any |= static_cast<int32_t>(block[i] - (range.low ^ 0x80000000u)) <= last ? 1u : 0u;
-  }
-  return any != 0;
-}
-
 [[gnu::noinline]] uint64_t mass_at_least(const Kernels& kernels, const uint32_t* odds, uint32_t n,
                                          uint32_t low) {
   if (!kIsSmall && kernels.wide) return kernels.wide->mass_at_least(odds, n, low);
-  uint64_t mass = 0;
-  for (uint32_t i = 0; i < n; ++i) mass += odds[i] >= low ? odds[i] : 0;
-  return mass;
+  return sum_at_least(odds, n, low);
 }
 
 // Calls f(start, length) for chunks of n tokens, until it returns false.
@@ -131,7 +120,7 @@ void each_within(const Keys& keys, const Range& range, F f) {
   for (uint32_t start = 0; start < keys.n; start += kBlock * keys.step) {
     const uint32_t* block = keys.at + start;
     const uint32_t length = keys.n - start < kBlock ? keys.n - start : kBlock;
-    if (!kIsSmall && length == kBlock && !any_within(block, range)) continue;
+    if (!kIsSmall && length == kBlock && !any_within(block, range.low, range.span)) continue;
     for (uint32_t i = 0; i < length; ++i) {
       if (block[i] - range.low <= range.span) f(block[i]);
     }
@@ -301,7 +290,7 @@ struct Odds {
       const uint32_t length = in.n - start < kBlock ? in.n - start : kBlock;
       uint32_t kept = 0;
       const Range above = {cut.threshold, UINT32_MAX - cut.threshold, 0};
-      if (kIsSmall || length < kBlock || any_within(keys, above)) {
+      if (kIsSmall || length < kBlock || any_within(keys, above.low, above.span)) {
         for (uint32_t i = 0; i < length; ++i) {
           const bool is_tie = keys[i] == cut.threshold && cut.ties > 0;
           cut.ties -= is_tie;

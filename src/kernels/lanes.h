@@ -21,6 +21,7 @@
 
 #include "../exact_math.h"
 #include "activation.h"
+#include "key_blocks.h"
 #include "lanes_f32.h"
 #include "lanes_int8.h"
 #include "reference.h"
@@ -624,28 +625,19 @@ static void odds_lanes(uint32_t* weights, const float* x, uint32_t n, float max,
   });
 }
 
-// Compilers make vectors of these.
-
 template <class F>
 static uint64_t mass_at_least_lanes(const uint32_t* odds, uint32_t n, uint32_t low) {
-  uint64_t mass = 0;
-  for (uint32_t i = 0; i < n; ++i) mass += odds[i] >= low ? odds[i] : 0;
-  return mass;
+  return sum_at_least(odds, n, low);
 }
 
 template <class F>
 static uint32_t collect_lanes(uint32_t* found, uint32_t most, const uint32_t* keys, uint32_t n,
                               uint32_t low, uint32_t span) {
-  constexpr uint32_t kBlock = 32;
   uint32_t count = 0;
-  for (uint32_t start = 0; start < n; start += kBlock) {
+  for (uint32_t start = 0; start < n; start += kKeyBlock) {
     const uint32_t* block = keys + start;
-    const uint32_t length = n - start < kBlock ? n - start : kBlock;
-    if (length == kBlock) {
-      uint32_t any = 0;
-      for (uint32_t i = 0; i < kBlock; ++i) any |= block[i] - low <= span ? 1u : 0u;
-      if (any == 0) continue;
-    }
+    const uint32_t length = n - start < kKeyBlock ? n - start : kKeyBlock;
+    if (length == kKeyBlock && !any_within(block, low, span)) continue;
     for (uint32_t i = 0; i < length; ++i) {
       if (block[i] - low > span) continue;
       if (count < most) found[count] = block[i];

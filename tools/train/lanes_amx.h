@@ -10,6 +10,8 @@
 
 #include <immintrin.h>
 
+#include <utility>
+
 #include "kernels.h"
 #include "lanes.h"
 #include "lanes_whole.h"
@@ -134,12 +136,21 @@ struct LeftTiles {
   float steps[kSide];
 };
 
-// Vectors [0, 2 count) become `count`, each the parts of two of them put together by f.
-template <uint32_t count, class F, class First, class Second>
-__attribute__((always_inline)) inline void halve(Vec* v, F f, First first, Second second) {
+// The lower, or upper, `half` lanes of each run of 2 half lanes of a, and those of b behind them.
+template <uint32_t half, uint32_t upper, size_t... i>
+__attribute__((always_inline)) inline Vec halves(Vec a, Vec b, std::index_sequence<i...>) {
+  return __builtin_shufflevector(
+      a, b, static_cast<int>((i & half ? kWidth + i - half : i) + upper * half)...);
+}
+
+// Vectors [0, 2 count) become `count`, each the halves of two of them put together by f.
+template <uint32_t count, class F>
+__attribute__((always_inline)) inline void halve(Vec* v, F f) {
+  constexpr auto lanes = std::make_index_sequence<kWidth>();
 #pragma GCC unroll 8
   for (uint32_t i = 0; i < count; ++i) {
-    v[i] = f(first(v[i], v[count + i]), second(v[i], v[count + i]));
+    v[i] =
+        f(halves<count, 0>(v[i], v[count + i], lanes), halves<count, 1>(v[i], v[count + i], lanes));
   }
 }
 
@@ -147,46 +158,10 @@ __attribute__((always_inline)) inline void halve(Vec* v, F f, First first, Secon
 // halves are put together, so that the next halving is one for both. v is written over.
 template <class F>
 inline Vec reduce_all(Vec (&v)[kSide], F f) {
-  halve<8>(
-      v, f,
-      [](Vec a, Vec b) {
-        return __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22,
-                                       23);
-      },
-      [](Vec a, Vec b) {
-        return __builtin_shufflevector(a, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29,
-                                       30, 31);
-      });
-  halve<4>(
-      v, f,
-      [](Vec a, Vec b) {
-        return __builtin_shufflevector(a, b, 0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26,
-                                       27);
-      },
-      [](Vec a, Vec b) {
-        return __builtin_shufflevector(a, b, 4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30,
-                                       31);
-      });
-  halve<2>(
-      v, f,
-      [](Vec a, Vec b) {
-        return __builtin_shufflevector(a, b, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28,
-                                       29);
-      },
-      [](Vec a, Vec b) {
-        return __builtin_shufflevector(a, b, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30,
-                                       31);
-      });
-  halve<1>(
-      v, f,
-      [](Vec a, Vec b) {
-        return __builtin_shufflevector(a, b, 0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14,
-                                       30);
-      },
-      [](Vec a, Vec b) {
-        return __builtin_shufflevector(a, b, 1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15,
-                                       31);
-      });
+  halve<8>(v, f);
+  halve<4>(v, f);
+  halve<2>(v, f);
+  halve<1>(v, f);
   return v[0];
 }
 
